@@ -1,0 +1,313 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "models/hardware/data_type.hpp"
+#include "sim/config/catalogue.hpp"
+#include "sim/config/describe.hpp"
+
+namespace moesim {
+
+/// Multi-head, multi-query and grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245).
+struct GroupedQueryAttention {
+  static constexpr std::string_view kTag = "grouped_query";
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  std::optional<int> window;  ///< keys a query sees at most (sliding window or chunk); absent: all before it
+  bool bias = false;          ///< biases on the four projections
+  bool qk_norm = false;       ///< RMSNorm over each head of queries and keys
+  bool output_gate = false;   ///< a sigmoid gate as wide as the queries (Qwen3-Next)
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("heads", &GroupedQueryAttention::heads, "Query heads", Rules::between(1, 65536));
+    f.required("kv_heads", &GroupedQueryAttention::kv_heads, "Key and value heads", Rules::between(1, 65536));
+    f.required("head_dim", &GroupedQueryAttention::head_dim, "Width of one head", Rules::between(1, 65536));
+    f.optional("window", &GroupedQueryAttention::window, "Keys a query sees at most", Rules::between(1, 1 << 30));
+    f.optional("bias", &GroupedQueryAttention::bias, "Biases on the projections");
+    f.optional("qk_norm", &GroupedQueryAttention::qk_norm, "Norms over query and key heads");
+    f.optional("output_gate", &GroupedQueryAttention::output_gate, "Sigmoid gate on the output, as wide as the queries");
+  }
+};
+
+/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1): keys and values are expanded from one
+/// latent of kv_lora_rank, which is what the cache holds, with one shared rotary key.
+struct LatentAttention {
+  static constexpr std::string_view kTag = "latent";
+  int heads = 0;
+  int q_lora_rank = 0;  ///< 0: queries are projected directly
+  int kv_lora_rank = 0;
+  int qk_nope_head_dim = 0;
+  int qk_rope_head_dim = 0;
+  int v_head_dim = 0;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("heads", &LatentAttention::heads, "Query heads", Rules::between(1, 65536));
+    f.required("q_lora_rank", &LatentAttention::q_lora_rank, "Rank of the query latent; 0 for none", Rules::between(0, 1 << 20));
+    f.required("kv_lora_rank", &LatentAttention::kv_lora_rank, "Rank of the key-value latent", Rules::between(1, 1 << 20));
+    f.required("qk_nope_head_dim", &LatentAttention::qk_nope_head_dim, "Width of a query head without position", Rules::between(1, 65536));
+    f.required("qk_rope_head_dim", &LatentAttention::qk_rope_head_dim, "Width of the rotary part", Rules::between(0, 65536));
+    f.required("v_head_dim", &LatentAttention::v_head_dim, "Width of a value head", Rules::between(1, 65536));
+  }
+};
+
+/// Linear attention with a state per head instead of a cache: gated DeltaNet (arXiv 2412.06464) and lightning
+/// attention (arXiv 2401.04658). State per layer and sequence: [value_heads, key_head_dim, value_head_dim].
+struct LinearAttention {
+  static constexpr std::string_view kTag = "linear";
+  int key_heads = 0;
+  int value_heads = 0;
+  int key_head_dim = 0;
+  int value_head_dim = 0;
+  int convolution = 0;      ///< taps of the short convolution over q, k, v; 0 for none
+  bool output_gate = true;  ///< a gate as wide as the values
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("key_heads", &LinearAttention::key_heads, "Query and key heads", Rules::between(1, 65536));
+    f.required("value_heads", &LinearAttention::value_heads, "Value heads", Rules::between(1, 65536));
+    f.required("key_head_dim", &LinearAttention::key_head_dim, "Width of a key head", Rules::between(1, 65536));
+    f.required("value_head_dim", &LinearAttention::value_head_dim, "Width of a value head", Rules::between(1, 65536));
+    f.optional("convolution", &LinearAttention::convolution, "Taps of the short convolution", Rules::between(0, 64));
+    f.optional("output_gate", &LinearAttention::output_gate, "A gate as wide as the values");
+  }
+};
+
+/// A long short-term memory layer with output projection (Shazeer et al. 2017, appendix C: LSTM layers around the
+/// MoE). Four gates over the input and the previous output.
+struct Lstm {
+  static constexpr std::string_view kTag = "lstm";
+  int units = 0;
+  int projection = 0;  ///< width of the output; 0: none, the units are the output
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("units", &Lstm::units, "Memory cells", Rules::between(1, 1 << 20));
+    f.optional("projection", &Lstm::projection, "Width of the projected output; 0 for none", Rules::between(0, 1 << 20));
+  }
+};
+
+using Mixer = std::variant<GroupedQueryAttention, LatentAttention, LinearAttention, Lstm>;
+
+/// A feed-forward block that every token runs. Gated (SwiGLU, GEGLU): three matrices, else two.
+struct DenseFeedForward {
+  static constexpr std::string_view kTag = "dense";
+  int intermediate = 0;
+  bool gated = true;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("intermediate", &DenseFeedForward::intermediate, "Inner width", Rules::between(1, 1 << 24));
+    f.optional("gated", &DenseFeedForward::gated, "Three matrices (SwiGLU, GEGLU) instead of two");
+  }
+};
+
+/// A sparsely activated feed-forward block: `experts` blocks of inner width `intermediate`, of which a router picks
+/// `experts_per_token` for each token, beside what every token runs (shared experts, or a dense residual).
+struct MixtureOfExperts {
+  static constexpr std::string_view kTag = "moe";
+  int experts = 0;
+  int experts_per_token = 0;
+  int intermediate = 0;  ///< inner width of one expert
+  bool gated = true;
+  bool bias = false;              ///< biases on the experts' matrices (gpt-oss)
+  int shared_intermediate = 0;    ///< inner width of all shared experts, or of the dense residual, together; 0: none
+  bool shared_gate = false;       ///< a scalar sigmoid gate on the shared experts (Qwen)
+  int groups = 1;                 ///< experts come in groups of experts/groups
+  int groups_per_token = 1;       ///< groups a token's experts may come from
+  std::string router = "softmax-top-k";  ///< `moesim list routers`
+  bool router_bias = false;
+  std::optional<double> capacity_factor;  ///< at inference; absent: no token is dropped
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("experts", &MixtureOfExperts::experts, "Routed experts", Rules::between(1, 65536));
+    f.required("experts_per_token", &MixtureOfExperts::experts_per_token, "Experts that a token visits (top-k)", Rules::between(1, 65536));
+    f.required("intermediate", &MixtureOfExperts::intermediate, "Inner width of one expert", Rules::between(1, 1 << 24));
+    f.optional("gated", &MixtureOfExperts::gated, "Three matrices (SwiGLU, GEGLU) instead of two");
+    f.optional("bias", &MixtureOfExperts::bias, "Biases on the experts' matrices");
+    f.optional("shared_intermediate", &MixtureOfExperts::shared_intermediate,
+               "Inner width of the shared experts (or dense residual) together; 0 for none", Rules::between(0, 1 << 24));
+    f.optional("shared_gate", &MixtureOfExperts::shared_gate, "Scalar sigmoid gate on the shared experts");
+    f.optional("groups", &MixtureOfExperts::groups, "Groups of experts for group-limited routing", Rules::between(1, 65536));
+    f.optional("groups_per_token", &MixtureOfExperts::groups_per_token, "Groups a token may visit", Rules::between(1, 65536));
+    f.optional("router", &MixtureOfExperts::router, "Routing algorithm");
+    f.optional("router_bias", &MixtureOfExperts::router_bias, "Bias on the router's logits");
+    f.optional("capacity_factor", &MixtureOfExperts::capacity_factor, "Expert capacity at inference; absent: dropless",
+               Rules::above_zero());
+  }
+};
+
+using FeedForward = std::variant<DenseFeedForward, MixtureOfExperts>;
+
+/// One layer: mixer, then feed-forward, each behind a norm and with a residual connection around it.
+struct Block {
+  Mixer mixer;
+  std::optional<GroupedQueryAttention> cross_attention;  ///< decoder layers of encoder-decoder models
+  FeedForward feed_forward;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("mixer", &Block::mixer, "What mixes tokens: attention or recurrence");
+    f.optional("cross_attention", &Block::cross_attention, "Attention to the encoder's output");
+    f.required("feed_forward", &Block::feed_forward, "Dense or mixture of experts");
+  }
+};
+
+enum class Stack { kDecoder, kEncoder };
+template <>
+struct EnumNames<Stack> {
+  static constexpr auto names = std::to_array<std::pair<Stack, std::string_view>>({{Stack::kDecoder, "decoder"}, {Stack::kEncoder, "encoder"}});
+};
+
+/// A run of layers: the named blocks in order, `repeat` times.
+struct LayerRun {
+  std::vector<std::string> pattern;
+  int repeat = 1;
+  Stack stack = Stack::kDecoder;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("pattern", &LayerRun::pattern, "Names of blocks, in order", Rules::not_empty());
+    f.optional("repeat", &LayerRun::repeat, "How often the pattern is repeated", Rules::between(1, 10000));
+    f.optional("stack", &LayerRun::stack, "Encoder or decoder");
+  }
+};
+
+/// Parameter counts that the authors published.
+struct PublishedParameters {
+  double total = 0.0;
+  std::optional<double> active;  ///< per token
+  std::string source;
+  bool verified = false;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("total", &PublishedParameters::total, "Parameters in all", Rules::above_zero());
+    f.optional("active", &PublishedParameters::active, "Parameters that one token uses", Rules::above_zero());
+    f.required("source", &PublishedParameters::source, "Where the figures were read");
+    f.optional("verified", &PublishedParameters::verified, "Read in the source, not remembered");
+  }
+};
+
+/// The shape of a model.
+struct Architecture {
+  std::string name;
+  int hidden = 0;
+  int vocabulary = 0;            ///< 0: no token embedding (vision models)
+  bool tied_embeddings = false;  ///< the LM head is the embedding
+  std::map<std::string, Block> blocks;
+  std::vector<LayerRun> layers;
+  std::int64_t extra_parameters = 0;  ///< what the shapes do not say: patch and position embeddings, classifier head
+  int multi_token_prediction_layers = 0;  ///< depth of MTP modules that ship with the model, not counted in `layers`
+  std::optional<DataType> expert_weight_type;  ///< as released, where it differs from the scenario's default (gpt-oss)
+  std::optional<PublishedParameters> published;
+  std::map<std::string, std::string> sources;
+  std::vector<std::string> unverified;
+
+  static constexpr std::string_view kDoc = "The shape of a model";
+  template <class F>
+  static void describe(F& f) {
+    f.tag("schema", "moesim.model/1");
+    f.required("name", &Architecture::name, "As its authors call it", Rules::not_empty());
+    f.required("hidden", &Architecture::hidden, "Width of the residual stream", Rules::between(1, 1 << 20));
+    f.required("vocabulary", &Architecture::vocabulary, "Tokens known; 0 where there is no token embedding", Rules::between(0, 1 << 26));
+    f.optional("tied_embeddings", &Architecture::tied_embeddings, "The LM head shares the embedding's weights");
+    f.required("blocks", &Architecture::blocks, "The kinds of layer, by name");
+    f.required("layers", &Architecture::layers, "The layers, in order", Rules::not_empty());
+    f.optional("extra_parameters", &Architecture::extra_parameters, "Parameters outside the described shapes", Rules::at_least(0));
+    f.optional("multi_token_prediction_layers", &Architecture::multi_token_prediction_layers,
+               "MTP modules that ship with the model, not counted in layers", Rules::between(0, 64));
+    f.optional("expert_weight_type", &Architecture::expert_weight_type, "Type in which the experts' weights are released");
+    f.optional("published", &Architecture::published, "Parameter counts that the authors published");
+    f.optional("sources", &Architecture::sources, "Field → source of its figure; \"*\" for all others");
+    f.optional("unverified", &Architecture::unverified, "Fields whose figure was not read in a source");
+  }
+};
+
+/// One layer of a model with its place in it.
+struct Layer {
+  const Block* block;
+  Stack stack;
+  std::size_t index;                     ///< among all layers
+  std::optional<std::size_t> moe_index;  ///< among the MoE layers
+  [[nodiscard]] const MixtureOfExperts* moe() const { return std::get_if<MixtureOfExperts>(&block->feed_forward); }
+};
+
+/// A validated model with its layers spelled out. Blocks are owned; layers refer to them.
+class Model {
+ public:
+  /// Checks what the schema cannot (known blocks, k ≤ experts, heads a multiple of kv_heads, groups divide experts,
+  /// the MoE layers alike in expert count and k where the router needs it). Throws ConfigError at `place`.
+  Model(Architecture architecture, const Place& place);
+  Model(Model&&) = default;
+  Model& operator=(Model&&) = default;
+
+  [[nodiscard]] const Architecture& architecture() const { return architecture_; }
+  [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }
+  [[nodiscard]] std::size_t moe_layers() const { return moe_layers_; }
+  /// The first MoE layer's shape; absent in a dense model.
+  [[nodiscard]] const MixtureOfExperts* moe() const;
+
+ private:
+  Architecture architecture_;
+  std::vector<Layer> layers_;
+  std::size_t moe_layers_ = 0;
+};
+
+/// Parameters by part, summed over all layers.
+struct ParameterCount {
+  double embedding = 0;      ///< token embedding and, unless tied, LM head
+  double mixer = 0;
+  double dense_feed_forward = 0;
+  double router = 0;
+  double experts = 0;
+  double shared_experts = 0;
+  double norms = 0;
+  double extra = 0;
+  [[nodiscard]] double total() const { return embedding + mixer + dense_feed_forward + router + experts + shared_experts + norms + extra; }
+};
+
+ParameterCount total_parameters(const Model& model);
+/// What one token multiplies with: k experts of each MoE layer; the embedding look-up is not counted, the LM head is.
+ParameterCount active_parameters(const Model& model);
+/// Weights of one layer's mixer (cross-attention included), of one expert, of the shared experts, of the router.
+double mixer_parameters(const Block& block, int hidden);
+double expert_parameters(const MixtureOfExperts& moe, int hidden);
+double shared_expert_parameters(const MixtureOfExperts& moe, int hidden);
+double router_parameters(const MixtureOfExperts& moe, int hidden);
+double dense_parameters(const DenseFeedForward& dense, int hidden);
+
+const Catalogue& model_catalogue();
+
+struct HuggingFaceConfig {
+  static constexpr std::string_view kTag = "huggingface";
+  static constexpr bool kWrapper = true;
+  FilePath value;
+};
+struct ModelFile {
+  static constexpr std::string_view kTag = "file";
+  static constexpr bool kWrapper = true;
+  FilePath value;
+};
+struct ModelName {
+  static constexpr std::string_view kTag;
+  static constexpr bool kWrapper = true;
+  std::string value;
+};
+/// How a scenario says which model: "deepseek-v3", {"file": "mine.json"} or {"huggingface": "config.json"}.
+using ModelChoice = std::variant<ModelName, ModelFile, HuggingFaceConfig>;
+
+/// Throws ConfigError: unknown name, bad file, an architecture the reader does not know.
+Model load_model(const ModelChoice& choice, const Place& place);
+/// Reads a Hugging Face config.json.
+Architecture read_huggingface_config(const Document& document);
+
+}  // namespace moesim

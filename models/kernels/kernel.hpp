@@ -1,0 +1,111 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "models/hardware/data_type.hpp"
+#include "models/hardware/hardware.hpp"
+#include "sim/core/quantity.hpp"
+
+/// What a GPU is asked to do, kernel by kernel, and what that costs. Shapes are those of one rank.
+namespace moesim {
+
+/// C[m, n] = A[m, k]·B[k, n], `batch` times with different B (heads of an absorbed MLA projection).
+struct Gemm {
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  std::int64_t batch = 1;
+  DataType weight = DataType::kBf16;      ///< type of B, and of the tensor cores' inputs
+  DataType activation = DataType::kBf16;  ///< type of C; A has the type of the tensor cores' inputs
+};
+
+/// One GEMM per expert over the rows that arrived for it: C_e[rows_e, n] = A_e[rows_e, k]·B_e[k, n]. Experts without
+/// rows cost nothing: their weights are not read.
+struct GroupedGemm {
+  std::vector<std::int64_t> rows;  ///< per local expert
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  DataType weight = DataType::kBf16;
+  DataType activation = DataType::kBf16;
+};
+
+/// Attention of `sequences` prompts whose last `query` tokens are computed over `keys` tokens each (keys ≥ query; the
+/// difference is a cached prefix), causal, at most `window` keys per query if that is not 0.
+struct ContextAttention {
+  std::int64_t sequences = 0;
+  std::int64_t query = 0;
+  std::int64_t keys = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t qk_head_dim = 0;
+  std::int64_t v_head_dim = 0;
+  std::int64_t window = 0;
+  DataType kv = DataType::kBf16;
+};
+
+/// One new token of each of `sequences`, over `keys` cached tokens each.
+struct GenerationAttention {
+  std::int64_t sequences = 0;
+  std::int64_t keys = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t window = 0;
+  DataType kv = DataType::kBf16;
+};
+
+/// Absorbed multi-head latent attention in decode: all heads read one latent of kv_rank and one rotary key of
+/// rope_dim per cached token.
+struct LatentGenerationAttention {
+  std::int64_t sequences = 0;
+  std::int64_t keys = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_rank = 0;
+  std::int64_t rope_dim = 0;
+  DataType kv = DataType::kBf16;
+};
+
+/// A kernel that streams through memory: norms, activations, top-k, permutation, sampling, recurrent state.
+struct Streaming {
+  Bytes read;
+  Bytes written;
+  Flops work;  ///< on the ordinary cores; seldom what takes the time
+};
+
+using Kernel = std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention, Streaming>;
+
+/// What holds a kernel back.
+enum class Bound { kCompute, kMemory, kOverhead };
+template <>
+struct EnumNames<Bound> {
+  static constexpr auto names = std::to_array<std::pair<Bound, std::string_view>>(
+      {{Bound::kCompute, "compute"}, {Bound::kMemory, "memory"}, {Bound::kOverhead, "overhead"}});
+};
+
+/// A kernel's needs, whatever the GPU.
+struct KernelDemand {
+  Flops work;
+  Bytes traffic;      ///< HBM, read and written
+  DataType compute = DataType::kBf16;  ///< which peak rate applies
+};
+KernelDemand demand_of(const Kernel& kernel);
+
+struct KernelCost {
+  Duration time;
+  KernelDemand demand;
+  Bound bound = Bound::kOverhead;
+};
+
+/// Time of one kernel that runs alone on one GPU.
+class CostModel {
+ public:
+  virtual ~CostModel() = default;
+  /// Throws ModelError for a type that the GPU has no rate for. A kernel without work costs nothing.
+  [[nodiscard]] virtual KernelCost cost(const Kernel& kernel) const = 0;
+};
+
+}  // namespace moesim

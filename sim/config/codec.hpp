@@ -1,0 +1,371 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <concepts>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "sim/config/cursor.hpp"
+#include "sim/core/suggest.hpp"
+#include "sim/core/units.hpp"
+
+/// How C++ types stand in JSON. For each type T, Codec<T> has
+///   bool decode(const Cursor&, const Rules&, T&)   false after noting at least one fault
+///   Json encode(const T&)                          what decode reads back
+///   Json schema(const Rules&)                      a JSON Schema (draft 7) that accepts just what decode does
+/// Structs join in by describing their fields once (describe.hpp).
+namespace moesim {
+
+/// Limits on a field's value; they stand in the schema too. Quantities know only `positive`.
+struct Rules {
+  double minimum = -std::numeric_limits<double>::infinity();
+  double maximum = std::numeric_limits<double>::infinity();
+  bool positive = false;      ///< greater than zero
+  std::size_t min_items = 0;  ///< arrays: at least this many; strings: at least this many bytes
+
+  static Rules above_zero() { return {.positive = true}; }
+  static Rules at_least(double minimum) { return {.minimum = minimum}; }
+  static Rules between(double minimum, double maximum) { return {.minimum = minimum, .maximum = maximum}; }
+  static Rules not_empty() { return {.min_items = 1}; }
+};
+
+/// Specialise with `static constexpr auto names = std::to_array<std::pair<E, std::string_view>>({…})`.
+template <class E>
+struct EnumNames;
+
+template <class E>
+concept NamedEnum = requires { EnumNames<E>::names; };
+
+template <NamedEnum E>
+constexpr std::string_view name_of(E value) {
+  for (const auto& [candidate, name] : EnumNames<E>::names) {
+    if (candidate == value) {
+      return name;
+    }
+  }
+  return "?";
+}
+
+template <class T>
+struct Codec;
+
+namespace detail {
+
+bool check_number(const Cursor& cursor, const Rules& rules, double value);
+void number_rules(Json& schema, const Rules& rules);
+bool decode_integer(const Cursor& cursor, const Rules& rules, std::int64_t low, std::int64_t high, std::int64_t& out);
+bool decode_quantity(const Cursor& cursor, const Rules& rules, const UnitTable& table, double& out);
+Json quantity_schema(const UnitTable& table, const Rules& rules);
+
+template <NamedEnum E>
+std::vector<std::string_view> enum_names() {
+  std::vector<std::string_view> names;
+  for (const auto& [value, name] : EnumNames<E>::names) {
+    names.push_back(name);
+  }
+  return names;
+}
+
+template <NamedEnum E>
+bool enum_from(const Cursor& cursor, std::string_view text, E& out) {
+  for (const auto& [value, name] : EnumNames<E>::names) {
+    if (name == text) {
+      out = value;
+      return true;
+    }
+  }
+  return cursor.fail(fmt::format("expected one of {}, found \"{}\"{}", fmt::join(enum_names<E>(), ", "), text,
+                                 did_you_mean(text, enum_names<E>())));
+}
+
+}  // namespace detail
+
+template <>
+struct Codec<bool> {
+  static bool decode(const Cursor& cursor, const Rules&, bool& out) {
+    if (!cursor.value().is_boolean()) {
+      return cursor.expected("true or false");
+    }
+    out = cursor.value().get<bool>();
+    return true;
+  }
+  static Json encode(bool value) { return value; }
+  static Json schema(const Rules&) { return {{"type", "boolean"}}; }
+};
+
+/// Integers are strict: 3.0, true and anything out of range are faults, not rounded.
+template <class T>
+  requires(std::integral<T> && !std::same_as<T, bool>)
+struct Codec<T> {
+  static constexpr std::int64_t kLow = std::numeric_limits<T>::is_signed ? std::numeric_limits<T>::min() : 0;
+  static constexpr std::int64_t kHigh = std::in_range<std::int64_t>(std::numeric_limits<T>::max())
+                                            ? static_cast<std::int64_t>(std::numeric_limits<T>::max())
+                                            : std::numeric_limits<std::int64_t>::max();
+
+  static bool decode(const Cursor& cursor, const Rules& rules, T& out) {
+    std::int64_t value = 0;
+    if (!detail::decode_integer(cursor, rules, kLow, kHigh, value)) {
+      return false;
+    }
+    out = static_cast<T>(value);
+    return true;
+  }
+  static Json encode(T value) { return value; }
+  static Json schema(const Rules& rules) {
+    Json schema = {{"type", "integer"}, {"minimum", kLow}, {"maximum", kHigh}};
+    detail::number_rules(schema, rules);
+    return schema;
+  }
+};
+
+template <>
+struct Codec<double> {
+  static bool decode(const Cursor& cursor, const Rules& rules, double& out) {
+    if (!cursor.value().is_number()) {
+      return cursor.expected("a number");
+    }
+    out = cursor.value().get<double>();
+    return detail::check_number(cursor, rules, out);
+  }
+  static Json encode(double value) { return value; }
+  static Json schema(const Rules& rules) {
+    Json schema = {{"type", "number"}};
+    detail::number_rules(schema, rules);
+    return schema;
+  }
+};
+
+template <>
+struct Codec<std::string> {
+  static bool decode(const Cursor& cursor, const Rules& rules, std::string& out);
+  static Json encode(const std::string& value) { return value; }
+  static Json schema(const Rules& rules);
+};
+
+template <>
+struct Codec<FilePath> {
+  static bool decode(const Cursor& cursor, const Rules& rules, FilePath& out);
+  static Json encode(const FilePath& value) { return value.written; }
+  static Json schema(const Rules&) { return {{"type", "string"}, {"minLength", 1}}; }
+};
+
+template <int T, int B, int F, int M>
+struct Codec<Quantity<T, B, F, M>> {
+  using Q = Quantity<T, B, F, M>;
+  static bool decode(const Cursor& cursor, const Rules& rules, Q& out) {
+    double base = 0.0;
+    if (!detail::decode_quantity(cursor, rules, unit_table<Q>(), base)) {
+      return false;
+    }
+    out = Q::from_base(base);
+    return true;
+  }
+  static Json encode(Q value) { return write_quantity(value.base(), unit_table<Q>()); }
+  static Json schema(const Rules& rules) { return detail::quantity_schema(unit_table<Q>(), rules); }
+};
+
+template <NamedEnum E>
+struct Codec<E> {
+  static bool decode(const Cursor& cursor, const Rules&, E& out) {
+    if (!cursor.value().is_string()) {
+      return cursor.expected(fmt::format("one of {}", fmt::join(detail::enum_names<E>(), ", ")));
+    }
+    return detail::enum_from(cursor, cursor.value().get_ref<const std::string&>(), out);
+  }
+  static Json encode(E value) { return std::string(name_of(value)); }
+  static Json schema(const Rules&) {
+    Json names = Json::array();
+    for (const std::string_view name : detail::enum_names<E>()) {
+      names.push_back(std::string(name));
+    }
+    return {{"enum", names}};
+  }
+};
+
+/// Present or absent; JSON null is not a way to say absent.
+template <class T>
+struct Codec<std::optional<T>> {
+  static bool decode(const Cursor& cursor, const Rules& rules, std::optional<T>& out) {
+    return Codec<T>::decode(cursor, rules, out.emplace());
+  }
+  static Json encode(const std::optional<T>& value) { return value ? Codec<T>::encode(*value) : Json(nullptr); }
+  static Json schema(const Rules& rules) { return Codec<T>::schema(rules); }
+};
+
+/// min_items is for the array, the other rules for its elements.
+template <class T>
+struct Codec<std::vector<T>> {
+  static bool decode(const Cursor& cursor, const Rules& rules, std::vector<T>& out) {
+    const Json& json = cursor.value();
+    if (!json.is_array() || json.size() < rules.min_items) {
+      return cursor.expected(rules.min_items > 0 ? fmt::format("an array of at least {}", rules.min_items) : "an array");
+    }
+    Rules element_rules = rules;
+    element_rules.min_items = 0;
+    out.clear();
+    bool good = true;
+    for (std::size_t i = 0; i < json.size(); ++i) {
+      T element{};
+      good = Codec<T>::decode(cursor.element(i), element_rules, element) && good;
+      out.push_back(std::move(element));
+    }
+    return good;
+  }
+  static Json encode(const std::vector<T>& values) {
+    Json json = Json::array();
+    for (const auto& value : values) {
+      json.push_back(Codec<T>::encode(value));
+    }
+    return json;
+  }
+  static Json schema(const Rules& rules) {
+    Rules element_rules = rules;
+    element_rules.min_items = 0;
+    Json schema = {{"type", "array"}, {"items", Codec<T>::schema(element_rules)}};
+    if (rules.min_items > 0) {
+      schema["minItems"] = rules.min_items;
+    }
+    return schema;
+  }
+};
+
+/// An object whose keys are free text, or the names of an enumeration.
+template <class K, class T>
+struct Codec<std::map<K, T>> {
+  static bool decode(const Cursor& cursor, const Rules& rules, std::map<K, T>& out) {
+    if (!cursor.value().is_object()) {
+      return cursor.expected("an object");
+    }
+    out.clear();
+    bool good = true;
+    for (const auto& [key, unused] : cursor.value().items()) {
+      const Cursor member = cursor.member(key);
+      K name{};
+      if constexpr (NamedEnum<K>) {
+        if (!detail::enum_from(member, key, name)) {
+          good = false;
+          continue;
+        }
+      } else {
+        name = key;
+      }
+      good = Codec<T>::decode(member, rules, out[name]) && good;
+    }
+    return good;
+  }
+  static Json encode(const std::map<K, T>& values) {
+    Json json = Json::object();
+    for (const auto& [key, value] : values) {
+      if constexpr (NamedEnum<K>) {
+        json[std::string(name_of(key))] = Codec<T>::encode(value);
+      } else {
+        json[key] = Codec<T>::encode(value);
+      }
+    }
+    return json;
+  }
+  static Json schema(const Rules& rules) {
+    if constexpr (NamedEnum<K>) {
+      Json properties = Json::object();
+      for (const std::string_view name : detail::enum_names<K>()) {
+        properties[std::string(name)] = Codec<T>::schema(rules);
+      }
+      return {{"type", "object"}, {"properties", properties}, {"additionalProperties", false}};
+    } else {
+      return {{"type", "object"}, {"additionalProperties", Codec<T>::schema(rules)}};
+    }
+  }
+};
+
+/// A struct with a member `value` and `static constexpr bool kWrapper = true` stands in JSON as that value.
+template <class T>
+concept Wrapper = requires { requires T::kWrapper; };
+
+template <Wrapper T>
+struct Codec<T> {
+  using Value = decltype(T::value);
+  static bool decode(const Cursor& cursor, const Rules& rules, T& out) {
+    return Codec<Value>::decode(cursor, rules, out.value);
+  }
+  static Json encode(const T& wrapper) { return Codec<Value>::encode(wrapper.value); }
+  static Json schema(const Rules& rules) { return Codec<Value>::schema(rules); }
+};
+
+/// A choice: an object with exactly one key, `Alternative::kTag`, whose value is the alternative; an alternative
+/// whose tag is empty stands as a bare string.
+template <class... Alternatives>
+struct Codec<std::variant<Alternatives...>> {
+  using Choice = std::variant<Alternatives...>;
+  static constexpr bool kHasBare = (Alternatives::kTag.empty() || ...);
+
+  static bool decode(const Cursor& cursor, const Rules& rules, Choice& out) {
+    const Json& json = cursor.value();
+    std::vector<std::string_view> tags;
+    ((Alternatives::kTag.empty() ? void() : tags.push_back(Alternatives::kTag)), ...);
+    if (kHasBare && json.is_string()) {
+      bool good = false;
+      ((Alternatives::kTag.empty() && (good = decode_as<Alternatives>(cursor, rules, out), true)) || ...);
+      return good;
+    }
+    if (!json.is_object() || json.size() != 1) {
+      const std::string found = json.is_object() ? fmt::format("{} keys", json.size()) : cursor.found();
+      return cursor.fail(fmt::format("expected {}an object with one of the keys {}, found {}",
+                                     kHasBare ? "a name or " : "", fmt::join(tags, ", "), found));
+    }
+    const std::string& key = json.items().begin().key();
+    bool good = false;
+    const bool known = ((!Alternatives::kTag.empty() && Alternatives::kTag == key &&
+                         (good = decode_as<Alternatives>(cursor.member(key), rules, out), true)) ||
+                        ...);
+    if (!known) {
+      return cursor.fail(fmt::format("expected one of the keys {}, found \"{}\"{}", fmt::join(tags, ", "), key,
+                                     did_you_mean(key, tags)));
+    }
+    return good;
+  }
+  static Json encode(const Choice& choice) {
+    return std::visit(
+        []<class A>(const A& alternative) -> Json {
+          if constexpr (A::kTag.empty()) {
+            return Codec<A>::encode(alternative);
+          } else {
+            return {{std::string(A::kTag), Codec<A>::encode(alternative)}};
+          }
+        },
+        choice);
+  }
+  static Json schema(const Rules& rules) {
+    Json options = Json::array();
+    (options.push_back(schema_of<Alternatives>(rules)), ...);
+    return {{"oneOf", options}};
+  }
+
+ private:
+  template <class A>
+  static bool decode_as(const Cursor& cursor, const Rules& rules, Choice& out) {
+    return Codec<A>::decode(cursor, rules, out.template emplace<A>());
+  }
+  template <class A>
+  static Json schema_of(const Rules& rules) {
+    if constexpr (A::kTag.empty()) {
+      return Codec<A>::schema(rules);
+    } else {
+      const std::string tag(A::kTag);
+      return {{"type", "object"},
+              {"properties", {{tag, Codec<A>::schema(rules)}}},
+              {"required", Json::array({tag})},
+              {"additionalProperties", false}};
+    }
+  }
+};
+
+}  // namespace moesim

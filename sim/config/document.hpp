@@ -1,0 +1,39 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/core/error.hpp"
+
+namespace moesim {
+
+using Json = nlohmann::ordered_json;
+
+/// One JSON text, parsed strictly: duplicate keys, comments, trailing text, NaN, numbers beyond double and nesting
+/// deeper than 64 are errors, each with line and column.
+class Document {
+ public:
+  /// Throws ConfigError naming the file: not readable, not JSON, duplicate key.
+  static Document read(const std::filesystem::path& path);
+  /// The same for a text; `name` stands for the file in messages.
+  static Document parse(std::string name, std::string_view text);
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const Json& root() const { return root_; }
+  /// Folder against which relative paths in the document are resolved; empty for texts that are no file.
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+
+  /// Applies "/json/pointer=value" (the option --set): value is JSON, or else taken as a string. Missing objects on
+  /// the way are created, "-" or the next index appends to an array. Throws ConfigError naming the option.
+  void set(std::string_view assignment);
+
+ private:
+  std::string name_;
+  std::filesystem::path folder_;
+  Json root_;
+};
+
+}  // namespace moesim
