@@ -298,7 +298,7 @@ struct ModelFile {
   FilePath value;
 };
 struct ModelName {
-  static constexpr std::string_view kTag;
+  static constexpr std::string_view kTag = {};
   static constexpr bool kWrapper = true;
   std::string value;
 };
