@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/architecture/architecture.hpp"
+#include "models/kernels/precision.hpp"
+#include "sim/program/program.hpp"
+
+/// From a layer's shape to the kernels that serving systems run for it on one rank.
+namespace moesim {
+
+struct OperatorKernel {
+  Operator op;
+  Kernel kernel;
+  std::uint32_t repeat = 1;
+};
+using KernelList = std::vector<OperatorKernel>;
+
+/// What one attention group (the tensor-parallel ranks that share sequences) computes in a step: `query` new tokens
+/// of each of `sequences`, attending over `keys` tokens each, the new ones included. Decode: query = 1.
+struct BatchShape {
+  std::int64_t sequences = 0;
+  std::int64_t query = 0;
+  std::int64_t keys = 0;
+  [[nodiscard]] std::int64_t tokens() const { return sequences * query; }
+};
+
+/// Shapes shared by all operators of a run.
+struct OperatorContext {
+  int hidden = 0;
+  int tensor_parallel = 1;
+  Precision precision;
+};
+
+/// RMSNorm with the residual add fused: reads and writes [tokens, hidden] of both.
+OperatorKernel norm_kernel(const OperatorContext& context, std::int64_t tokens);
+/// Attention or recurrence with its projections, for one rank of the group: heads are split over the group.
+KernelList mixer_kernels(const OperatorContext& context, const Mixer& mixer, const BatchShape& batch);
+/// Attention to an encoder's output of `batch.keys` tokens, whose keys and values are cached.
+KernelList cross_attention_kernels(const OperatorContext& context, const GroupedQueryAttention& attention, const BatchShape& batch);
+/// A dense feed-forward block, its inner width split over the group.
+KernelList dense_kernels(const OperatorContext& context, const DenseFeedForward& dense, std::int64_t tokens);
+/// Scores [tokens, experts] and the choice of experts.
+KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens);
+/// The rank's routed experts over the rows that arrived, [local experts].
+KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows);
+/// The shared experts (or dense residual) over the rank's own tokens.
+KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens);
+/// Sorting copies by expert and summing them back, where nothing is sent because there is one rank.
+OperatorKernel permute_kernel(const OperatorContext& context, std::int64_t copies);
+OperatorKernel embedding_kernel(const OperatorContext& context, std::int64_t tokens);
+/// Final norm, logits [sequences, vocabulary/tensor_parallel] and greedy or top-p sampling over them.
+KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int64_t sequences);
+
+}  // namespace moesim

@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "models/kernels/kernel.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/core/id.hpp"
+
+/// A step of a model as what each GPU does in order, like the streams of a real run: kernels, sends and receives.
+/// Nothing here knows how long anything takes.
+namespace moesim {
+
+/// What a kernel or an exchange is for: the rows of the result's table of operators.
+enum class Operator {
+  kEmbedding,
+  kNorm,
+  kAttentionProjection,
+  kAttention,
+  kAttentionOutput,
+  kRecurrence,
+  kRouter,
+  kPermute,
+  kDispatch,
+  kExperts,
+  kSharedExperts,
+  kCombine,
+  kDenseFeedForward,
+  kReduceScatter,
+  kAllGather,
+  kLmHead,
+  kSampling,
+};
+template <>
+struct EnumNames<Operator> {
+  static constexpr auto names = std::to_array<std::pair<Operator, std::string_view>>({
+      {Operator::kEmbedding, "embedding"},
+      {Operator::kNorm, "norm"},
+      {Operator::kAttentionProjection, "attention projections"},
+      {Operator::kAttention, "attention"},
+      {Operator::kAttentionOutput, "attention output"},
+      {Operator::kRecurrence, "recurrence"},
+      {Operator::kRouter, "router"},
+      {Operator::kPermute, "permute"},
+      {Operator::kDispatch, "dispatch"},
+      {Operator::kExperts, "experts"},
+      {Operator::kSharedExperts, "shared experts"},
+      {Operator::kCombine, "combine"},
+      {Operator::kDenseFeedForward, "dense feed-forward"},
+      {Operator::kReduceScatter, "reduce-scatter"},
+      {Operator::kAllGather, "all-gather"},
+      {Operator::kLmHead, "LM head"},
+      {Operator::kSampling, "sampling"},
+  });
+};
+
+/// How the tokens of an exchange travel; the cost profile has latency and efficiency of each.
+enum class Protocol { kLowLatency, kHighThroughput, kCollective };
+
+/// Bytes on their way from one rank's GPU to another's. It starts when every starter has sent, and `to` waits for it.
+struct Transfer {
+  RankId from;
+  RankId to;
+  double bytes = 0.0;                ///< payload; 0 for a bare notification, which costs latency only
+  std::uint32_t first_starter = 0;  ///< in Exchange::starters
+  std::uint32_t starter_count = 0;
+};
+
+/// One all-to-all, or the same collective of several groups of ranks at once. Each rank takes part with one Send and
+/// one Receive; Receive returns when all transfers to the rank have arrived.
+struct Exchange {
+  Operator op = Operator::kDispatch;
+  Protocol protocol = Protocol::kCollective;
+  std::uint32_t stage = 0;
+  std::vector<Transfer> transfers;
+  std::vector<RankId> starters;
+
+  void add(RankId from, RankId to, double bytes) { add(from, to, bytes, std::span(&from, 1)); }
+  void add(RankId from, RankId to, double bytes, std::span<const RankId> starting_ranks);
+};
+
+struct RunKernel {
+  std::uint32_t kernel;  ///< in Program::kernels
+  Operator op;
+  std::uint32_t stage;
+  std::uint32_t repeat;  ///< one after the other
+};
+struct Send {
+  std::uint32_t exchange;
+};
+struct Receive {
+  std::uint32_t exchange;
+};
+using Instruction = std::variant<RunKernel, Send, Receive>;
+
+/// Stage 0 is what comes before the first layer, stage l+1 is layer l, the last stage is the head.
+struct Program {
+  std::vector<Kernel> kernels;
+  std::vector<Exchange> exchanges;
+  std::vector<std::vector<Instruction>> ranks;  ///< [ranks], in order
+  std::uint32_t stages = 0;
+};
+
+}  // namespace moesim

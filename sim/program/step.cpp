@@ -1,0 +1,207 @@
+#include "sim/program/step.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "sim/core/error.hpp"
+
+namespace moesim {
+
+namespace {
+
+double bytes_of(std::int64_t elements, DataType type) { return (static_cast<double>(elements) * activation_element_size(type)).base(); }
+
+/// Appends instructions to the ranks' streams while walking through the layers.
+class StepBuilder {
+ public:
+  StepBuilder(const StepPlan& plan, const TaskPool& pool)
+      : plan_(plan),
+        pool_(pool),
+        context_{plan.model->architecture().hidden, plan.tensor_parallel, plan.precision},
+        first_token_(token_offsets(plan.ranks, plan.tensor_parallel, plan.batch.tokens())) {
+    program_.ranks.resize(plan.ranks);
+  }
+
+  StepProgram build() {
+    count_all_traffic();
+    all_run({embedding_kernel(context_, plan_.batch.tokens())});
+    for (const Layer& layer : plan_.model->layers()) {
+      ++stage_;
+      if (runs(layer)) {
+        add_layer(layer);
+      }
+    }
+    ++stage_;
+    all_run(head_kernels(context_, plan_.model->architecture().vocabulary, plan_.batch.sequences));
+    program_.stages = stage_ + 1;
+    return {std::move(program_), std::move(traffic_)};
+  }
+
+ private:
+  [[nodiscard]] bool decode() const { return plan_.batch.query == 1; }
+  [[nodiscard]] bool runs(const Layer& layer) const {
+    return layer.stack == Stack::kEncoder ? !decode() : (decode() || !has_encoder());
+  }
+  [[nodiscard]] bool has_encoder() const {
+    const auto& layers = plan_.model->layers();
+    return std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.stack == Stack::kEncoder; });
+  }
+  [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const { return static_cast<std::int64_t>(first_token_[rank + 1] - first_token_[rank]); }
+
+  void count_all_traffic() {
+    if (plan_.routing == nullptr) {
+      return;
+    }
+    const std::size_t layers = plan_.model->moe_layers();
+    std::vector<std::optional<LayerTraffic>> counted(layers);
+    pool_.for_each_index(layers, [&](std::size_t l) {
+      counted[l] = count_traffic(plan_.placement->layers[l], *plan_.cluster, plan_.routing->layer(l), plan_.routing->k(), first_token_);
+    });
+    for (auto& traffic : counted) {
+      traffic_.push_back(std::move(*traffic));
+    }
+  }
+
+  /// Adds a list of kernels that all ranks run with the same shapes, or one rank with its own.
+  std::vector<RunKernel> store(KernelList kernels) {
+    std::vector<RunKernel> runs;
+    for (OperatorKernel& item : kernels) {
+      runs.push_back({static_cast<std::uint32_t>(program_.kernels.size()), item.op, stage_, item.repeat});
+      program_.kernels.push_back(std::move(item.kernel));
+    }
+    return runs;
+  }
+  void run(std::size_t rank, const std::vector<RunKernel>& kernels) {
+    auto& stream = program_.ranks[rank];
+    stream.insert(stream.end(), kernels.begin(), kernels.end());
+  }
+  void all_run(KernelList kernels) {
+    const auto stored = store(std::move(kernels));
+    for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
+      run(rank, stored);
+    }
+  }
+  /// Kernels over each rank's own tokens; ranks with as many tokens share them.
+  template <class MakeKernels>
+  void all_run_own_tokens(MakeKernels make) {
+    std::vector<std::pair<std::int64_t, std::vector<RunKernel>>> known;
+    for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
+      const std::int64_t tokens = tokens_of(rank);
+      auto found = std::find_if(known.begin(), known.end(), [&](const auto& entry) { return entry.first == tokens; });
+      if (found == known.end()) {
+        known.emplace_back(tokens, tokens > 0 ? store(make(tokens)) : std::vector<RunKernel>{});
+        found = known.end() - 1;
+      }
+      run(rank, found->second);
+    }
+  }
+
+  std::uint32_t store(Exchange exchange) {
+    exchange.stage = stage_;
+    program_.exchanges.push_back(std::move(exchange));
+    return static_cast<std::uint32_t>(program_.exchanges.size() - 1);
+  }
+  template <class I>
+  void all_do(I instruction) {
+    for (auto& stream : program_.ranks) {
+      stream.emplace_back(instruction);
+    }
+  }
+  void all_exchange(Exchange exchange) {
+    const std::uint32_t index = store(std::move(exchange));
+    all_do(Send{index});
+    all_do(Receive{index});
+  }
+  void group_collective(Operator op) {
+    if (plan_.tensor_parallel > 1) {
+      const double size = bytes_of(plan_.batch.tokens() * context_.hidden, plan_.precision.activations);
+      all_exchange(group_exchange(op, plan_.ranks, static_cast<std::size_t>(plan_.tensor_parallel), size));
+    }
+  }
+
+  void add_layer(const Layer& layer) {
+    const std::int64_t tokens = plan_.batch.tokens();
+    all_run({norm_kernel(context_, tokens)});
+    all_run(mixer_kernels(context_, layer.block->mixer, plan_.batch));
+    if (layer.block->cross_attention) {
+      group_collective(Operator::kReduceScatter);
+      group_collective(Operator::kAllGather);
+      all_run({norm_kernel(context_, tokens)});
+      all_run(cross_attention_kernels(context_, *layer.block->cross_attention, plan_.batch));
+    }
+    group_collective(Operator::kReduceScatter);
+    if (const auto* dense = std::get_if<DenseFeedForward>(&layer.block->feed_forward)) {
+      group_collective(Operator::kAllGather);
+      all_run({norm_kernel(context_, tokens)});
+      all_run(dense_kernels(context_, *dense, tokens));
+      group_collective(Operator::kReduceScatter);
+    } else {
+      add_experts(layer);
+    }
+    group_collective(Operator::kAllGather);
+  }
+
+  void add_experts(const Layer& layer) {
+    const MixtureOfExperts& moe = *layer.moe();
+    ensure(plan_.routing != nullptr, "a MoE layer runs without routing");
+    const LayerTraffic& traffic = traffic_[*layer.moe_index];
+    all_run_own_tokens([&](std::int64_t tokens) {
+      KernelList kernels{norm_kernel(context_, tokens)};
+      for (auto& kernel : router_kernels(context_, moe, tokens)) {
+        kernels.push_back(std::move(kernel));
+      }
+      return kernels;
+    });
+    const auto run_shared = [&] { all_run_own_tokens([&](std::int64_t tokens) { return shared_expert_kernels(context_, moe, tokens); }); };
+    if (plan_.shared_experts == SharedExpertSchedule::kSerial) {
+      run_shared();
+    }
+    const bool alone = plan_.ranks == 1;
+    std::uint32_t dispatch = 0;
+    if (alone) {
+      all_run({permute_kernel(context_, plan_.batch.tokens() * moe.experts_per_token)});
+    } else {
+      dispatch = store(dispatch_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, plan_.precision.dispatch)));
+      all_do(Send{dispatch});
+    }
+    if (plan_.shared_experts == SharedExpertSchedule::kOverlapped) {
+      run_shared();
+    }
+    if (!alone) {
+      all_do(Receive{dispatch});
+    }
+    for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
+      run(rank, store(expert_kernels(context_, moe, traffic.rows[rank])));
+    }
+    if (alone) {
+      all_run({permute_kernel(context_, plan_.batch.tokens() * moe.experts_per_token)});
+    } else {
+      all_exchange(combine_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, plan_.precision.combine)));
+    }
+  }
+
+  const StepPlan& plan_;
+  const TaskPool& pool_;
+  OperatorContext context_;
+  std::vector<std::size_t> first_token_;
+  std::vector<LayerTraffic> traffic_;
+  Program program_;
+  std::uint32_t stage_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::size_t> token_offsets(std::size_t ranks, int tensor_parallel, std::int64_t tokens_per_group) {
+  const auto group = static_cast<std::size_t>(tensor_parallel);
+  const auto tokens = static_cast<std::size_t>(tokens_per_group);
+  std::vector<std::size_t> offsets{0};
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    const std::size_t in_group = rank % group;
+    offsets.push_back(offsets.back() + tokens / group + (in_group < tokens % group ? 1 : 0));
+  }
+  return offsets;
+}
+
+StepProgram build_step(const StepPlan& plan, const TaskPool& pool) { return StepBuilder(plan, pool).build(); }
+
+}  // namespace moesim

@@ -1,0 +1,50 @@
+#pragma once
+
+#include "models/architecture/architecture.hpp"
+#include "sim/core/task_pool.hpp"
+#include "sim/placement/placement.hpp"
+#include "sim/program/operators.hpp"
+#include "sim/program/program.hpp"
+#include "sim/program/traffic.hpp"
+#include "topologies/cluster.hpp"
+#include "workloads/routing/source.hpp"
+
+namespace moesim {
+
+/// Whether the shared experts run while tokens are on their way, or before they are sent.
+enum class SharedExpertSchedule { kOverlapped, kSerial };
+template <>
+struct EnumNames<SharedExpertSchedule> {
+  static constexpr auto names = std::to_array<std::pair<SharedExpertSchedule, std::string_view>>(
+      {{SharedExpertSchedule::kOverlapped, "overlapped"}, {SharedExpertSchedule::kSerial, "serial"}});
+};
+
+/// Ranks 0 … R−1: attention in groups of `tensor_parallel` neighbours, data-parallel between groups; experts spread
+/// over all ranks.
+struct StepPlan {
+  const Model* model = nullptr;
+  const Cluster* cluster = nullptr;
+  const Placement* placement = nullptr;
+  const StepRouting* routing = nullptr;
+  std::size_t ranks = 1;
+  int tensor_parallel = 1;
+  Precision precision;
+  BatchShape batch;  ///< per attention group
+  DispatchProtocol dispatch = DispatchProtocol::kDeepEpLowLatency;
+  SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
+};
+
+/// Where each rank's tokens begin among all tokens of a step, [ranks + 1]: a group's tokens are split over its ranks
+/// as evenly as whole tokens allow.
+std::vector<std::size_t> token_offsets(std::size_t ranks, int tensor_parallel, std::int64_t tokens_per_group);
+
+struct StepProgram {
+  Program program;
+  std::vector<LayerTraffic> traffic;  ///< [MoE layers that run]; empty for one rank
+};
+
+/// Lays out one forward step. Encoder layers run in prefill only, the decoder layers of an encoder–decoder model in
+/// decode only.
+StepProgram build_step(const StepPlan& plan, const TaskPool& pool);
+
+}  // namespace moesim
