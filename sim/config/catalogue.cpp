@@ -27,7 +27,8 @@ Document Catalogue::find(std::string_view name, const Place& place) const {
       return Document::parse(fmt::format("{} {}", kind_, name), file.text);
     }
   }
-  throw ConfigError(place, fmt::format("expected the name of a {}, found \"{}\"{}", kind_, name, suggestion(name, names())));
+  throw ConfigError(place,
+                    fmt::format("expected the name of a {}, found \"{}\"{}", kind_, name, suggestion(name, names())));
 }
 
 }  // namespace moesim

@@ -27,10 +27,11 @@ bool check_number(const Cursor& cursor, const Rules& rules, double value) {
 }
 
 void number_rules(Json& schema, const Rules& rules) {
-  if (std::isfinite(rules.minimum)) {
+  // Narrows the limits that the schema already has from the C++ type, never widens them.
+  if (std::isfinite(rules.minimum) && !(schema.contains("minimum") && schema["minimum"] >= rules.minimum)) {
     schema["minimum"] = rules.minimum;
   }
-  if (std::isfinite(rules.maximum)) {
+  if (std::isfinite(rules.maximum) && !(schema.contains("maximum") && schema["maximum"] <= rules.maximum)) {
     schema["maximum"] = rules.maximum;
   }
   if (rules.positive) {

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <limits>
-#include <concepts>
 #include <map>
 #include <optional>
 #include <string>
@@ -207,7 +207,8 @@ struct Codec<std::vector<T>> {
   static bool decode(const Cursor& cursor, const Rules& rules, std::vector<T>& out) {
     const Json& json = cursor.value();
     if (!json.is_array() || json.size() < rules.min_items) {
-      return cursor.expected(rules.min_items > 0 ? fmt::format("an array of at least {}", rules.min_items) : "an array");
+      return cursor.expected(rules.min_items > 0 ? fmt::format("an array of at least {}", rules.min_items)
+                                                 : "an array");
     }
     Rules element_rules = rules;
     element_rules.min_items = 0;

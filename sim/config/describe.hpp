@@ -43,7 +43,7 @@ class FieldDecoder {
     }
   }
   template <class M>
-  void required(const char* name, M T::*member, std::string_view, const Rules& rules = {}) {
+  void required(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
     known_.push_back(name);
     if (!cursor_.value().contains(name)) {
       good_ = cursor_.fail(fmt::format("expected the key \"{}\", found none", name));
@@ -52,7 +52,7 @@ class FieldDecoder {
     good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
   }
   template <class M>
-  void optional(const char* name, M T::*member, std::string_view, const Rules& rules = {}) {
+  void optional(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
     known_.push_back(name);
     if (cursor_.value().contains(name)) {
       good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
@@ -82,11 +82,11 @@ class FieldEncoder {
 
   void tag(const char* name, std::string_view constant) { json[name] = std::string(constant); }
   template <class M>
-  void required(const char* name, M T::*member, std::string_view, const Rules& = {}) {
+  void required(const char* name, M T::* member, std::string_view, const Rules& = {}) {
     json[name] = Codec<M>::encode(value_.*member);
   }
   template <class M>
-  void optional(const char* name, M T::*member, std::string_view, const Rules& = {}) {
+  void optional(const char* name, M T::* member, std::string_view, const Rules& = {}) {
     Json encoded = Codec<M>::encode(value_.*member);
     if (!encoded.is_null()) {
       json[name] = std::move(encoded);
@@ -112,7 +112,7 @@ class FieldSchema {
     required_names.push_back(name);
   }
   template <class M>
-  void optional(const char* name, M T::*member, std::string_view doc, const Rules& rules = {}) {
+  void optional(const char* name, M T::* member, std::string_view doc, const Rules& rules = {}) {
     add<M>(name, doc, rules);
     Json fallback = Codec<M>::encode(T{}.*member);
     if (!fallback.is_null()) {

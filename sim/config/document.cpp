@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "sim/core/file.hpp"
@@ -18,6 +19,15 @@ std::string pointer_token(std::string_view key) {
     token += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
   }
   return token;
+}
+
+bool is_utf8(std::string_view text) {
+  try {
+    static_cast<void>(Json(text).dump());
+    return true;
+  } catch (const Json::exception&) {
+    return false;
+  }
 }
 
 /// Builds the DOM from parser events, which is where duplicate keys can still be seen (the library's own DOM keeps
@@ -161,18 +171,21 @@ void Document::set(std::string_view assignment) {
   if (equals == std::string_view::npos || assignment.empty() || assignment.front() != '/') {
     throw ConfigError(place, "expected /json/pointer=value");
   }
+  if (static_cast<std::size_t>(std::count(assignment.begin(), assignment.begin() + equals, '/')) > kMaxDepth) {
+    throw ConfigError(place, fmt::format("expected at most {} levels of nesting, found more", kMaxDepth));
+  }
+  if (!is_utf8(assignment)) {
+    throw ConfigError({"--set", {}}, "expected text in UTF-8");
+  }
   const std::string_view text = assignment.substr(equals + 1);
   Json value;
   try {
     value = parse("value", text).root();
-  } catch (const ConfigError&) {
-    value = std::string(text);
-    // A string must be printable as JSON later; refuse what is not UTF-8 here, where its place is known.
-    try {
-      static_cast<void>(value.dump());
-    } catch (const Json::exception&) {
-      throw ConfigError(place, "expected a value in UTF-8");
+  } catch (const ConfigError& error) {
+    if (text.find_first_of("{[\"") == 0) {  // meant as JSON: a slip in it must not turn it into a string
+      throw ConfigError(place, error.diagnostics().front().message);
     }
+    value = std::string(text);
   }
   Json* target = &root_;
   std::string_view rest = assignment.substr(1, equals - 1);
@@ -192,7 +205,9 @@ void Document::set(std::string_view assignment) {
     if (target->is_object()) {
       target = &(*target)[token];
     } else if (target->is_array()) {
-      const bool number = !token.empty() && token.size() <= 6 && token.find_first_not_of("0123456789") == std::string::npos;
+      const bool number = !token.empty() && token.size() <= 6 &&
+                          token.find_first_not_of("0123456789") == std::string::npos &&
+                          (token == "0" || token.front() != '0');
       const std::size_t index = token == "-" ? target->size() : number ? std::stoul(token) : target->size() + 1;
       if (index > target->size()) {
         throw ConfigError(place, fmt::format("expected an index up to {} in the array at \"{}\", found \"{}\"",

@@ -13,7 +13,7 @@ namespace moesim {
 using Json = nlohmann::ordered_json;
 
 /// One JSON text, parsed strictly: duplicate keys, comments, trailing text, NaN, numbers beyond double and nesting
-/// deeper than 64 are errors, each with line and column.
+/// deeper than 64 are errors that name the place. A UTF-8 byte order mark at the start is skipped.
 class Document {
  public:
   /// Throws ConfigError naming the file: not readable, not JSON, duplicate key.
@@ -26,8 +26,9 @@ class Document {
   /// Folder against which relative paths in the document are resolved; empty for texts that are no file.
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
 
-  /// Applies "/json/pointer=value" (the option --set): value is JSON, or else taken as a string. Missing objects on
-  /// the way are created, "-" or the next index appends to an array. Throws ConfigError naming the option.
+  /// Applies "/json/pointer=value" (the option --set): value is JSON, or else taken as a string (unless it starts
+  /// like an object, an array or a quoted string). Missing objects on the way are created, a plain value there gives
+  /// way to an object, "-" or the next index appends to an array. Throws ConfigError naming the option.
   void set(std::string_view assignment);
 
  private:

@@ -46,7 +46,7 @@ std::pair<int, std::size_t> open_regular(const std::filesystem::path& path) {
   if (fd < 0) {
     fail(path, "cannot open the file", errno);
   }
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) != 0) {
     const int error = errno;
     ::close(fd);
@@ -114,7 +114,8 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
 std::string sha256(std::span<const std::byte> data) {
   std::array<unsigned char, 32> digest{};
   unsigned int length = 0;
-  ensure(EVP_Digest(data.data(), data.size(), digest.data(), &length, EVP_sha256(), nullptr) == 1 && length == digest.size(),
+  ensure(EVP_Digest(data.data(), data.size(), digest.data(), &length, EVP_sha256(), nullptr) == 1 &&
+             length == digest.size(),
          "SHA-256 failed");
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;

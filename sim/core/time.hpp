@@ -21,7 +21,7 @@ class SimTime {
   [[nodiscard]] static constexpr SimTime never() { return from_ticks(INT64_MAX); }
 
   [[nodiscard]] constexpr std::int64_t ticks() const { return ticks_; }
-  [[nodiscard]] constexpr Duration duration() const { return seconds(static_cast<double>(ticks_) * 1e-12); }
+  [[nodiscard]] constexpr Duration duration() const { return seconds(static_cast<double>(ticks_) / 1e12); }
 
   constexpr auto operator<=>(const SimTime&) const = default;
   constexpr SimTime& operator+=(SimTime other) {

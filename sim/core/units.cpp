@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <vector>
 
+#include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 
 namespace moesim {
@@ -20,22 +22,22 @@ constexpr double kTi = kGi * kKi;
 
 constexpr std::array kTimeUnits{Unit{"ps", 1e-12}, Unit{"ns", 1e-9},  Unit{"us", 1e-6}, Unit{"ms", 1e-3},
                                 Unit{"s", 1.0},    Unit{"min", 60.0}, Unit{"h", 3600.0}};
-constexpr std::array kByteUnits{Unit{"B", 1.0},   Unit{"kB", 1e3},  Unit{"MB", 1e6},  Unit{"GB", 1e9}, Unit{"TB", 1e12},
-                                Unit{"PB", 1e15}, Unit{"KiB", kKi}, Unit{"MiB", kMi}, Unit{"GiB", kGi}, Unit{"TiB", kTi}};
+constexpr std::array kByteUnits{Unit{"B", 1.0},   Unit{"kB", 1e3},  Unit{"MB", 1e6},  Unit{"GB", 1e9},
+                                Unit{"TB", 1e12}, Unit{"PB", 1e15}, Unit{"KiB", kKi}, Unit{"MiB", kMi},
+                                Unit{"GiB", kGi}, Unit{"TiB", kTi}};
 constexpr std::array kBandwidthUnits{
-    Unit{"B/s", 1.0},         Unit{"kB/s", 1e3},        Unit{"MB/s", 1e6},       Unit{"GB/s", 1e9},
-    Unit{"TB/s", 1e12},       Unit{"KiB/s", kKi},       Unit{"MiB/s", kMi},      Unit{"GiB/s", kGi},
-    Unit{"TiB/s", kTi},       Unit{"b/s", 1.0 / 8},     Unit{"kb/s", 1e3 / 8},   Unit{"Mb/s", 1e6 / 8},
-    Unit{"Gb/s", 1e9 / 8},    Unit{"Tb/s", 1e12 / 8}};
+    Unit{"B/s", 1.0},      Unit{"kB/s", 1e3},     Unit{"MB/s", 1e6},     Unit{"GB/s", 1e9},     Unit{"TB/s", 1e12},
+    Unit{"KiB/s", kKi},    Unit{"MiB/s", kMi},    Unit{"GiB/s", kGi},    Unit{"TiB/s", kTi},    Unit{"b/s", 1.0 / 8},
+    Unit{"kb/s", 1e3 / 8}, Unit{"Mb/s", 1e6 / 8}, Unit{"Gb/s", 1e9 / 8}, Unit{"Tb/s", 1e12 / 8}};
 constexpr std::array kFlopUnits{Unit{"FLOP", 1.0},   Unit{"kFLOP", 1e3},  Unit{"MFLOP", 1e6}, Unit{"GFLOP", 1e9},
                                 Unit{"TFLOP", 1e12}, Unit{"PFLOP", 1e15}, Unit{"EFLOP", 1e18}};
-constexpr std::array kFlopRateUnits{Unit{"FLOP/s", 1.0},   Unit{"kFLOP/s", 1e3},  Unit{"MFLOP/s", 1e6},
-                                    Unit{"GFLOP/s", 1e9},  Unit{"TFLOP/s", 1e12}, Unit{"PFLOP/s", 1e15},
+constexpr std::array kFlopRateUnits{Unit{"FLOP/s", 1.0},  Unit{"kFLOP/s", 1e3},  Unit{"MFLOP/s", 1e6},
+                                    Unit{"GFLOP/s", 1e9}, Unit{"TFLOP/s", 1e12}, Unit{"PFLOP/s", 1e15},
                                     Unit{"EFLOP/s", 1e18}};
 constexpr std::array kPriceUnits{Unit{"USD", 1.0}};
 constexpr std::array kPriceRateUnits{Unit{"USD/h", 1.0 / 3600.0}, Unit{"USD/s", 1.0}};
 
-constexpr std::size_t kMaxDigits = 15;
+constexpr std::size_t kMaxDigits = 20;  // 17 significant digits tell any two doubles apart
 constexpr std::size_t kMaxExponentDigits = 2;
 
 std::size_t digits_at(std::string_view text, std::size_t from) {
@@ -183,9 +185,14 @@ std::string write_quantity(double base, const UnitTable& table) {
       shortest = std::move(text);
     }
   }
-  // More digits than the grammar takes (a computed value): base units with 16 significant digits.
-  return shortest.empty() ? fmt::format("{:.15g} {}", base / table.units.front().factor, table.units.front().symbol)
-                          : shortest;
+  if (!shortest.empty()) {
+    return shortest;
+  }
+  // A computed value that no division by a unit's factor gives back: 17 significant digits of base units.
+  const auto is_base = [](const Unit& unit) { return unit.factor == 1.0; };
+  const auto unit = std::find_if(table.units.begin(), table.units.end(), is_base);
+  ensure(unit != table.units.end(), "a unit table without its base unit");
+  return fmt::format("{:.16e} {}", base, unit->symbol);
 }
 
 }  // namespace moesim

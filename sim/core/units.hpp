@@ -42,7 +42,7 @@ const UnitTable& unit_table<Price>();
 template <>
 const UnitTable& unit_table<PriceRate>();
 
-/// Reads "NUMBER UNIT" (one space or none): up to 15 digits before and after the point, an exponent of up to two
+/// Reads "NUMBER UNIT" (one space or none): up to 20 digits before and after the point, an exponent of up to two
 /// digits, no sign. Returns base units, or std::nullopt with `message` saying what was expected and found.
 std::optional<double> parse_quantity(std::string_view text, const UnitTable& table, std::string& message);
 
@@ -51,7 +51,8 @@ std::string quantity_pattern(const UnitTable& table, bool positive);
 
 /// For people: about four significant digits in the unit that suits, "34.21 ms".
 std::string format_quantity(double base, const UnitTable& table);
-/// For files: the shortest text that parse_quantity reads back as the same double, "450 GB/s".
+/// For files: the shortest text that parse_quantity reads back as the same double, "450 GB/s". `base` is zero or
+/// 1e-99 to 1e99.
 std::string write_quantity(double base, const UnitTable& table);
 
 template <class Q>
