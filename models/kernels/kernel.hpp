@@ -76,7 +76,8 @@ struct Streaming {
   Flops work;  ///< on the ordinary cores; seldom what takes the time
 };
 
-using Kernel = std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention, Streaming>;
+using Kernel =
+    std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention, Streaming>;
 
 /// What holds a kernel back.
 enum class Bound { kCompute, kMemory, kOverhead };
@@ -86,18 +87,32 @@ struct EnumNames<Bound> {
       {{Bound::kCompute, "compute"}, {Bound::kMemory, "memory"}, {Bound::kOverhead, "overhead"}});
 };
 
+/// Whether a time rests on measurements of this kind of kernel, size and accelerator, or reaches beyond them.
+enum class Confidence { kMeasured, kExtrapolated };
+template <>
+struct EnumNames<Confidence> {
+  static constexpr auto names = std::to_array<std::pair<Confidence, std::string_view>>(
+      {{Confidence::kMeasured, "measured"}, {Confidence::kExtrapolated, "extrapolated"}});
+};
+
 /// A kernel's needs, whatever the GPU.
 struct KernelDemand {
   Flops work;
-  Bytes traffic;      ///< HBM, read and written
+  Bytes traffic;                       ///< HBM, read and written
   DataType compute = DataType::kBf16;  ///< which peak rate applies
 };
+/// The formulas stand in demand.cpp. A kernel with an empty shape (no rows, no sequences) needs nothing.
 KernelDemand demand_of(const Kernel& kernel);
+
+/// Pairs of query and key that a causal mask lets through: the last `query` positions of `keys`, each of which sees
+/// itself and what is before it, at most `window` positions if that is not 0.
+double attended_pairs(std::int64_t query, std::int64_t keys, std::int64_t window);
 
 struct KernelCost {
   Duration time;
   KernelDemand demand;
   Bound bound = Bound::kOverhead;
+  Confidence confidence = Confidence::kMeasured;  ///< CostModel::warnings says why
 };
 
 /// Time of one kernel that runs alone on one GPU.
@@ -106,6 +121,8 @@ class CostModel {
   virtual ~CostModel() = default;
   /// Throws ModelError for a type that the GPU has no rate for. A kernel without work costs nothing.
   [[nodiscard]] virtual KernelCost cost(const Kernel& kernel) const = 0;
+  /// Why the cost of this kernel is an extrapolation, one sentence each; empty where it is not.
+  [[nodiscard]] virtual std::vector<std::string> warnings(const Kernel&) const { return {}; }
 };
 
 }  // namespace moesim

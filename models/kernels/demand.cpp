@@ -1,0 +1,136 @@
+#include <algorithm>
+
+#include "models/kernels/kernel.hpp"
+#include "sim/core/error.hpp"
+
+namespace moesim {
+namespace {
+
+double number(std::int64_t value) { return static_cast<double>(value); }
+
+/// Queries and outputs of attention stay in 16 bits whatever the cache holds.
+Bytes attention_activation() { return element_size(DataType::kBf16); }
+
+/// Attention multiplies in fp8 where the cache is fp8 (FlashAttention-3, TensorRT-LLM); other narrow caches are
+/// expanded to bf16 on the way.
+DataType attention_compute(DataType kv) {
+  switch (kv) {
+    case DataType::kFp8:
+    case DataType::kFp8Block:
+      return DataType::kFp8;
+    case DataType::kFp16:
+    case DataType::kFp32:
+      return kv;
+    default:
+      return DataType::kBf16;
+  }
+}
+
+/// m, n, k [elements], w, a, c [B/element] of weights, inputs, outputs:
+///   work = 2·m·n·k·batch,  traffic = batch·(m·k·a + k·n·w + m·n·c)
+/// Each matrix passes HBM once, which holds while the two inputs' tiles fit L2 (aiconfigurator's speed of light).
+KernelDemand demand(const Gemm& gemm) {
+  if (gemm.m == 0 || gemm.n == 0 || gemm.k == 0 || gemm.batch == 0) {
+    return {.work = {}, .traffic = {}, .compute = gemm.weight};
+  }
+  const double m = number(gemm.m);
+  const double n = number(gemm.n);
+  const double k = number(gemm.k);
+  const double batch = number(gemm.batch);
+  return {.work = flops(2.0 * m * n * k * batch),
+          .traffic = batch * (m * k * activation_element_size(gemm.weight) + k * n * element_size(gemm.weight) +
+                              m * n * activation_element_size(gemm.activation)),
+          .compute = gemm.weight};
+}
+
+/// R = Σ rows_e, A = experts with rows_e > 0:
+///   work = 2·R·n·k,  traffic = R·k·a + A·k·n·w + R·n·c
+/// Only activated experts' weights are read: what makes decode depend on A more than on R (METRO, arXiv 2512.09277).
+KernelDemand demand(const GroupedGemm& gemm) {
+  double rows = 0.0;
+  double activated = 0.0;
+  for (const std::int64_t expert_rows : gemm.rows) {
+    ensure(expert_rows >= 0, "an expert has a negative number of rows");
+    rows += number(expert_rows);
+    activated += expert_rows > 0 ? 1.0 : 0.0;
+  }
+  const double n = number(gemm.n);
+  const double k = number(gemm.k);
+  return {.work = flops(2.0 * rows * n * k),
+          .traffic = rows * k * activation_element_size(gemm.weight) + activated * k * n * element_size(gemm.weight) +
+                     rows * n * activation_element_size(gemm.activation),
+          .compute = gemm.weight};
+}
+
+/// S sequences, q queries, K keys, h and g query and KV heads, d and v widths of a query/key and a value head,
+/// P = attended_pairs(q, K, window), U = keys that any query sees = min(K, q + window − 1):
+///   work = 2·S·h·P·(d + v)                         QKᵀ and the weighting of V; softmax is left out
+///   traffic = S·(q·h·(d + v)·2 B + U·g·(d + v)·b)  queries in, outputs out, keys and values once
+/// FlashAttention (arXiv 2205.14135) streams no scores. For window = 0 the pairs are (K² − (K − q)²)/2 + q/2.
+KernelDemand demand(const ContextAttention& a) {
+  ensure(a.keys >= a.query && a.query >= 0, "attention over fewer keys than queries");
+  if (a.query == 0) {
+    return {.work = {}, .traffic = {}, .compute = attention_compute(a.kv)};
+  }
+  const double sequences = number(a.sequences);
+  const double widths = number(a.qk_head_dim + a.v_head_dim);
+  const std::int64_t seen = a.window > 0 ? std::min(a.keys, a.query + a.window - 1) : a.keys;
+  const Bytes activations = number(a.query) * number(a.heads) * widths * attention_activation();
+  const Bytes cache = number(seen) * number(a.kv_heads) * widths * element_size(a.kv);
+  return {.work = flops(2.0 * sequences * number(a.heads) * attended_pairs(a.query, a.keys, a.window) * widths),
+          .traffic = sequences * (activations + cache),
+          .compute = attention_compute(a.kv)};
+}
+
+/// S sequences, K' = min(keys, window), h and g query and KV heads of width d:
+///   work = 4·S·h·K'·d,  traffic = S·(2·h·d·2 B + 2·g·K'·d·b)
+/// The h/g query heads of a group share one read of their keys and values.
+KernelDemand demand(const GenerationAttention& a) {
+  const double sequences = number(a.sequences);
+  const double keys = number(a.window > 0 ? std::min(a.keys, a.window) : a.keys);
+  const double heads = number(a.heads);
+  const double width = number(a.head_dim);
+  return {.work = flops(4.0 * sequences * heads * keys * width),
+          .traffic = sequences * (2.0 * heads * width * attention_activation() +
+                                  2.0 * number(a.kv_heads) * keys * width * element_size(a.kv)),
+          .compute = attention_compute(a.kv)};
+}
+
+/// S sequences, K keys, h heads, r = kv_rank, p = rope_dim (DeepSeek-V2, arXiv 2405.04434, section 2.1.2, with the
+/// up-projections absorbed into queries and outputs):
+///   work = 2·S·h·K·((r + p) + r)                           scores over r + p, outputs over r
+///   traffic = S·(K·(r + p)·b + h·((r + p) + r)·2 B)        the latent once for all heads; queries in, outputs out
+KernelDemand demand(const LatentGenerationAttention& a) {
+  const double sequences = number(a.sequences);
+  const double keys = number(a.keys);
+  const double heads = number(a.heads);
+  const double key_width = number(a.kv_rank + a.rope_dim);
+  const double both = key_width + number(a.kv_rank);
+  return {.work = flops(2.0 * sequences * heads * keys * both),
+          .traffic = sequences * (keys * key_width * element_size(a.kv) + heads * both * attention_activation()),
+          .compute = attention_compute(a.kv)};
+}
+
+KernelDemand demand(const Streaming& s) {
+  return {.work = s.work, .traffic = s.read + s.written, .compute = DataType::kBf16};
+}
+
+}  // namespace
+
+/// Query i = 0 … q−1 stands at position K − q + i and sees min(W, K − q + i + 1) keys. The first f queries, those
+/// with K − q + i + 1 ≤ W, see an arithmetic series; the others W each.
+double attended_pairs(std::int64_t query, std::int64_t keys, std::int64_t window) {
+  ensure(query >= 0 && keys >= query && window >= 0, "attention over fewer keys than queries");
+  const double prefix = number(keys - query);
+  if (window == 0) {
+    return number(query) * prefix + number(query) * (number(query) + 1.0) / 2.0;
+  }
+  const double growing = number(std::clamp<std::int64_t>(window - (keys - query), 0, query));
+  return growing * prefix + growing * (growing + 1.0) / 2.0 + (number(query) - growing) * number(window);
+}
+
+KernelDemand demand_of(const Kernel& kernel) {
+  return std::visit([](const auto& k) { return demand(k); }, kernel);
+}
+
+}  // namespace moesim

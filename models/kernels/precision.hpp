@@ -1,0 +1,38 @@
+#pragma once
+
+#include <optional>
+
+#include "models/hardware/data_type.hpp"
+#include "sim/config/describe.hpp"
+
+namespace moesim {
+
+/// In which types a model's tensors are stored, computed with and sent.
+struct Precision {
+  DataType weights = DataType::kBf16;    ///< attention, dense and shared-expert matrices
+  std::optional<DataType> experts;       ///< routed experts; absent: as released, else like `weights`
+  DataType embedding = DataType::kBf16;  ///< embedding, LM head, router, norms: quantised checkpoints leave these alone
+  DataType kv = DataType::kBf16;
+  DataType activations = DataType::kBf16;
+  DataType dispatch = DataType::kBf16;  ///< tokens on their way to the experts
+  DataType combine = DataType::kBf16;   ///< results on their way back
+
+  /// `released` is Architecture::expert_weight_type.
+  [[nodiscard]] DataType expert_weights(std::optional<DataType> released) const {
+    return experts.value_or(released.value_or(weights));
+  }
+
+  static constexpr std::string_view kDoc = "Types of a model's tensors";
+  template <class F>
+  static void describe(F& f) {
+    f.optional("weights", &Precision::weights, "Attention, dense and shared-expert matrices");
+    f.optional("experts", &Precision::experts, "Routed experts; absent: as the model was released, else like weights");
+    f.optional("embedding", &Precision::embedding, "Embedding, LM head, router and norms");
+    f.optional("kv", &Precision::kv, "KV cache");
+    f.optional("activations", &Precision::activations, "Activations between kernels");
+    f.optional("dispatch", &Precision::dispatch, "Tokens on their way to the experts");
+    f.optional("combine", &Precision::combine, "Experts' results on their way back");
+  }
+};
+
+}  // namespace moesim

@@ -1,0 +1,76 @@
+#include "models/kernels/profile.hpp"
+
+#include <cmath>
+#include <span>
+
+namespace moesim {
+
+std::span<const EmbeddedFile> profile_files();
+
+namespace {
+
+void check_points(const std::vector<EfficiencyPoint>& points, const Place& place, std::vector<Diagnostic>& faults) {
+  for (std::size_t i = 1; i < points.size(); ++i) {
+    const double step = points[i].traffic / points[i - 1].traffic;
+    const double gain = points[i].efficiency / points[i - 1].efficiency;
+    const Place here{place.file, place.pointer + "/" + std::to_string(i)};
+    if (!(step > 1.0)) {
+      faults.push_back({here, "expected more traffic than at the point before"});
+    } else if (gain > step) {
+      // Time between the points goes as traffic/efficiency.
+      faults.push_back(
+          {here, fmt::format("expected an efficiency of at most {:.4g}, found {}: with more, a kernel that "
+                             "moves more bytes would take less time",
+                             points[i - 1].efficiency * step, points[i].efficiency)});
+    }
+  }
+}
+
+}  // namespace
+
+Operator operator_of(const Kernel& kernel) {
+  static_assert(std::variant_size_v<Kernel> == EnumNames<Operator>::names.size());
+  return EnumNames<Operator>::names[kernel.index()].first;
+}
+
+const Catalogue& profile_catalogue() {
+  static const Catalogue catalogue("profile", profile_files());
+  return catalogue;
+}
+
+void check_profile(const RooflineProfile& profile, const Place& place) {
+  std::vector<Diagnostic> faults;
+  for (const auto& [op, name] : EnumNames<Operator>::names) {
+    const Place operator_place{place.file, fmt::format("{}/operators/{}", place.pointer, name)};
+    const auto found = profile.operators.find(op);
+    if (found == profile.operators.end() || found->second.types.empty()) {
+      faults.push_back({operator_place, "expected terms for this kind of kernel, found none"});
+      continue;
+    }
+    for (const auto& [type, terms] : found->second.types) {
+      check_points(terms.memory_efficiency,
+                   {place.file, fmt::format("{}/types/{}/memory_efficiency", operator_place.pointer, name_of(type))},
+                   faults);
+    }
+  }
+  for (const auto& [collective, name] : EnumNames<ProfiledCollective>::names) {
+    if (!profile.communication.collective.contains(collective)) {
+      faults.push_back({{place.file, fmt::format("{}/communication/collective", place.pointer)},
+                        fmt::format("expected the key \"{}\", found none", name)});
+    }
+  }
+  if (!faults.empty()) {
+    throw ConfigError(std::move(faults));
+  }
+}
+
+RooflineProfile load_profile(const ProfileChoice& choice, const Place& place) {
+  const Document document = std::holds_alternative<ProfileFile>(choice)
+                                ? Document::read(std::get<ProfileFile>(choice).value.resolved)
+                                : profile_catalogue().find(std::get<ProfileName>(choice).value, place);
+  auto profile = decode_document<RooflineProfile>(document);
+  check_profile(profile, {document.name(), ""});
+  return profile;
+}
+
+}  // namespace moesim
