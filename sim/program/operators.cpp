@@ -23,7 +23,7 @@ Gemm gemm(const OperatorContext& context, std::int64_t m, std::int64_t n, std::i
 /// wrote, writes queries and cache entries.
 OperatorKernel rotate_and_cache(const OperatorContext& context, std::int64_t tokens, std::int64_t query_width, std::int64_t cache_width) {
   const DataType type = context.precision.activations;
-  return {Operator::kAttentionProjection,
+  return {StepOperator::kAttentionProjection,
           Streaming{elements(tokens * (query_width + cache_width), type),
                     elements(tokens * query_width, type) + static_cast<double>(tokens * cache_width) * element_size(context.precision.kv),
                     flops(static_cast<double>(tokens * (query_width + cache_width)) * 6.0)}};
@@ -38,19 +38,19 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
   const std::int64_t width = heads * attention.head_dim;
   const std::int64_t kv_width = 2 * kv_heads * attention.head_dim;
   KernelList kernels;
-  kernels.push_back({Operator::kAttentionProjection,
+  kernels.push_back({StepOperator::kAttentionProjection,
                      gemm(context, tokens, width * (attention.output_gate ? 2 : 1) + kv_width, context.hidden)});
   kernels.push_back(rotate_and_cache(context, tokens, width, kv_width));
   const std::int64_t window = attention.window.value_or(0);
   if (batch.query == 1) {
-    kernels.push_back({Operator::kAttention, GenerationAttention{.sequences = batch.sequences, .keys = batch.keys, .heads = heads, .kv_heads = kv_heads,
+    kernels.push_back({StepOperator::kAttention, GenerationAttention{.sequences = batch.sequences, .keys = batch.keys, .heads = heads, .kv_heads = kv_heads,
                                                                  .head_dim = attention.head_dim, .window = window, .kv = context.precision.kv}});
   } else {
-    kernels.push_back({Operator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
+    kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
                                                               .kv_heads = kv_heads, .qk_head_dim = attention.head_dim, .v_head_dim = attention.head_dim,
                                                               .window = window, .kv = context.precision.kv}});
   }
-  kernels.push_back({Operator::kAttentionOutput, gemm(context, tokens, context.hidden, width)});
+  kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, width)});
   return kernels;
 }
 
@@ -63,7 +63,7 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
   const std::int64_t query_dim = attention.qk_nope_head_dim + attention.qk_rope_head_dim;
   KernelList kernels;
   const auto project = [&](std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t count = 1) {
-    kernels.push_back({Operator::kAttentionProjection, gemm(context, m, n, k, count)});
+    kernels.push_back({StepOperator::kAttentionProjection, gemm(context, m, n, k, count)});
   };
   // Both down-projections in one GEMM; they are not split over the group.
   project(tokens, attention.q_lora_rank + cache_width, context.hidden);
@@ -71,17 +71,17 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
   kernels.push_back(rotate_and_cache(context, tokens, attention.q_lora_rank + heads * attention.qk_rope_head_dim, cache_width));
   if (batch.query == 1) {
     project(tokens, attention.kv_lora_rank, attention.qk_nope_head_dim, heads);
-    kernels.push_back({Operator::kAttention, LatentGenerationAttention{.sequences = batch.sequences, .keys = batch.keys, .heads = heads,
+    kernels.push_back({StepOperator::kAttention, LatentGenerationAttention{.sequences = batch.sequences, .keys = batch.keys, .heads = heads,
                                                                        .kv_rank = attention.kv_lora_rank, .rope_dim = attention.qk_rope_head_dim,
                                                                        .kv = context.precision.kv}});
     project(tokens, attention.v_head_dim, attention.kv_lora_rank, heads);
   } else {
     project(batch.sequences * batch.keys, heads * (attention.qk_nope_head_dim + attention.v_head_dim), attention.kv_lora_rank);
-    kernels.push_back({Operator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
+    kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
                                                               .kv_heads = heads, .qk_head_dim = query_dim, .v_head_dim = attention.v_head_dim,
                                                               .window = 0, .kv = context.precision.activations}});
   }
-  kernels.push_back({Operator::kAttentionOutput, gemm(context, tokens, context.hidden, heads * attention.v_head_dim)});
+  kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, heads * attention.v_head_dim)});
   return kernels;
 }
 
@@ -96,18 +96,18 @@ KernelList linear(const OperatorContext& context, const LinearAttention& attenti
   const std::int64_t mixed = 2 * key_heads * attention.key_head_dim + value_width;
   const DataType type = context.precision.activations;
   KernelList kernels;
-  kernels.push_back({Operator::kAttentionProjection,
+  kernels.push_back({StepOperator::kAttentionProjection,
                      gemm(context, tokens, mixed + (attention.output_gate ? value_width : 0) + 2 * value_heads, context.hidden)});
   if (attention.convolution > 0) {
-    kernels.push_back({Operator::kAttentionProjection, Streaming{elements(tokens * mixed, type), elements(tokens * mixed, type),
+    kernels.push_back({StepOperator::kAttentionProjection, Streaming{elements(tokens * mixed, type), elements(tokens * mixed, type),
                                                                  flops(2.0 * static_cast<double>(tokens * mixed * attention.convolution))}});
   }
   const std::int64_t state = value_heads * attention.key_head_dim * attention.value_head_dim;
   const std::int64_t visits = batch.sequences * ((batch.query + kChunk - 1) / kChunk);
   const Bytes state_bytes = bytes(4.0 * static_cast<double>(state * visits));  // fp32
-  kernels.push_back({Operator::kRecurrence, Streaming{state_bytes + elements(tokens * mixed, type), state_bytes + elements(tokens * value_width, type),
+  kernels.push_back({StepOperator::kRecurrence, Streaming{state_bytes + elements(tokens * mixed, type), state_bytes + elements(tokens * value_width, type),
                                                       flops(6.0 * static_cast<double>(state * tokens))}});
-  kernels.push_back({Operator::kAttentionOutput, gemm(context, tokens, context.hidden, value_width)});
+  kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, value_width)});
   return kernels;
 }
 
@@ -120,14 +120,14 @@ KernelList lstm(const OperatorContext& context, const Lstm& layer, const BatchSh
   const std::int64_t gates = 4 * static_cast<std::int64_t>(layer.units);
   const DataType type = context.precision.activations;
   KernelList kernels;
-  kernels.push_back({Operator::kRecurrence, gemm(context, tokens, gates, context.hidden)});
-  kernels.push_back({Operator::kRecurrence, gemm(context, batch.sequences, gates, output), steps});
-  kernels.push_back({Operator::kRecurrence,
+  kernels.push_back({StepOperator::kRecurrence, gemm(context, tokens, gates, context.hidden)});
+  kernels.push_back({StepOperator::kRecurrence, gemm(context, batch.sequences, gates, output), steps});
+  kernels.push_back({StepOperator::kRecurrence,
                      Streaming{elements(batch.sequences * (gates + layer.units), type), elements(batch.sequences * 2 * layer.units, type),
                                flops(10.0 * static_cast<double>(batch.sequences * layer.units))},
                      steps});
   if (layer.projection > 0) {
-    kernels.push_back({Operator::kRecurrence, gemm(context, batch.sequences, output, layer.units), steps});
+    kernels.push_back({StepOperator::kRecurrence, gemm(context, batch.sequences, output, layer.units), steps});
   }
   return kernels;
 }
@@ -141,13 +141,13 @@ DataType input_type(const OperatorContext& context, DataType weight) {
 
 /// SwiGLU, GEGLU or a plain activation between the two GEMMs of a feed-forward block, with the quantisation of its
 /// output for the second.
-OperatorKernel activation_kernel(const OperatorContext& context, Operator op, DataType weight, std::int64_t rows, std::int64_t width,
+OperatorKernel activation_kernel(const OperatorContext& context, StepOperator op, DataType weight, std::int64_t rows, std::int64_t width,
                                  std::int64_t up_matrices) {
   return {op, Streaming{elements(rows * width * up_matrices, context.precision.activations), elements(rows * width, input_type(context, weight)),
                         flops(5.0 * static_cast<double>(rows * width))}};
 }
 
-KernelList feed_forward(const OperatorContext& context, Operator op, std::int64_t rows, std::int64_t width, std::int64_t up_matrices) {
+KernelList feed_forward(const OperatorContext& context, StepOperator op, std::int64_t rows, std::int64_t width, std::int64_t up_matrices) {
   if (rows == 0 || width == 0) {
     return {};
   }
@@ -160,7 +160,7 @@ KernelList feed_forward(const OperatorContext& context, Operator op, std::int64_
 
 OperatorKernel norm_kernel(const OperatorContext& context, std::int64_t tokens) {
   const Bytes rows = elements(tokens * context.hidden, context.precision.activations);
-  return {Operator::kNorm, Streaming{2.0 * rows, 2.0 * rows, flops(6.0 * static_cast<double>(tokens * context.hidden))}};
+  return {StepOperator::kNorm, Streaming{2.0 * rows, 2.0 * rows, flops(6.0 * static_cast<double>(tokens * context.hidden))}};
 }
 
 KernelList mixer_kernels(const OperatorContext& context, const Mixer& mixer, const BatchShape& batch) {
@@ -176,24 +176,24 @@ KernelList cross_attention_kernels(const OperatorContext& context, const Grouped
   const std::int64_t heads = split(attention.heads, context.tensor_parallel);
   const std::int64_t kv_heads = split(attention.kv_heads, context.tensor_parallel);
   const std::int64_t width = heads * attention.head_dim;
-  return {{Operator::kAttentionProjection, gemm(context, tokens, width, context.hidden)},
-          {Operator::kAttention, GenerationAttention{.sequences = tokens, .keys = batch.keys, .heads = heads, .kv_heads = kv_heads,
+  return {{StepOperator::kAttentionProjection, gemm(context, tokens, width, context.hidden)},
+          {StepOperator::kAttention, GenerationAttention{.sequences = tokens, .keys = batch.keys, .heads = heads, .kv_heads = kv_heads,
                                                      .head_dim = attention.head_dim, .window = 0, .kv = context.precision.kv}},
-          {Operator::kAttentionOutput, gemm(context, tokens, context.hidden, width)}};
+          {StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, width)}};
 }
 
 KernelList dense_kernels(const OperatorContext& context, const DenseFeedForward& dense, std::int64_t tokens) {
-  return feed_forward(context, Operator::kDenseFeedForward, tokens, split(dense.intermediate, context.tensor_parallel), dense.gated ? 2 : 1);
+  return feed_forward(context, StepOperator::kDenseFeedForward, tokens, split(dense.intermediate, context.tensor_parallel), dense.gated ? 2 : 1);
 }
 
 KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens) {
   // Routers run in bf16 or wider whatever the precision of the rest (Switch, arXiv 2101.03961, section 2.4).
   Gemm scores = gemm(context, tokens, moe.experts, context.hidden);
-  scores.weight = DataType::kBf16;
+  scores.weight = context.precision.embedding;
   scores.activation = DataType::kFp32;
   const double cells = static_cast<double>(tokens) * moe.experts;
   const double chosen = static_cast<double>(tokens) * moe.experts_per_token;
-  return {{Operator::kRouter, scores}, {Operator::kRouter, Streaming{bytes(4.0 * cells), bytes(8.0 * chosen), flops(5.0 * cells)}}};
+  return {{StepOperator::kRouter, scores}, {StepOperator::kRouter, Streaming{bytes(4.0 * cells), bytes(8.0 * chosen), flops(5.0 * cells)}}};
 }
 
 KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows) {
@@ -205,28 +205,28 @@ KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts
     return {};
   }
   const std::int64_t up_matrices = moe.gated ? 2 : 1;
-  GroupedGemm up{.rows = std::move(rows), .n = moe.intermediate * up_matrices, .k = context.hidden, .weight = context.precision.experts,
+  GroupedGemm up{.rows = std::move(rows), .n = moe.intermediate * up_matrices, .k = context.hidden, .weight = context.expert_weights,
                  .activation = context.precision.activations};
   GroupedGemm down = up;
   down.n = context.hidden;
   down.k = moe.intermediate;
-  return {{Operator::kExperts, std::move(up)},
-          activation_kernel(context, Operator::kExperts, context.precision.experts, copies, moe.intermediate, up_matrices),
-          {Operator::kExperts, std::move(down)}};
+  return {{StepOperator::kExperts, std::move(up)},
+          activation_kernel(context, StepOperator::kExperts, context.expert_weights, copies, moe.intermediate, up_matrices),
+          {StepOperator::kExperts, std::move(down)}};
 }
 
 KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens) {
-  return feed_forward(context, Operator::kSharedExperts, tokens, moe.shared_intermediate, moe.gated ? 2 : 1);
+  return feed_forward(context, StepOperator::kSharedExperts, tokens, moe.shared_intermediate, moe.gated ? 2 : 1);
 }
 
 OperatorKernel permute_kernel(const OperatorContext& context, std::int64_t copies) {
   const Bytes rows = elements(copies * context.hidden, context.precision.activations);
-  return {Operator::kPermute, Streaming{rows, rows, flops(0.0)}};
+  return {StepOperator::kPermute, Streaming{rows, rows, flops(0.0)}};
 }
 
 OperatorKernel embedding_kernel(const OperatorContext& context, std::int64_t tokens) {
   const Bytes rows = elements(tokens * context.hidden, context.precision.activations);
-  return {Operator::kEmbedding, Streaming{rows, rows, flops(0.0)}};
+  return {StepOperator::kEmbedding, Streaming{rows, rows, flops(0.0)}};
 }
 
 KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int64_t sequences) {
@@ -235,12 +235,12 @@ KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int
   }
   const std::int64_t columns = split(vocabulary, context.tensor_parallel);
   Gemm logits = gemm(context, sequences, columns, context.hidden);
-  logits.weight = DataType::kBf16;  // released and served in bf16 also where the rest is fp8
+  logits.weight = context.precision.embedding;
   logits.activation = DataType::kFp32;
   const double cells = static_cast<double>(sequences * columns);
   OperatorKernel norm = norm_kernel(context, sequences);
-  norm.op = Operator::kLmHead;
-  return {norm, {Operator::kLmHead, logits}, {Operator::kSampling, Streaming{bytes(4.0 * cells), bytes(8.0 * static_cast<double>(sequences)), flops(4.0 * cells)}}};
+  norm.op = StepOperator::kLmHead;
+  return {norm, {StepOperator::kLmHead, logits}, {StepOperator::kSampling, Streaming{bytes(4.0 * cells), bytes(8.0 * static_cast<double>(sequences)), flops(4.0 * cells)}}};
 }
 
 }  // namespace moesim

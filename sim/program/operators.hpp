@@ -11,7 +11,7 @@
 namespace moesim {
 
 struct OperatorKernel {
-  Operator op;
+  StepOperator op;
   Kernel kernel;
   std::uint32_t repeat = 1;
 };
@@ -31,6 +31,7 @@ struct OperatorContext {
   int hidden = 0;
   int tensor_parallel = 1;
   Precision precision;
+  DataType expert_weights = DataType::kBf16;
 };
 
 /// RMSNorm with the residual add fused: reads and writes [tokens, hidden] of both.

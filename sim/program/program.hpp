@@ -15,7 +15,7 @@
 namespace moesim {
 
 /// What a kernel or an exchange is for: the rows of the result's table of operators.
-enum class Operator {
+enum class StepOperator {
   kEmbedding,
   kNorm,
   kAttentionProjection,
@@ -35,25 +35,25 @@ enum class Operator {
   kSampling,
 };
 template <>
-struct EnumNames<Operator> {
-  static constexpr auto names = std::to_array<std::pair<Operator, std::string_view>>({
-      {Operator::kEmbedding, "embedding"},
-      {Operator::kNorm, "norm"},
-      {Operator::kAttentionProjection, "attention projections"},
-      {Operator::kAttention, "attention"},
-      {Operator::kAttentionOutput, "attention output"},
-      {Operator::kRecurrence, "recurrence"},
-      {Operator::kRouter, "router"},
-      {Operator::kPermute, "permute"},
-      {Operator::kDispatch, "dispatch"},
-      {Operator::kExperts, "experts"},
-      {Operator::kSharedExperts, "shared experts"},
-      {Operator::kCombine, "combine"},
-      {Operator::kDenseFeedForward, "dense feed-forward"},
-      {Operator::kReduceScatter, "reduce-scatter"},
-      {Operator::kAllGather, "all-gather"},
-      {Operator::kLmHead, "LM head"},
-      {Operator::kSampling, "sampling"},
+struct EnumNames<StepOperator> {
+  static constexpr auto names = std::to_array<std::pair<StepOperator, std::string_view>>({
+      {StepOperator::kEmbedding, "embedding"},
+      {StepOperator::kNorm, "norm"},
+      {StepOperator::kAttentionProjection, "attention projections"},
+      {StepOperator::kAttention, "attention"},
+      {StepOperator::kAttentionOutput, "attention output"},
+      {StepOperator::kRecurrence, "recurrence"},
+      {StepOperator::kRouter, "router"},
+      {StepOperator::kPermute, "permute"},
+      {StepOperator::kDispatch, "dispatch"},
+      {StepOperator::kExperts, "experts"},
+      {StepOperator::kSharedExperts, "shared experts"},
+      {StepOperator::kCombine, "combine"},
+      {StepOperator::kDenseFeedForward, "dense feed-forward"},
+      {StepOperator::kReduceScatter, "reduce-scatter"},
+      {StepOperator::kAllGather, "all-gather"},
+      {StepOperator::kLmHead, "LM head"},
+      {StepOperator::kSampling, "sampling"},
   });
 };
 
@@ -72,7 +72,7 @@ struct Transfer {
 /// One all-to-all, or the same collective of several groups of ranks at once. Each rank takes part with one Send and
 /// one Receive; Receive returns when all transfers to the rank have arrived.
 struct Exchange {
-  Operator op = Operator::kDispatch;
+  StepOperator op = StepOperator::kDispatch;
   Protocol protocol = Protocol::kCollective;
   std::uint32_t stage = 0;
   std::vector<Transfer> transfers;
@@ -84,7 +84,7 @@ struct Exchange {
 
 struct RunKernel {
   std::uint32_t kernel;  ///< in Program::kernels
-  Operator op;
+  StepOperator op;
   std::uint32_t stage;
   std::uint32_t repeat;  ///< one after the other
 };

@@ -17,7 +17,8 @@ class StepBuilder {
   StepBuilder(const StepPlan& plan, const TaskPool& pool)
       : plan_(plan),
         pool_(pool),
-        context_{plan.model->architecture().hidden, plan.tensor_parallel, plan.precision},
+        context_{plan.model->architecture().hidden, plan.tensor_parallel, plan.precision,
+                 plan.precision.expert_weights(plan.model->architecture().expert_weight_type)},
         first_token_(token_offsets(plan.ranks, plan.tensor_parallel, plan.batch.tokens())) {
     program_.ranks.resize(plan.ranks);
   }
@@ -55,7 +56,7 @@ class StepBuilder {
     const std::size_t layers = plan_.model->moe_layers();
     std::vector<std::optional<LayerTraffic>> counted(layers);
     pool_.for_each_index(layers, [&](std::size_t l) {
-      counted[l] = count_traffic(plan_.placement->layers[l], *plan_.cluster, plan_.routing->layer(l), plan_.routing->k(), first_token_);
+      counted[l] = count_traffic(plan_.placement->layers[l], *plan_.cluster, plan_.routing->layer(l), plan_.routing->shape.k, first_token_);
     });
     for (auto& traffic : counted) {
       traffic_.push_back(std::move(*traffic));
@@ -112,7 +113,7 @@ class StepBuilder {
     all_do(Send{index});
     all_do(Receive{index});
   }
-  void group_collective(Operator op) {
+  void group_collective(StepOperator op) {
     if (plan_.tensor_parallel > 1) {
       const double size = bytes_of(plan_.batch.tokens() * context_.hidden, plan_.precision.activations);
       all_exchange(group_exchange(op, plan_.ranks, static_cast<std::size_t>(plan_.tensor_parallel), size));
@@ -124,21 +125,21 @@ class StepBuilder {
     all_run({norm_kernel(context_, tokens)});
     all_run(mixer_kernels(context_, layer.block->mixer, plan_.batch));
     if (layer.block->cross_attention) {
-      group_collective(Operator::kReduceScatter);
-      group_collective(Operator::kAllGather);
+      group_collective(StepOperator::kReduceScatter);
+      group_collective(StepOperator::kAllGather);
       all_run({norm_kernel(context_, tokens)});
       all_run(cross_attention_kernels(context_, *layer.block->cross_attention, plan_.batch));
     }
-    group_collective(Operator::kReduceScatter);
+    group_collective(StepOperator::kReduceScatter);
     if (const auto* dense = std::get_if<DenseFeedForward>(&layer.block->feed_forward)) {
-      group_collective(Operator::kAllGather);
+      group_collective(StepOperator::kAllGather);
       all_run({norm_kernel(context_, tokens)});
       all_run(dense_kernels(context_, *dense, tokens));
-      group_collective(Operator::kReduceScatter);
+      group_collective(StepOperator::kReduceScatter);
     } else {
       add_experts(layer);
     }
-    group_collective(Operator::kAllGather);
+    group_collective(StepOperator::kAllGather);
   }
 
   void add_experts(const Layer& layer) {

@@ -26,7 +26,7 @@ double direct_count(const LayerTraffic& traffic, DispatchProtocol protocol, std:
   return protocol == DispatchProtocol::kDeepEpLowLatency ? traffic.copies_between(from, to) : traffic.tokens_between(from, to);
 }
 
-Exchange empty_exchange(Operator op, DispatchProtocol protocol) {
+Exchange empty_exchange(StepOperator op, DispatchProtocol protocol) {
   Exchange exchange;
   exchange.op = op;
   exchange.protocol = profile_of(protocol);
@@ -76,7 +76,7 @@ LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& clust
 }
 
 Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol, double token_bytes) {
-  Exchange exchange = empty_exchange(Operator::kDispatch, protocol);
+  Exchange exchange = empty_exchange(StepOperator::kDispatch, protocol);
   const std::size_t ranks = traffic.ranks;
   const std::size_t nodes = node_count(cluster, ranks);
   for (std::size_t from = 0; from < ranks; ++from) {
@@ -105,7 +105,7 @@ Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, 
 }
 
 Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol, double token_bytes) {
-  Exchange exchange = empty_exchange(Operator::kCombine, protocol);
+  Exchange exchange = empty_exchange(StepOperator::kCombine, protocol);
   const std::size_t ranks = traffic.ranks;
   const std::size_t nodes = node_count(cluster, ranks);
   const auto crosses = [&](std::size_t a, std::size_t b) {
@@ -147,7 +147,7 @@ Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, D
   return exchange;
 }
 
-Exchange group_exchange(Operator op, std::size_t ranks, std::size_t group_size, double bytes) {
+Exchange group_exchange(StepOperator op, std::size_t ranks, std::size_t group_size, double bytes) {
   Exchange exchange;
   exchange.op = op;
   exchange.protocol = Protocol::kCollective;

@@ -49,6 +49,6 @@ Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, D
 
 /// Reduce-scatter or all-gather in every group of `group_size` neighbouring ranks: each sends 1/group_size of
 /// `bytes` to each other one, straight through the scale-up switch. An all-reduce is the first, then the second.
-Exchange group_exchange(Operator op, std::size_t ranks, std::size_t group_size, double bytes);
+Exchange group_exchange(StepOperator op, std::size_t ranks, std::size_t group_size, double bytes);
 
 }  // namespace moesim

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "sim/core/time.hpp"
+#include "sim/program/program.hpp"
+
+namespace moesim {
+
+/// An exchange while it runs: who has sent, what is on its way, who waits. Made when the first rank reaches it.
+class ExchangeState {
+ public:
+  ExchangeState(const Exchange& exchange, std::size_t ranks);
+
+  /// A rank sends. Transfers of which it was the last starter are to be launched; returns their batch, if any.
+  std::optional<std::uint32_t> send(RankId rank, SimTime now);
+  /// The transfers of a batch, indices into Exchange::transfers.
+  [[nodiscard]] std::span<const std::uint32_t> launched(std::uint32_t batch) const { return launches_[batch]; }
+  /// A transfer to `to` has arrived. True if it was the last one.
+  bool arrive(RankId to);
+  /// A rank waits from now on. True if everything for it has arrived already.
+  bool receive(RankId rank);
+  [[nodiscard]] bool waiting(RankId rank) const { return waiting_[rank.index()] != 0; }
+  /// When the last transfer to a rank was sent, so far.
+  [[nodiscard]] SimTime last_send(RankId to) const { return last_send_[to.index()]; }
+  /// Every rank has received.
+  [[nodiscard]] bool done() const { return received_ == pending_.size(); }
+
+ private:
+  const Exchange& exchange_;
+  std::vector<std::uint32_t> first_;         // [ranks + 1] into started_
+  std::vector<std::uint32_t> started_;       // transfers by starter
+  std::vector<std::uint32_t> missing_;       // [transfers]: starters that have not sent
+  std::vector<std::uint32_t> pending_;       // [ranks]: transfers that have not arrived
+  std::vector<char> waiting_;                // [ranks]
+  std::vector<SimTime> last_send_;           // [ranks]
+  std::vector<std::vector<std::uint32_t>> launches_;
+  std::size_t received_ = 0;
+};
+
+}  // namespace moesim

@@ -1,0 +1,284 @@
+#include "sim/execute/execute.hpp"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <optional>
+
+#include "models/hardware/hardware.hpp"
+#include "sim/core/error.hpp"
+#include "sim/engine/event_queue.hpp"
+#include "sim/execute/exchange_state.hpp"
+#include "sim/execute/network_terms.hpp"
+#include "sim/fluid/fluid_system.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// The transfers that a rank's Send set off, once the protocol's fixed time has passed.
+struct Launch {
+  std::uint32_t exchange = 0;
+  std::uint32_t batch = 0;  ///< in ExchangeState::launches
+};
+
+/// What a fluid activity stands for.
+struct KernelOnRank {
+  RankId rank;
+};
+struct TransferOnWay {
+  std::uint32_t exchange = 0;
+  RankId to;
+};
+using Meaning = std::variant<KernelOnRank, TransferOnWay>;
+
+TimeCategory category_of(Bound bound) {
+  switch (bound) {
+    case Bound::kCompute:
+      return TimeCategory::kCompute;
+    case Bound::kMemory:
+      return TimeCategory::kMemory;
+    case Bound::kOverhead:
+      break;
+  }
+  return TimeCategory::kOverhead;
+}
+
+TimeCategory exposed_category(StepOperator op) {
+  return op == StepOperator::kDispatch  ? TimeCategory::kExposedDispatch
+         : op == StepOperator::kCombine ? TimeCategory::kExposedCombine
+                                        : TimeCategory::kExposedCollective;
+}
+
+class Executor {
+ public:
+  Executor(const Program& program, const Cluster& cluster, const CostModel& costs, const CommunicationProfile& communication)
+      : program_(program),
+        cluster_(cluster),
+        costs_(costs),
+        terms_(cluster, communication, program.ranks.size()),
+        exchanges_(program.exchanges.size()),
+        kernel_costs_(program.kernels.size()),
+        next_(program.ranks.size(), 0),
+        since_(program.ranks.size()) {
+    const std::size_t ranks = program.ranks.size();
+    ensure(ranks <= cluster.gpus(), "a program has more ranks than the cluster has GPUs");
+    for (const Link& link : cluster.links()) {
+      fluid_.add_resource(link.capacity.base());
+    }
+    for (std::size_t rank = 0; rank < ranks; ++rank) {
+      compute_.push_back(fluid_.add_resource(1.0));
+      memory_.push_back(fluid_.add_resource(cluster.accelerator().memory_bandwidth.base()));
+    }
+    result_.timeline.resize(ranks);
+    result_.stage_end.resize(program.stages);
+    result_.link_bytes.assign(cluster.links().size(), 0.0);
+  }
+
+  Execution run() {
+    for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
+      advance_rank(RankId(rank));
+    }
+    std::vector<ActivityId> completed;
+    while (true) {
+      const std::optional<SimTime> event = queue_.next_time();
+      const std::optional<SimTime> completion = fluid_.next_completion();
+      if (!event && !completion) {
+        break;
+      }
+      now_ = std::min(event.value_or(SimTime::never()), completion.value_or(SimTime::never()));
+      completed.clear();
+      fluid_.advance(now_, completed);
+      for (const ActivityId activity : completed) {
+        ++result_.events;
+        complete(activity);
+      }
+      while (queue_.next_time() == now_) {
+        ++result_.events;
+        launch(queue_.pop()->payload);
+      }
+    }
+    finish();
+    return std::move(result_);
+  }
+
+ private:
+  /// Runs a rank's instructions until one takes time.
+  void advance_rank(RankId rank) {
+    const auto& stream = program_.ranks[rank.index()];
+    while (next_[rank.index()] < stream.size()) {
+      const Instruction& instruction = stream[next_[rank.index()]];
+      if (const auto* kernel = std::get_if<RunKernel>(&instruction)) {
+        if (start_kernel(rank, *kernel)) {
+          return;
+        }
+      } else if (const auto* send = std::get_if<Send>(&instruction)) {
+        post(rank, send->exchange);
+      } else if (!receive(rank, std::get<Receive>(instruction).exchange)) {
+        return;
+      }
+      ++next_[rank.index()];
+    }
+  }
+
+  /// False where the kernel has nothing to do.
+  bool start_kernel(RankId rank, const RunKernel& instruction) {
+    const KernelCost& cost = cost_of(instruction.kernel);
+    const double repeat = instruction.repeat;
+    result_.work += cost.demand.work * repeat;
+    result_.traffic += cost.demand.traffic * repeat;
+    result_.peak_time += cost.peak_time * repeat;
+    const double alone = cost.time.base();
+    if (!(alone > 0.0)) {
+      return false;
+    }
+    std::array<Use, 2> uses{Use{compute_[rank.index()], 1.0}, Use{memory_[rank.index()], cost.demand.traffic.base() / alone}};
+    const std::size_t used = cost.demand.traffic.base() > 0.0 ? 2 : 1;
+    start({.amount = alone * repeat, .uses = std::span(uses).first(used), .rate_cap = 1.0}, KernelOnRank{rank});
+    since_[rank.index()] = now_;
+    return true;
+  }
+
+  const KernelCost& cost_of(std::uint32_t kernel) {
+    auto& cost = kernel_costs_[kernel];
+    if (!cost) {
+      cost = costs_.cost(program_.kernels[kernel]);
+    }
+    return *cost;
+  }
+
+  void start(const ActivitySpec& spec, Meaning meaning) {
+    const ActivityId activity = fluid_.start(now_, spec);
+    ensure(activity.index() == meanings_.size(), "activities are not numbered in order");
+    meanings_.push_back(meaning);
+  }
+
+  ExchangeState& state_of(std::uint32_t exchange) {
+    auto& state = exchanges_[exchange];
+    if (!state) {
+      state = std::make_unique<ExchangeState>(program_.exchanges[exchange], program_.ranks.size());
+    }
+    return *state;
+  }
+
+  void post(RankId rank, std::uint32_t index) {
+    ExchangeState& state = state_of(index);
+    if (const auto batch = state.send(rank, now_)) {
+      const Duration overhead = terms_.overhead(program_.exchanges[index]);
+      queue_.push(now_ + round_to_ticks(overhead), Phase::kStart, Launch{index, *batch});
+    }
+  }
+
+  void launch(const Launch& launch) {
+    const Exchange& exchange = program_.exchanges[launch.exchange];
+    for (const std::uint32_t index : exchanges_[launch.exchange]->launched(launch.batch)) {
+      const Transfer& transfer = exchange.transfers[index];
+      if (!(transfer.bytes > 0.0)) {
+        arrive(launch.exchange, transfer.to);
+        continue;
+      }
+      const auto& path = terms_.path(exchange, transfer.from, transfer.to);
+      for (const LinkId link : path.links) {
+        result_.link_bytes[link.index()] += transfer.bytes;
+      }
+      (path.crosses_network ? result_.bytes_inter_node : result_.bytes_intra_node) += transfer.bytes;
+      start({.amount = transfer.bytes, .uses = path.uses}, TransferOnWay{launch.exchange, transfer.to});
+    }
+  }
+
+  void complete(ActivityId activity) {
+    const Meaning& meaning = meanings_[activity.index()];
+    if (const auto* kernel = std::get_if<KernelOnRank>(&meaning)) {
+      const std::size_t rank = kernel->rank.index();
+      const auto& instruction = std::get<RunKernel>(program_.ranks[rank][next_[rank]]);
+      record(kernel->rank, now_, category_of(cost_of(instruction.kernel).bound), instruction.op, instruction.stage);
+      ++next_[rank];
+      advance_rank(kernel->rank);
+    } else {
+      const auto& transfer = std::get<TransferOnWay>(meaning);
+      arrive(transfer.exchange, transfer.to);
+    }
+  }
+
+  void arrive(std::uint32_t index, RankId to) {
+    ExchangeState& state = *exchanges_[index];
+    if (!state.arrive(to) || !state.waiting(to)) {
+      return;
+    }
+    // Until the last sender had sent it was waiting for that rank, from then on for the network.
+    const Exchange& exchange = program_.exchanges[index];
+    const SimTime all_sent = std::clamp(state.last_send(to), since_[to.index()], now_);
+    record(to, all_sent, TimeCategory::kImbalanceWait, exchange.op, exchange.stage);
+    record(to, now_, exposed_category(exchange.op), exchange.op, exchange.stage);
+    if (state.done()) {
+      exchanges_[index].reset();
+    }
+    ++next_[to.index()];
+    advance_rank(to);
+  }
+
+  /// True if everything is there already.
+  bool receive(RankId rank, std::uint32_t index) {
+    ExchangeState& state = state_of(index);
+    since_[rank.index()] = now_;
+    if (!state.receive(rank)) {
+      return false;
+    }
+    record(rank, now_, TimeCategory::kOverhead, program_.exchanges[index].op, program_.exchanges[index].stage);
+    if (state.done()) {
+      exchanges_[index].reset();
+    }
+    return true;
+  }
+
+  /// Appends what the rank did from since_ to `end`; joins equal neighbours and notes the stage's progress.
+  void record(RankId rank, SimTime end, TimeCategory category, StepOperator op, std::uint32_t stage) {
+    SimTime& since = since_[rank.index()];
+    auto& timeline = result_.timeline[rank.index()];
+    const SimTime recorded = timeline.empty() ? SimTime() : timeline.back().end;
+    ensure(since == recorded && end >= since, "a rank's time is not covered without gaps");
+    if (end > since) {
+      timeline.push_back({since, end, category, op, stage});
+    }
+    since = end;
+    result_.stage_end[stage] = std::max(result_.stage_end[stage], end);
+  }
+
+  void finish() {
+    for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
+      ensure(next_[rank] == program_.ranks[rank].size(), "a rank waits for what nobody sends");
+      const auto& timeline = result_.timeline[rank];
+      result_.end = std::max(result_.end, timeline.empty() ? SimTime() : timeline.back().end);
+    }
+    for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
+      record(RankId(rank), result_.end, TimeCategory::kImbalanceWait, StepOperator::kSampling, program_.stages - 1);
+    }
+    for (std::size_t stage = 1; stage < result_.stage_end.size(); ++stage) {  // stages that nothing runs in
+      result_.stage_end[stage] = std::max(result_.stage_end[stage], result_.stage_end[stage - 1]);
+    }
+  }
+
+  const Program& program_;
+  const Cluster& cluster_;
+  const CostModel& costs_;
+  NetworkTerms terms_;
+  FluidSystem fluid_;
+  EventQueue<Launch> queue_;
+  SimTime now_;
+  std::vector<ResourceId> compute_;
+  std::vector<ResourceId> memory_;
+  std::vector<Meaning> meanings_;  // by activity
+  std::vector<std::unique_ptr<ExchangeState>> exchanges_;
+  std::vector<std::optional<KernelCost>> kernel_costs_;
+  std::vector<std::size_t> next_;  // [ranks]: the instruction that runs
+  std::vector<SimTime> since_;     // [ranks]: when it began
+  Execution result_;
+};
+
+}  // namespace
+
+Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs, const CommunicationProfile& communication) {
+  return Executor(program, cluster, costs, communication).run();
+}
+
+}  // namespace moesim

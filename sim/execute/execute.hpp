@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "models/kernels/communication.hpp"
+#include "models/kernels/kernel.hpp"
+#include "sim/core/time.hpp"
+#include "sim/program/program.hpp"
+#include "topologies/cluster.hpp"
+
+namespace moesim {
+
+/// What a stretch of a rank's time went to. Every tick of every rank has exactly one.
+enum class TimeCategory {
+  kCompute,            ///< kernels held back by the tensor cores
+  kMemory,             ///< kernels held back by HBM
+  kOverhead,           ///< kernels held back by launch and fixed latency
+  kExposedDispatch,    ///< waiting for tokens that everybody has sent
+  kExposedCombine,     ///< waiting for results that everybody has sent
+  kExposedCollective,  ///< the same in tensor-parallel collectives
+  kImbalanceWait,      ///< waiting for a rank that has not sent yet, or for the last rank to finish the step
+  kBubble,             ///< nothing to do in a pipeline schedule
+};
+template <>
+struct EnumNames<TimeCategory> {
+  static constexpr auto names = std::to_array<std::pair<TimeCategory, std::string_view>>(
+      {{TimeCategory::kCompute, "compute"},
+       {TimeCategory::kMemory, "HBM-bound"},
+       {TimeCategory::kOverhead, "overhead"},
+       {TimeCategory::kExposedDispatch, "exposed dispatch"},
+       {TimeCategory::kExposedCombine, "exposed combine"},
+       {TimeCategory::kExposedCollective, "exposed collective"},
+       {TimeCategory::kImbalanceWait, "imbalance wait"},
+       {TimeCategory::kBubble, "bubble"}});
+};
+inline constexpr std::size_t kTimeCategories = EnumNames<TimeCategory>::names.size();
+
+/// A stretch of one rank's time.
+struct Segment {
+  SimTime begin;
+  SimTime end;
+  TimeCategory category = TimeCategory::kCompute;
+  StepOperator op = StepOperator::kEmbedding;
+  std::uint32_t stage = 0;
+};
+
+/// What happened when a program ran.
+struct Execution {
+  SimTime end;
+  std::vector<std::vector<Segment>> timeline;  ///< [ranks], gapless from 0 to end
+  std::vector<SimTime> stage_end;              ///< [stages]: when the last rank finished it
+  std::vector<double> link_bytes;              ///< [links]: payload carried
+  Flops work;                                  ///< all ranks
+  Duration peak_time;                          ///< Σ kernels' work / peak rate of their type, all ranks
+  Bytes traffic;                               ///< HBM, all ranks
+  double bytes_intra_node = 0.0;               ///< payload between GPUs of one scale-up domain, each hop once
+  double bytes_inter_node = 0.0;               ///< payload that crossed the network
+  std::uint64_t events = 0;
+  std::vector<std::string> warnings;           ///< kernels whose cost is an extrapolation
+};
+
+/// Runs a program on a cluster: rank r on GPU r. Kernels and transfers share SMs, HBM and links under exact max-min
+/// fairness (sim/fluid); time advances from event to event.
+///
+/// A kernel of stand-alone time T is an activity of amount T and rate at most 1, which at rate 1 takes all SMs and
+/// traffic/T of the HBM bandwidth. A transfer takes b/efficiency of each link on its route for b bytes of payload,
+/// and starts when all its starters have sent and the protocol's fixed time has passed.
+///
+/// Throws ModelError when a time is out of range.
+Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs, const CommunicationProfile& communication);
+
+}  // namespace moesim

@@ -1,0 +1,139 @@
+#include "sim/report/metrics.hpp"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "sim/core/error.hpp"
+
+namespace moesim {
+
+namespace {
+
+double layer_value(const LayerImbalance& layer) { return layer.recording.value_or(layer.step); }
+
+template <class Value>
+ImbalanceSummary summarise(const StepResult& result, Value value) {
+  ImbalanceSummary summary;
+  if (result.imbalance.empty()) {
+    return summary;
+  }
+  double sum = 0.0;
+  summary.worst = 0.0;
+  for (std::size_t l = 0; l < result.imbalance.size(); ++l) {
+    const double imbalance = value(result.imbalance[l]);
+    sum += imbalance;
+    if (imbalance > summary.worst) {
+      summary.worst = imbalance;
+      summary.worst_layer = result.moe_layer_index[l];
+    }
+  }
+  summary.mean = sum / static_cast<double>(result.imbalance.size());
+  return summary;
+}
+
+}  // namespace
+
+std::array<SimTime, kTimeCategories> attribution(const Execution& execution) {
+  const auto ranks = static_cast<std::int64_t>(execution.timeline.size());
+  std::array<std::int64_t, kTimeCategories> ticks{};
+  for (const auto& timeline : execution.timeline) {
+    for (const Segment& segment : timeline) {
+      ticks[static_cast<std::size_t>(segment.category)] += (segment.end - segment.begin).ticks();
+    }
+  }
+  const std::int64_t whole = execution.end.ticks();
+  ensure(std::accumulate(ticks.begin(), ticks.end(), std::int64_t{0}) == whole * ranks, "the ranks' time is not attributed in full");
+  std::array<std::size_t, kTimeCategories> by_remainder{};
+  std::iota(by_remainder.begin(), by_remainder.end(), std::size_t{0});
+  std::stable_sort(by_remainder.begin(), by_remainder.end(), [&](std::size_t a, std::size_t b) { return ticks[a] % ranks > ticks[b] % ranks; });
+  std::array<SimTime, kTimeCategories> parts{};
+  std::int64_t left = whole;
+  for (std::size_t c = 0; c < kTimeCategories; ++c) {
+    parts[c] = SimTime::from_ticks(ticks[c] / ranks);
+    left -= ticks[c] / ranks;
+  }
+  for (std::size_t i = 0; left > 0; ++i, --left) {
+    parts[by_remainder[i]] += SimTime::from_ticks(1);
+  }
+  return parts;
+}
+
+std::vector<OperatorTime> operator_times(const Execution& execution) {
+  std::map<StepOperator, std::int64_t> ticks;
+  for (const auto& timeline : execution.timeline) {
+    for (const Segment& segment : timeline) {
+      ticks[segment.op] += (segment.end - segment.begin).ticks();
+    }
+  }
+  std::vector<OperatorTime> times;
+  for (const auto& [op, sum] : ticks) {
+    times.push_back({op, seconds(static_cast<double>(sum) * 1e-12 / static_cast<double>(execution.timeline.size()))});
+  }
+  return times;
+}
+
+std::vector<LinkUse> busiest_links(const StepResult& result) {
+  const double step = result.execution.end.duration().base();
+  std::vector<LinkUse> uses;
+  for (std::size_t link = 0; link < result.execution.link_bytes.size(); ++link) {
+    const double carried = result.execution.link_bytes[link];
+    if (carried > 0.0) {
+      uses.push_back({link, carried, carried / (result.link_capacity[link].base() * step)});
+    }
+  }
+  std::stable_sort(uses.begin(), uses.end(), [](const LinkUse& a, const LinkUse& b) { return a.utilisation > b.utilisation; });
+  return uses;
+}
+
+std::size_t fullest_rank(const StepResult& result) {
+  const auto fullest = std::max_element(result.memory.begin(), result.memory.end(),
+                                        [](const MemoryFootprint& a, const MemoryFootprint& b) { return a.total() < b.total(); });
+  return static_cast<std::size_t>(fullest - result.memory.begin());
+}
+
+ImbalanceSummary reported_imbalance(const StepResult& result) { return summarise(result, layer_value); }
+
+ImbalanceSummary step_imbalance(const StepResult& result) {
+  return summarise(result, [](const LayerImbalance& layer) { return layer.step; });
+}
+
+std::vector<Metric> step_metrics(const StepResult& result) {
+  const Execution& execution = result.execution;
+  const double step = execution.end.duration().base();
+  const auto ranks = static_cast<double>(result.ranks);
+  const double rate = static_cast<double>(result.tokens) / step;
+  const ImbalanceSummary reported = reported_imbalance(result);
+  const ImbalanceSummary drawn = step_imbalance(result);
+  std::vector<Metric> metrics{
+      {"step_time", step, "s", "from the start of the step until the last rank has finished it"},
+      {"tokens_per_second", rate, "tokens/s", "new tokens of all sequences / step_time"},
+      {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
+      {"flops", execution.work.base(), "FLOP", "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
+      {"mfu", execution.peak_time.base() / (step * ranks), "1",
+       "model FLOP utilisation: each kernel's operations / the dense peak rate of the type it computes in, summed, / (step_time * ranks)"},
+      {"hbm_utilisation", (execution.traffic / seconds(step) / (result.accelerator_bandwidth * ranks)), "1",
+       "HBM bytes read and written by all kernels / (HBM bandwidth * step_time * ranks)"},
+      {"parameters_total", result.parameters_total.total(), "1", "weights of the model, computed from its shapes"},
+      {"parameters_active", result.parameters_active.total(), "1",
+       "weights that one token is multiplied with: k routed experts of each MoE layer; the embedding look-up is not counted, the LM head is"},
+      {"hbm_peak_per_rank", result.memory[fullest_rank(result)].total().base(), "B", "largest memory footprint of any rank"},
+      {"bytes_intra_node", execution.bytes_intra_node, "B", "payload sent between GPUs of one scale-up domain, forwarded payload once per hop"},
+      {"bytes_inter_node", execution.bytes_inter_node, "B", "payload sent across the network"},
+      {"load_imbalance_mean", reported.mean, "1",
+       "routed tokens per rank, max over ranks / mean over ranks, mean over MoE layers; of the whole recording where counts were recorded, else of "
+       "the tokens of this step"},
+      {"load_imbalance_worst", reported.worst, "1", "the same, largest over MoE layers"},
+      {"step_load_imbalance_mean", drawn.mean, "1",
+       "routed tokens per rank of this step, max over ranks / mean over ranks, mean over MoE layers"},
+      {"step_load_imbalance_worst", drawn.worst, "1", "the same, largest over MoE layers"},
+      {"events", static_cast<double>(execution.events), "1", "events simulated"},
+  };
+  if (result.scenario.price_per_gpu) {
+    const double per_second = result.scenario.price_per_gpu->base() * ranks;
+    metrics.push_back({"cost_per_million_tokens", per_second / rate * 1e6, "USD", "price_per_gpu * ranks / tokens_per_second * 10^6"});
+  }
+  return metrics;
+}
+
+}  // namespace moesim

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/scenario/run.hpp"
+
+namespace moesim {
+
+/// A figure of the result. `unit` is SI or a count; the definition says what exactly is meant.
+struct Metric {
+  std::string_view name;
+  double value;
+  std::string_view unit;
+  std::string_view definition;
+};
+
+/// The figures of a step, in the order in which they are printed.
+std::vector<Metric> step_metrics(const StepResult& result);
+
+/// Ticks by category, mean over ranks, rounded so that they add up to the step to the tick (largest remainder).
+/// Throws InternalError if any rank's time is not attributed in full.
+std::array<SimTime, kTimeCategories> attribution(const Execution& execution);
+
+/// Mean over ranks of the time that each operator took, exposed communication and waits included, in the order of
+/// StepOperator; only those that took any.
+struct OperatorTime {
+  StepOperator op;
+  Duration time;
+};
+std::vector<OperatorTime> operator_times(const Execution& execution);
+
+/// A link by its use: payload carried over what it could have carried during the step.
+struct LinkUse {
+  std::size_t link;
+  double bytes;
+  double utilisation;
+};
+/// The busiest first; equal ones in order of the links; only those that carried anything.
+std::vector<LinkUse> busiest_links(const StepResult& result);
+
+/// The rank with the largest footprint.
+std::size_t fullest_rank(const StepResult& result);
+
+/// Mean and largest imbalance over the MoE layers: of the recording where there is one, else of the step.
+struct ImbalanceSummary {
+  double mean = 1.0;
+  double worst = 1.0;
+  std::size_t worst_layer = 0;  ///< index among all layers of the model
+};
+ImbalanceSummary reported_imbalance(const StepResult& result);
+ImbalanceSummary step_imbalance(const StepResult& result);
+
+}  // namespace moesim

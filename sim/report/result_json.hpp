@@ -1,0 +1,11 @@
+#pragma once
+
+#include "sim/config/document.hpp"
+#include "sim/report/metrics.hpp"
+
+namespace moesim {
+
+/// The result as one JSON document, "moesim.result/1".
+Json step_result_json(const StepResult& result, std::string_view command);
+
+}  // namespace moesim

@@ -1,0 +1,127 @@
+#include "sim/report/step_table.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "sim/core/units.hpp"
+#include "sim/report/number.hpp"
+
+namespace moesim {
+
+namespace {
+
+std::string line(std::string_view label, const std::string& value) { return fmt::format("  {:<24}{}\n", label, value); }
+
+std::string step_text(const StepChoice& step) {
+  if (const auto* decode = std::get_if<DecodeStep>(&step)) {
+    return fmt::format("decode, {} sequences per data-parallel rank, context {}", grouped(decode->sequences_per_dp_rank), grouped(decode->context));
+  }
+  const auto& prefill = std::get<PrefillStep>(step);
+  return fmt::format("prefill, {} prompts per data-parallel rank of {} tokens{}", grouped(prefill.sequences_per_dp_rank), grouped(prefill.prompt),
+                     prefill.cached_prefix > 0 ? fmt::format(" after {} cached", grouped(prefill.cached_prefix)) : "");
+}
+
+std::string heading(const StepResult& result) {
+  const Scenario& scenario = result.scenario;
+  std::string text = fmt::format("{} on {} x {} ({}, {} nodes)\n", result.model_name, result.ranks, result.accelerator, result.cluster.name,
+                                 result.cluster.nodes.value_or(1));
+  text += fmt::format("{}\n", step_text(scenario.step));
+  text += fmt::format("attention DP{} x TP{}, experts EP{}, {} placement, dispatch {}\n", result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
+                      scenario.parallelism.tensor_parallel, result.ranks, scenario.placement.strategy, name_of(scenario.dispatch.protocol));
+  text += fmt::format("routing: {}\n", result.routing_provenance);
+  return text;
+}
+
+std::string speed(const StepResult& result) {
+  const double step = result.execution.end.duration().base();
+  const double rate = static_cast<double>(result.tokens) / step;
+  std::string text = line("step time", to_text(seconds(step)));
+  text += line("tokens/s per GPU", grouped(std::llround(rate / static_cast<double>(result.ranks))));
+  text += line("tokens/s in all", grouped(std::llround(rate)));
+  for (const Metric& metric : step_metrics(result)) {
+    if (metric.name == "cost_per_million_tokens") {
+      text += line("cost per million tokens", fmt::format("{:.4g} USD", metric.value));
+    }
+  }
+  return text;
+}
+
+std::string share_line(std::string_view label, Duration part, Duration whole) {
+  return fmt::format("  {:<24}{:>11}  {:>7}\n", label, to_text(part), percent(part / whole));
+}
+
+std::string time_parts(const StepResult& result) {
+  const Duration whole = result.execution.end.duration();
+  const auto parts = attribution(result.execution);
+  std::string text = "\nwhere the time went (mean over ranks)\n";
+  for (std::size_t c = 0; c < kTimeCategories; ++c) {
+    if (parts[c].ticks() > 0) {
+      text += share_line(EnumNames<TimeCategory>::names[c].second, parts[c].duration(), whole);
+    }
+  }
+  text += share_line("whole step", whole, whole);
+  text += "\nby operator (mean over ranks, waits included)\n";
+  for (const OperatorTime& time : operator_times(result.execution)) {
+    if (time.time / whole >= 0.005) {
+      text += share_line(name_of(time.op), time.time, whole);
+    }
+  }
+  return text;
+}
+
+std::string memory(const StepResult& result) {
+  const std::size_t rank = fullest_rank(result);
+  const MemoryFootprint& footprint = result.memory[rank];
+  std::string text = fmt::format("\nHBM of the fullest rank ({}): {} of {}\n", rank, to_text(footprint.total()), to_text(result.memory_capacity));
+  for (const auto& [part, size] : footprint.parts()) {
+    if (size.base() > 0.0) {
+      text += fmt::format("  {:<24}{:>11}\n", part, to_text(size));
+    }
+  }
+  return text;
+}
+
+std::string experts_and_network(const StepResult& result) {
+  const Execution& execution = result.execution;
+  std::string text = "\nexperts and network\n";
+  if (!result.imbalance.empty()) {
+    const ImbalanceSummary reported = reported_imbalance(result);
+    text += line("load max/mean", fmt::format("{:.3f} mean, {:.3f} worst (layer {})", reported.mean, reported.worst, reported.worst_layer));
+    if (result.imbalance.front().recording) {
+      const ImbalanceSummary drawn = step_imbalance(result);
+      text += line("  of the tokens drawn", fmt::format("{:.3f} mean, {:.3f} worst (layer {})", drawn.mean, drawn.worst, drawn.worst_layer));
+    }
+  }
+  text += line("sent inside nodes", to_text(bytes(execution.bytes_intra_node)));
+  text += line("sent across nodes", to_text(bytes(execution.bytes_inter_node)));
+  const auto links = busiest_links(result);
+  if (!links.empty()) {
+    const LinkUse& busiest = links.front();
+    text += line("busiest link", fmt::format("{}, {} of {}, {} of the step", result.link_names[busiest.link], to_text(bytes(busiest.bytes)),
+                                             to_text(result.link_capacity[busiest.link]), percent(busiest.utilisation)));
+  }
+  return text;
+}
+
+std::string model(const StepResult& result) {
+  std::string text = "\nmodel\n";
+  double mfu = 0.0;
+  double hbm = 0.0;
+  for (const Metric& metric : step_metrics(result)) {
+    mfu = metric.name == "mfu" ? metric.value : mfu;
+    hbm = metric.name == "hbm_utilisation" ? metric.value : hbm;
+  }
+  text += line("parameters", fmt::format("{}, {} active per token", short_count(result.parameters_total.total()),
+                                         short_count(result.parameters_active.total())));
+  text += line("work", fmt::format("{}, MFU {}, HBM utilisation {}", to_text(result.execution.work), percent(mfu), percent(hbm)));
+  return text;
+}
+
+}  // namespace
+
+std::string step_table(const StepResult& result) {
+  return heading(result) + '\n' + speed(result) + time_parts(result) + memory(result) + experts_and_network(result) + model(result);
+}
+
+}  // namespace moesim

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+#include "sim/report/metrics.hpp"
+
+namespace moesim {
+
+/// The result as a page of text that a person reads in ten seconds.
+std::string step_table(const StepResult& result);
+
+}  // namespace moesim

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "models/memory/memory.hpp"
+#include "sim/core/task_pool.hpp"
+#include "sim/execute/execute.hpp"
+#include "sim/scenario/scenario.hpp"
+#include "topologies/cluster.hpp"
+
+namespace moesim {
+
+/// A file that a result depends on.
+struct InputFile {
+  std::filesystem::path path;
+  std::string sha256;
+};
+
+/// Routed tokens of one MoE layer: max over ranks / mean over ranks.
+struct LayerImbalance {
+  double step = 1.0;                ///< of the tokens that ran
+  std::optional<double> recording;  ///< of all that was recorded, where only counts were
+};
+
+/// Everything that one step's simulation found out. Reports are made from this.
+struct StepResult {
+  Scenario scenario;
+  ClusterConfig cluster;
+  std::string model_name;
+  std::string accelerator;
+  ParameterCount parameters_total;
+  ParameterCount parameters_active;
+  Bytes memory_capacity;
+  Bandwidth accelerator_bandwidth;  ///< HBM
+  std::vector<MemoryFootprint> memory;       ///< [ranks]
+  std::vector<LayerImbalance> imbalance;     ///< [MoE layers]
+  std::vector<std::size_t> moe_layer_index;  ///< [MoE layers]: which layer of the model
+  std::int64_t tokens = 0;                   ///< new tokens of all sequences
+  std::size_t ranks = 0;
+  std::size_t layers = 0;
+  std::vector<std::string> link_names;  ///< [links]
+  std::vector<Bandwidth> link_capacity;
+  std::string routing_provenance;
+  std::vector<std::string> warnings;
+  std::vector<InputFile> inputs;
+  Execution execution;
+};
+
+/// Builds everything a scenario names, checks that it fits, and runs its step. `place` is the scenario's file.
+/// Throws ConfigError or ModelError.
+StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool& pool);
+
+}  // namespace moesim

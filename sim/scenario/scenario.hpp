@@ -1,0 +1,116 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "models/architecture/architecture.hpp"
+#include "models/kernels/precision.hpp"
+#include "models/kernels/profile.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/placement/placement.hpp"
+#include "sim/program/step.hpp"
+#include "topologies/cluster_config.hpp"
+#include "workloads/routing/config.hpp"
+
+namespace moesim {
+
+/// Ranks 0 … ranks−1, one per GPU. Attention is tensor-parallel in groups of neighbouring ranks and data-parallel
+/// between the groups; routed experts are spread over all ranks.
+struct Parallelism {
+  std::int64_t ranks = 1;
+  int tensor_parallel = 1;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("ranks", &Parallelism::ranks, "GPUs used; also the expert-parallel size", Rules::between(1, 1 << 20));
+    f.optional("tensor_parallel", &Parallelism::tensor_parallel,
+               "Ranks that share the attention of the same sequences; divides ranks and the GPUs of a node", Rules::between(1, 1024));
+  }
+};
+
+/// One new token of every running sequence.
+struct DecodeStep {
+  static constexpr std::string_view kTag = "decode";
+  std::int64_t sequences_per_dp_rank = 0;
+  std::int64_t context = 0;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("sequences_per_dp_rank", &DecodeStep::sequences_per_dp_rank,
+               "Sequences of one data-parallel rank: tensor_parallel GPUs", Rules::between(1, 1 << 24));
+    f.required("context", &DecodeStep::context, "Tokens that each attends to, the new one included", Rules::between(1, 1 << 27));
+  }
+};
+
+/// Whole prompts at once.
+struct PrefillStep {
+  static constexpr std::string_view kTag = "prefill";
+  std::int64_t sequences_per_dp_rank = 0;
+  std::int64_t prompt = 0;
+  std::int64_t cached_prefix = 0;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("sequences_per_dp_rank", &PrefillStep::sequences_per_dp_rank,
+               "Prompts of one data-parallel rank: tensor_parallel GPUs", Rules::between(1, 1 << 24));
+    f.required("prompt", &PrefillStep::prompt, "New tokens of each prompt", Rules::between(1, 1 << 27));
+    f.optional("cached_prefix", &PrefillStep::cached_prefix, "Tokens before them whose keys and values are cached", Rules::between(0, 1 << 27));
+  }
+};
+
+using StepChoice = std::variant<DecodeStep, PrefillStep>;
+
+/// How tokens get to their experts and back.
+struct DispatchConfig {
+  DispatchProtocol protocol = DispatchProtocol::kDeepEpLowLatency;
+  SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
+
+  template <class F>
+  static void describe(F& f) {
+    f.optional("protocol", &DispatchConfig::protocol, "Who sends what: every copy, one per GPU, or one per node forwarded inside it");
+    f.optional("shared_experts", &DispatchConfig::shared_experts, "Whether shared experts run while tokens are on their way");
+  }
+};
+
+/// One question to the simulator.
+struct Scenario {
+  std::string name;
+  std::string description;
+  ModelChoice model;
+  ClusterChoice cluster;
+  ProfileChoice kernels;
+  Precision precision;
+  Parallelism parallelism;
+  StepChoice step;
+  RoutingConfig routing;
+  PlacementConfig placement;
+  DispatchConfig dispatch;
+  std::optional<PriceRate> price_per_gpu;
+  std::uint64_t seed = 1;
+
+  static constexpr std::string_view kDoc = "One step of a model on a cluster";
+  template <class F>
+  static void describe(F& f) {
+    f.tag("schema", "moesim.scenario/1");
+    f.optional("name", &Scenario::name, "What results call it");
+    f.optional("description", &Scenario::description, "For people");
+    f.required("model", &Scenario::model, "`moesim list models`, a moesim.model/1 file, or a Hugging Face config.json");
+    f.required("cluster", &Scenario::cluster, "`moesim list clusters` or a moesim.cluster/1 file");
+    f.optional("kernels", &Scenario::kernels, "Profile of kernel and communication costs: `moesim list profiles` or a moesim.profile/1 file");
+    f.optional("precision", &Scenario::precision, "Types of the model's tensors");
+    f.required("parallelism", &Scenario::parallelism, "How the model is spread over GPUs");
+    f.required("step", &Scenario::step, "Decode or prefill");
+    f.required("routing", &Scenario::routing, "Which experts the tokens choose");
+    f.optional("placement", &Scenario::placement, "Which experts live where");
+    f.optional("dispatch", &Scenario::dispatch, "How tokens travel");
+    f.optional("price_per_gpu", &Scenario::price_per_gpu, "Price of one GPU, for the cost per million tokens", Rules::above_zero());
+    f.optional("seed", &Scenario::seed, "Of every random draw");
+  }
+};
+
+/// Scenarios that come with the program.
+const Catalogue& scenario_catalogue();
+
+}  // namespace moesim
