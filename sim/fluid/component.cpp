@@ -1,0 +1,282 @@
+#include "sim/fluid/component.hpp"
+
+#include <algorithm>
+
+#include "sim/core/error.hpp"
+
+namespace moesim::fluid {
+namespace {
+
+constexpr std::int64_t kNever = SimTime::never().ticks();
+constexpr double kTicksPerSecond = 1e12;
+/// Finishes later than this are kept as this (FluidSystem::next_completion refuses well before).
+constexpr double kLatest = 4e18;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// `ticks` rounded up, where up to `noise` above a whole number does not count as above.
+std::int64_t round_up(double ticks, double noise) {
+  const auto whole = static_cast<std::int64_t>(ticks);
+  return ticks - static_cast<double>(whole) > noise ? whole + 1 : whole;
+}
+
+}  // namespace
+
+double Progress::remaining_at(std::int64_t tick) const {
+  const double elapsed = static_cast<double>(tick - since) / kTicksPerSecond;
+  return std::max(0.0, remaining - rate * elapsed);
+}
+
+void Progress::set_rate(double new_rate, std::int64_t tick) {
+  if (new_rate == rate) {
+    return;
+  }
+  remaining = remaining_at(tick);
+  since = tick;
+  rate = new_rate;
+  const double ticks_per_unit = kTicksPerSecond / rate;
+  const double ticks = remaining * ticks_per_unit;
+  finish = ticks < kLatest - static_cast<double>(tick) ? tick + round_up(ticks, noise * ticks_per_unit) : kNever - 1;
+}
+
+void Component::build(std::span<Activity* const> members, std::span<const double> capacities,
+                      std::vector<std::uint32_t>& local_of_resource) {
+  members_.assign(members.begin(), members.end());
+  resources_.clear();
+  flows_.assign(members_.size(), Flow{});
+  progress_.clear();
+  fairness_.clear();
+  steps_.clear();
+  order_.clear();
+  restart_ = 0;
+  live_ = members_.size();
+
+  table_.capacity.clear();
+  table_.cap.clear();
+  table_.first_use.assign(1, 0);
+  table_.uses.clear();
+  for (Activity* activity : members_) {
+    activity->local = static_cast<std::uint32_t>(progress_.size());
+    progress_.push_back(activity->progress);
+    fairness_.push_back(activity->fairness);
+    table_.cap.push_back(activity->rate_cap);
+    for (const Use& use : activity->uses) {
+      // A stale entry of the map points at another resource or past the end.
+      std::uint32_t& local = local_of_resource[use.resource.index()];
+      if (local >= resources_.size() || resources_[local] != use.resource) {
+        local = static_cast<std::uint32_t>(resources_.size());
+        resources_.push_back(use.resource);
+        table_.capacity.push_back(capacities[use.resource.index()]);
+      }
+      table_.uses.push_back(UseTable::Use{local, use.weight});
+    }
+    table_.first_use.push_back(static_cast<std::uint32_t>(table_.uses.size()));
+  }
+  keep_what_binds();
+}
+
+void Component::keep_what_binds() {
+  table_.index_users();
+  drop_redundant(table_);
+  caps_.clear();
+  for (std::uint32_t flow = 0; flow < table_.flow_count(); ++flow) {
+    for (std::uint32_t i = table_.first_use[flow]; i < table_.first_use[flow + 1]; ++i) {
+      table_.uses[i].weight *= fairness_[flow];
+    }
+    if (table_.cap[flow] < kInfinity) {
+      caps_.push_back(Cap{table_.cap[flow] / fairness_[flow], flow});
+    }
+  }
+  for (UseTable::User& user : table_.users) {
+    user.weight *= fairness_[user.flow];
+  }
+  std::stable_sort(caps_.begin(), caps_.end(), [](const Cap& a, const Cap& b) { return a.level < b.level; });
+
+  shares_.assign(table_.resource_count(), Share{});
+  for (std::size_t resource = 0; resource < shares_.size(); ++resource) {
+    shares_[resource].users = static_cast<std::uint32_t>(table_.users_of(resource).size());
+  }
+  // All are unfixed: as if one step had fixed them and was undone.
+  order_.resize(members_.size());
+  for (std::uint32_t flow = 0; flow < order_.size(); ++flow) {
+    order_[flow] = flow;
+  }
+}
+
+void Component::release(std::vector<Activity*>& members) {
+  for (std::size_t flow = 0; flow < members_.size(); ++flow) {
+    if (flows_[flow].step != kGone) {
+      members_[flow]->progress = progress_[flow];
+      members.push_back(members_[flow]);
+    }
+  }
+  members_.clear();
+  steps_.clear();
+  live_ = 0;
+}
+
+void Component::complete(SimTime now, std::vector<Activity*>& completed) {
+  for (std::size_t k = steps_.size(); k-- > 0 && steps_[k].earliest_so_far <= now.ticks();) {
+    if (steps_[k].earliest > now.ticks()) {
+      continue;
+    }
+    restart_ = std::min(restart_, static_cast<std::uint32_t>(k));
+    const std::size_t end = k + 1 < steps_.size() ? steps_[k + 1].begin : order_.size();
+    for (std::size_t i = steps_[k].begin; i < end; ++i) {
+      const std::uint32_t flow = order_[i];
+      if (flows_[flow].step != kGone && progress_[flow].finish <= now.ticks()) {
+        flows_[flow].step = kGone;
+        --live_;
+        completed.push_back(members_[flow]);
+      }
+    }
+  }
+}
+
+void Component::fill(SimTime now) {
+  now_ = now.ticks();
+  reopen();
+  while (unfixed_ > 0) {
+    const std::size_t fixed_before = order_.size();
+    steps_.push_back(Step{static_cast<std::uint32_t>(fixed_before), cap_cursor_, level_, kNever, kNever});
+    earliest_ = kNever;
+
+    const auto least = std::min_element(open_level_.begin(), open_level_.end());
+    const double limit = least == open_level_.end() ? kInfinity : *least;
+    while (cap_cursor_ < caps_.size() && flows_[caps_[cap_cursor_].flow].step != kUnfixed) {
+      ++cap_cursor_;
+    }
+    if (cap_cursor_ < caps_.size() && caps_[cap_cursor_].level <= limit) {
+      fix_capped(limit);
+    } else {
+      ensure(least != open_level_.end(), "an activity is bounded by nothing");
+      saturate(open_resource_[least - open_level_.begin()], *least);
+    }
+    // Bounds the loop: every step fixes at least one activity.
+    ensure(order_.size() > fixed_before, "a step of the filling fixed nobody");
+
+    Step& step = steps_.back();
+    step.level = level_;
+    step.earliest = earliest_;
+    step.earliest_so_far =
+        steps_.size() > 1 ? std::min(earliest_, steps_[steps_.size() - 2].earliest_so_far) : earliest_;
+  }
+  restart_ = static_cast<std::uint32_t>(steps_.size());
+}
+
+void Component::reopen() {
+  std::uint32_t begin = 0;
+  cap_cursor_ = 0;
+  if (restart_ < steps_.size()) {
+    begin = steps_[restart_].begin;
+    cap_cursor_ = steps_[restart_].cap;
+  } else if (!steps_.empty()) {
+    begin = static_cast<std::uint32_t>(order_.size());
+  }
+  level_ = restart_ > 0 ? steps_[restart_ - 1].level : 0.0;
+  unfixed_ = 0;
+  for (std::size_t i = begin; i < order_.size(); ++i) {
+    Flow& flow = flows_[order_[i]];
+    if (flow.step != kGone) {
+      flow.step = kUnfixed;
+      ++unfixed_;
+    }
+  }
+  order_.resize(begin);
+  steps_.resize(std::min<std::size_t>(restart_, steps_.size()));
+
+  open_level_.clear();
+  open_resource_.clear();
+  for (std::uint32_t resource = 0; resource < shares_.size(); ++resource) {
+    if (shares_[resource].closed >= restart_) {
+      open(resource);
+    }
+  }
+}
+
+/// Sums up afresh what the fixed users leave, and drops the dead from the list of users. Afresh, so that rounding
+/// errors do not add up from one event to the next.
+void Component::open(std::uint32_t resource) {
+  Share& share = shares_[resource];
+  share.free = CompensatedSum(table_.capacity[resource]);
+  share.weight = CompensatedSum();
+  share.unfixed = 0;
+  UseTable::User* const users = table_.users.data() + table_.first_user[resource];
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 0; i < share.users; ++i) {
+    const UseTable::User user = users[i];
+    const Flow& flow = flows_[user.flow];
+    if (flow.step == kGone) {
+      continue;
+    }
+    users[kept++] = user;
+    const bool unfixed = flow.step == kUnfixed;
+    share.unfixed += unfixed ? 1 : 0;
+    share.weight.add(unfixed ? user.weight : 0.0);
+    share.free.add(unfixed ? 0.0 : -user.weight * flow.level);
+  }
+  share.users = kept;
+  if (share.unfixed == 0) {
+    return;  // closed by an earlier step, or dead: nothing to open
+  }
+  share.position = static_cast<std::uint32_t>(open_level_.size());
+  open_level_.push_back(std::max(level_, share.free.value() / share.weight.value()));
+  open_resource_.push_back(resource);
+}
+
+void Component::close(std::uint32_t resource) {
+  Share& share = shares_[resource];
+  share.closed = static_cast<std::uint32_t>(steps_.size() - 1);
+  open_level_[share.position] = open_level_.back();
+  open_resource_[share.position] = open_resource_.back();
+  shares_[open_resource_.back()].position = share.position;
+  open_level_.pop_back();
+  open_resource_.pop_back();
+}
+
+/// All whose cap is reached before the next resource fills: fixing them moves that only further up.
+void Component::fix_capped(double limit) {
+  for (; cap_cursor_ < caps_.size() && caps_[cap_cursor_].level <= limit; ++cap_cursor_) {
+    const Cap& cap = caps_[cap_cursor_];
+    if (flows_[cap.flow].step == kUnfixed) {
+      level_ = std::max(level_, cap.level);
+      fix(cap.flow, cap.level, kUnfixed);
+    }
+  }
+}
+
+void Component::saturate(std::uint32_t resource, double level) {
+  level_ = level;
+  close(resource);
+  for (const UseTable::User& user :
+       std::span(table_.users).subspan(table_.first_user[resource], shares_[resource].users)) {
+    if (flows_[user.flow].step == kUnfixed) {
+      fix(user.flow, level, resource);
+    }
+  }
+}
+
+/// `saturated` is the resource that fills (its own sums are no longer needed), or kUnfixed.
+void Component::fix(std::uint32_t flow, double level, std::uint32_t saturated) {
+  flows_[flow].level = level;
+  flows_[flow].step = static_cast<std::uint32_t>(steps_.size() - 1);
+  order_.push_back(flow);
+  --unfixed_;
+  for (const UseTable::Use& use : table_.uses_of(flow)) {
+    if (use.resource == saturated) {
+      continue;
+    }
+    Share& share = shares_[use.resource];
+    if (--share.unfixed == 0) {
+      close(use.resource);
+      continue;
+    }
+    share.free.add(-use.weight * level);
+    share.weight.add(-use.weight);
+    // Never below the present level but by rounding, which max() undoes.
+    open_level_[share.position] = std::max(level_, share.free.value() / share.weight.value());
+  }
+  progress_[flow].set_rate(fairness_[flow] * level, now_);
+  earliest_ = std::min(earliest_, progress_[flow].finish);
+}
+
+}  // namespace moesim::fluid
