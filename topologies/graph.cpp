@@ -1,0 +1,50 @@
+#include "topologies/graph.hpp"
+
+#include <utility>
+
+#include "sim/core/error.hpp"
+
+namespace moesim {
+
+std::string_view kind_name(VertexKind kind) {
+  switch (kind) {
+    case VertexKind::kGpu:
+      return "gpu";
+    case VertexKind::kNvSwitch:
+      return "nvswitch";
+    case VertexKind::kNic:
+      return "nic";
+    case VertexKind::kLeaf:
+      return "leaf";
+    case VertexKind::kSpine:
+      return "spine";
+  }
+  throw InternalError("kind_name: not a kind of vertex");
+}
+
+std::string_view kind_name(LinkKind kind) {
+  switch (kind) {
+    case LinkKind::kScaleUp:
+      return "scale_up";
+    case LinkKind::kHost:
+      return "host";
+    case LinkKind::kNetwork:
+      return "network";
+  }
+  throw InternalError("kind_name: not a kind of link");
+}
+
+bool is_transit(VertexKind kind) { return kind != VertexKind::kGpu; }
+
+VertexId ClusterGraph::add(Vertex vertex) {
+  vertices.push_back(std::move(vertex));
+  return VertexId(vertices.size() - 1);
+}
+
+void ClusterGraph::connect(VertexId a, VertexId b, Bandwidth capacity, Duration latency, LinkKind kind) {
+  ensure(a != b && a.index() < vertices.size() && b.index() < vertices.size(), "connect: two vertices of this graph");
+  links.push_back({a, b, capacity, latency, kind});
+  links.push_back({b, a, capacity, latency, kind});
+}
+
+}  // namespace moesim

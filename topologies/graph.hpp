@@ -1,0 +1,56 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/core/id.hpp"
+#include "sim/core/quantity.hpp"
+
+namespace moesim {
+
+/// What stands at a vertex of a cluster. kNvSwitch is the scale-up switch of a node, whatever its vendor calls it.
+enum class VertexKind { kGpu, kNvSwitch, kNic, kLeaf, kSpine };
+
+/// What a link belongs to: the fabric inside a node, the way from a GPU to its NIC, or the network between nodes.
+enum class LinkKind { kScaleUp, kHost, kNetwork };
+
+std::string_view kind_name(VertexKind kind);  ///< "gpu", "nvswitch", "nic", "leaf", "spine"
+std::string_view kind_name(LinkKind kind);    ///< "scale_up", "host", "network"
+
+/// True for what passes other devices' traffic on. GPUs begin and end routes, and are never on the way.
+bool is_transit(VertexKind kind);
+
+struct Vertex {
+  VertexKind kind = VertexKind::kGpu;
+  std::string name;            ///< "node2/gpu5", "node0/nvswitch", "node1/nic3", "leaf3", "spine"
+  std::optional<NodeId> node;  ///< absent for switches between nodes
+};
+
+/// One direction of a cable or port; the other direction is a link of its own.
+struct Link {
+  VertexId from;
+  VertexId to;
+  Bandwidth capacity;
+  Duration latency;
+  LinkKind kind = LinkKind::kNetwork;
+};
+
+/// A directed multigraph of devices, as two tables: VertexId and LinkId index them.
+struct ClusterGraph {
+  std::vector<Vertex> vertices;
+  std::vector<Link> links;
+
+  VertexId add(Vertex vertex);
+  /// Two links, there and back, with the same capacity each way.
+  void connect(VertexId a, VertexId b, Bandwidth capacity, Duration latency, LinkKind kind);
+};
+
+/// The links from one GPU to another in the order of travel.
+struct Route {
+  std::vector<LinkId> links;
+  Duration latency;  ///< sum over the links
+};
+
+}  // namespace moesim
