@@ -1,0 +1,155 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "models/architecture/architecture.hpp"
+#include "sim/cli/commands.hpp"
+#include "sim/cli/kinds.hpp"
+#include "sim/cli/options.hpp"
+#include "sim/report/number.hpp"
+
+namespace moesim {
+
+namespace {
+
+void list(const std::string& kind_name, OutputFormat format) {
+  const Kind& kind = find_kind(kind_name);
+  const auto rows = kind.rows();
+  if (format == OutputFormat::kJson) {
+    Json json = Json::array();
+    for (const ListRow& row : rows) {
+      json.push_back({{"name", row.name}, {"summary", row.summary}});
+      if (!row.source.empty()) {
+        json.back()["source"] = row.source;
+      }
+    }
+    fmt::print("{}\n", json.dump(2));
+    return;
+  }
+  std::size_t width = 0;
+  for (const ListRow& row : rows) {
+    width = std::max(width, row.name.size());
+  }
+  for (const ListRow& row : rows) {
+    fmt::print("{:<{}}  {}{}\n", row.name, width, row.summary, row.source.empty() ? "" : " [" + row.source + "]");
+  }
+}
+
+/// The entry of `sources` for a field: its own, that of the nearest field around it, or "*".
+std::string source_of(const Json& sources, std::string field) {
+  while (!field.empty()) {
+    if (sources.contains(field)) {
+      return sources.at(field).get<std::string>();
+    }
+    const std::size_t cut = field.find_last_of("/.");
+    field.resize(cut == std::string::npos ? 0 : cut);
+  }
+  return sources.contains("*") ? sources.at("*").get<std::string>() : "";
+}
+
+bool is_unverified(const Json& unverified, const std::string& field) {
+  return std::any_of(unverified.begin(), unverified.end(), [&](const Json& entry) {
+    const auto name = entry.get<std::string>();
+    return name == "*" || name == "all" || field == name || field.starts_with(name + "/");
+  });
+}
+
+/// Every figure on a line of its own, with its source, and marked where nobody has read it in one.
+void show_fields(const Json& json, const std::string& path, const Json& sources, const Json& unverified) {
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) {
+      if (path.empty() && (key == "sources" || key == "unverified" || key == "schema")) {
+        continue;
+      }
+      show_fields(value, path.empty() ? key : path + "/" + key, sources, unverified);
+    }
+    return;
+  }
+  const std::string text = json.is_string() ? json.get<std::string>() : json.dump();
+  const std::string source = source_of(sources, path);
+  fmt::print("  {:<44} {:<24}{}{}\n", path, text, is_unverified(unverified, path) ? " UNVERIFIED" : "", source.empty() ? "" : "  [" + source + "]");
+}
+
+void show_parameters(const Document& document) {
+  const Model model(decode_document<Architecture>(document), {document.name(), {}});
+  const ParameterCount total = total_parameters(model);
+  const ParameterCount active = active_parameters(model);
+  fmt::print("\n  parameters (computed from the shapes)   total      active per token\n");
+  const auto row = [](std::string_view part, double all, double used) {
+    if (all > 0.0) {
+      fmt::print("  {:<38}  {:<10} {}\n", part, short_count(all), short_count(used));
+    }
+  };
+  row("embedding and LM head", total.embedding, active.embedding);
+  row("attention or recurrence", total.mixer, active.mixer);
+  row("dense feed-forward", total.dense_feed_forward, active.dense_feed_forward);
+  row("routers", total.router, active.router);
+  row("routed experts", total.experts, active.experts);
+  row("shared experts", total.shared_experts, active.shared_experts);
+  row("norms", total.norms, active.norms);
+  row("outside the described shapes", total.extra, active.extra);
+  row("in all", total.total(), active.total());
+}
+
+void show(const std::string& kind_name, const std::string& name, OutputFormat format) {
+  const Kind& kind = find_kind(kind_name);
+  if (kind.catalogue == nullptr) {
+    for (const ListRow& row : kind.rows()) {
+      if (row.name == name) {
+        fmt::print("{}: {} [{}]\n", row.name, row.summary, row.source);
+        return;
+      }
+    }
+    throw ConfigError({name, {}}, fmt::format("expected a name from `moesim list {}`", kind.name));
+  }
+  const Document document = kind.catalogue()->find(name, {fmt::format("show {}", kind_name), {}});
+  if (format == OutputFormat::kJson) {
+    fmt::print("{}\n", document.root().dump(2));
+    return;
+  }
+  const Json& root = document.root();
+  fmt::print("{}\n", name);
+  show_fields(root, {}, root.value("sources", Json::object()), root.value("unverified", Json::array()));
+  if (kind.schema == "moesim.model/1") {
+    show_parameters(document);
+  }
+}
+
+void print_schema(const std::string& name) {
+  const Kind& kind = find_kind(name);
+  if (kind.json_schema == nullptr) {
+    throw ConfigError({name, {}}, fmt::format("expected a kind of file, found {}, which are {}", kind.name, kind.about));
+  }
+  fmt::print("{}\n", kind.json_schema().dump(2));
+}
+
+}  // namespace
+
+void add_catalogue_commands(CLI::App& app) {
+  std::string about = "What there is to choose from:";
+  for (const Kind& kind : kinds()) {
+    about += fmt::format("\n  {}: {}", kind.name, kind.about);
+  }
+  struct Arguments : CommonOptions {
+    std::string kind;
+    std::string name;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* list_command = app.add_subcommand("list", "List models, accelerators, clusters, …")->footer(about);
+  list_command->add_option("kind", arguments->kind, "models, accelerators, nics, clusters, profiles, scenarios, placements, …")->required();
+  arguments->add_format(*list_command);
+  list_command->callback([arguments] { list(arguments->kind, arguments->format); });
+
+  CLI::App* show_command = app.add_subcommand("show", "Show one of them, every figure with its source")->footer(about);
+  show_command->add_option("kind", arguments->kind, "As for list, singular or plural")->required();
+  show_command->add_option("name", arguments->name, "As list prints it")->required();
+  arguments->add_format(*show_command);
+  show_command->callback([arguments] { show(arguments->kind, arguments->name, arguments->format); });
+
+  CLI::App* schema_command = app.add_subcommand("schema", "Print the JSON Schema of a kind of file");
+  schema_command->add_option("name", arguments->kind, "scenario, model, cluster, accelerator, nic, profile, …")->required();
+  schema_command->callback([arguments] { print_schema(arguments->kind); });
+}
+
+}  // namespace moesim

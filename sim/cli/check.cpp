@@ -1,0 +1,32 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "sim/cli/commands.hpp"
+#include "sim/cli/kinds.hpp"
+#include "sim/cli/scenario_argument.hpp"
+#include "sim/scenario/run.hpp"
+
+namespace moesim {
+
+void add_check(CLI::App& app, int& exit_code) {
+  auto file = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("check", "Say whether a file is valid, and if not what is wrong with it");
+  command->add_option("file", *file, "A file of any kind that `moesim schema` knows")->required();
+  command->callback([file, &exit_code] {
+    const Document document = Document::read(*file);
+    try {
+      fmt::print("{}: a valid {}\n", *file, check_document(document));
+    } catch (const ConfigError& error) {
+      for (const auto& diagnostic : error.diagnostics()) {
+        fmt::print("{}\n", diagnostic.text());
+      }
+      exit_code = kCheckFailed;
+    } catch (const ModelError& error) {
+      fmt::print("{}: {}\n", *file, error.what());
+      exit_code = kCheckFailed;
+    }
+  });
+}
+
+}  // namespace moesim

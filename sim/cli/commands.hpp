@@ -1,0 +1,17 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace moesim {
+
+/// What a command returns when nothing is wrong; errors are thrown (main.cpp turns them into codes 2 and 3).
+inline constexpr int kDone = 0;
+inline constexpr int kCheckFailed = 1;
+
+// Each adds its command to `app`. The chosen command's callback does the work and writes to stdout.
+void add_run(CLI::App& app);
+void add_check(CLI::App& app, int& exit_code);
+void add_catalogue_commands(CLI::App& app);  ///< list, show, schema
+void add_trace(CLI::App& app);
+
+}  // namespace moesim

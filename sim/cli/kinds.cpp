@@ -1,0 +1,138 @@
+#include "sim/cli/kinds.hpp"
+
+#include <fmt/format.h>
+
+#include "models/architecture/architecture.hpp"
+#include "models/hardware/hardware.hpp"
+#include "models/kernels/profile.hpp"
+#include "sim/core/suggest.hpp"
+#include "sim/core/units.hpp"
+#include "sim/placement/placement.hpp"
+#include "sim/program/step.hpp"
+#include "sim/report/number.hpp"
+#include "sim/scenario/run.hpp"
+#include "topologies/cluster.hpp"
+#include "workloads/routing/generator.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// One row per entry of a catalogue, summarised by `summary(decoded)`.
+template <class T, class Summary>
+std::vector<ListRow> catalogue_rows(const Catalogue& catalogue, Summary summary) {
+  std::vector<ListRow> rows;
+  for (const std::string_view name : catalogue.names()) {
+    const Document document = catalogue.find(name, {});
+    rows.push_back({std::string(name), summary(decode_document<T>(document)), {}});
+  }
+  return rows;
+}
+
+std::string model_summary(const Architecture& architecture) {
+  const Model model(architecture, {});
+  const MixtureOfExperts* moe = model.moe();
+  return fmt::format("{}: {} layers, {} parameters, {} active{}", architecture.name, model.layers().size(),
+                     short_count(total_parameters(model).total()), short_count(active_parameters(model).total()),
+                     moe != nullptr ? fmt::format(", top-{} of {} experts in {} layers", moe->experts_per_token, moe->experts, model.moe_layers()) : "");
+}
+
+std::string cluster_summary(const ClusterConfig& cluster) {
+  return fmt::format("{} x {} per node{}", cluster.gpus_per_node, cluster.accelerator, cluster.network ? ", " + cluster.network->nic : ", no network");
+}
+
+std::vector<ListRow> model_rows() { return catalogue_rows<Architecture>(model_catalogue(), model_summary); }
+std::vector<ListRow> accelerator_rows() {
+  return catalogue_rows<Accelerator>(accelerator_catalogue(), [](const Accelerator& accelerator) {
+    return fmt::format("{}: {} at {}", accelerator.name, to_text(accelerator.memory), to_text(accelerator.memory_bandwidth));
+  });
+}
+std::vector<ListRow> nic_rows() {
+  return catalogue_rows<Nic>(nic_catalogue(), [](const Nic& nic) { return fmt::format("{}: {} each way", nic.name, to_text(nic.bandwidth)); });
+}
+std::vector<ListRow> cluster_rows() { return catalogue_rows<ClusterConfig>(cluster_catalogue(), cluster_summary); }
+std::vector<ListRow> profile_rows() {
+  return catalogue_rows<RooflineProfile>(profile_catalogue(), [](const RooflineProfile& profile) {
+    return fmt::format("measured on {}", fmt::join(profile.measured_on, ", "));
+  });
+}
+std::vector<ListRow> scenario_rows() {
+  return catalogue_rows<Scenario>(scenario_catalogue(), [](const Scenario& scenario) { return scenario.description; });
+}
+std::vector<ListRow> placement_rows() {
+  std::vector<ListRow> rows;
+  for (const StrategyEntry& entry : placement_strategies()) {
+    rows.push_back({std::string(entry.name), std::string(entry.summary), std::string(entry.source)});
+  }
+  return rows;
+}
+
+template <class T>
+void check_decodes(const Document& document) {
+  static_cast<void>(decode_document<T>(document));
+}
+void check_model(const Document& document) { static_cast<void>(Model(decode_document<Architecture>(document), {document.name(), {}})); }
+void check_cluster(const Document& document) { static_cast<void>(build_cluster(decode_document<ClusterConfig>(document), {document.name(), {}})); }
+void check_profile_file(const Document& document) { check_profile(decode_document<RooflineProfile>(document), {document.name(), {}}); }
+void check_scenario(const Document& document) {
+  // All that a run does short of running: names, files, fit in memory, routing of every layer.
+  prepare_step(decode_document<Scenario>(document), {document.name(), {}}, TaskPool(1));
+}
+
+template <class T>
+Json schema_of() {
+  return document_schema<T>(T::kDoc);
+}
+
+}  // namespace
+
+std::span<const Kind> kinds() {
+  static constexpr Kind kKinds[] = {
+      {"models", "moesim.model/1", "shapes of models", model_rows, [] { return &model_catalogue(); }, schema_of<Architecture>, check_model},
+      {"accelerators", "moesim.accelerator/1", "GPUs and TPUs", accelerator_rows, [] { return &accelerator_catalogue(); }, schema_of<Accelerator>,
+       check_decodes<Accelerator>},
+      {"nics", "moesim.nic/1", "network interfaces", nic_rows, [] { return &nic_catalogue(); }, schema_of<Nic>, check_decodes<Nic>},
+      {"clusters", "moesim.cluster/1", "nodes and the network between them", cluster_rows, [] { return &cluster_catalogue(); }, schema_of<ClusterConfig>,
+       check_cluster},
+      {"profiles", "moesim.profile/1", "costs of kernels and communication", profile_rows, [] { return &profile_catalogue(); },
+       schema_of<RooflineProfile>, check_profile_file},
+      {"scenarios", "moesim.scenario/1", "ready to run", scenario_rows, [] { return &scenario_catalogue(); }, schema_of<Scenario>, check_scenario},
+      {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
+  };
+  return kKinds;
+}
+
+const Kind& find_kind(const std::string& name) {
+  std::vector<std::string_view> names;
+  for (const Kind& kind : kinds()) {
+    if (name == kind.name || name + 's' == kind.name) {
+      return kind;
+    }
+    names.push_back(kind.name);
+  }
+  throw ConfigError({name, {}}, fmt::format("expected a kind, found \"{}\"{}", name, suggestion(name, names)));
+}
+
+std::string check_document(const Document& document) {
+  const Json& root = document.root();
+  std::vector<std::string_view> schemas;
+  for (const Kind& kind : kinds()) {
+    if (!kind.schema.empty()) {
+      schemas.push_back(kind.schema);
+    }
+  }
+  if (!root.is_object() || !root.contains("schema") || !root.at("schema").is_string()) {
+    throw ConfigError({document.name(), "/schema"}, fmt::format("expected one of {}, found none", fmt::join(schemas, ", ")));
+  }
+  const std::string schema = root.at("schema").get<std::string>();
+  for (const Kind& kind : kinds()) {
+    if (!kind.schema.empty() && schema == kind.schema) {
+      kind.check(document);
+      return schema;
+    }
+  }
+  throw ConfigError({document.name(), "/schema"},
+                    fmt::format("expected one of {}, found \"{}\"{}", fmt::join(schemas, ", "), schema, did_you_mean(schema, schemas)));
+}
+
+}  // namespace moesim

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/config/document.hpp"
+
+namespace moesim {
+
+enum class OutputFormat { kTable, kJson };
+
+/// Options that all commands which read a document share.
+struct CommonOptions {
+  std::vector<std::string> assignments;  ///< --set
+  std::optional<std::uint64_t> seed;
+  std::size_t threads = 0;  ///< 0: as many as the machine has
+  std::string out;
+  OutputFormat format = OutputFormat::kTable;
+
+  void add_set(CLI::App& command);
+  void add_seed(CLI::App& command);
+  void add_threads(CLI::App& command);
+  void add_out(CLI::App& command);
+  void add_format(CLI::App& command);
+  [[nodiscard]] std::size_t thread_count() const;
+};
+
+}  // namespace moesim

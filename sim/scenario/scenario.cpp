@@ -1,0 +1,12 @@
+#include "sim/scenario/scenario.hpp"
+
+namespace moesim {
+
+std::span<const EmbeddedFile> scenario_files();
+
+const Catalogue& scenario_catalogue() {
+  static const Catalogue catalogue("scenario", scenario_files());
+  return catalogue;
+}
+
+}  // namespace moesim
