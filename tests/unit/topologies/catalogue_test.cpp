@@ -1,0 +1,78 @@
+#include <catch2/catch.hpp>
+
+#include "models/hardware/hardware.hpp"
+#include "tests/unit/topologies/clusters.hpp"
+
+using namespace moesim;
+using namespace moesim::test;
+
+namespace {
+
+/// Pointers (without the leading slash) to every figure or name below `json`.
+void collect_fields(const Json& json, const std::string& at, std::vector<std::string>& fields) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string pointer = at.empty() ? key : at + "/" + key;
+    if (pointer == "schema" || pointer == "name" || pointer == "sources" || pointer == "unverified") {
+      continue;
+    }
+    if (value.is_object()) {
+      collect_fields(value, pointer, fields);
+    } else {
+      fields.push_back(pointer);
+    }
+  }
+}
+
+Cluster load(std::string_view name, std::size_t ranks) {
+  return load_cluster(ClusterName{std::string(name)}, ranks, {"scenario.json", "/cluster"});
+}
+
+}  // namespace
+
+TEST_CASE("Every catalogue entry builds, bears its file's name and says where its figures come from", "[topologies]") {
+  REQUIRE(cluster_catalogue().names().size() >= 8);
+  for (const std::string_view name : cluster_catalogue().names()) {
+    CAPTURE(name);
+    const Document document = cluster_catalogue().find(name, {});
+    const auto config = decode_document<ClusterConfig>(document);
+    CHECK(config.name == name);
+    CHECK_FALSE(config.nodes);
+    REQUIRE(config.sources.contains("*"));
+
+    std::vector<std::string> fields;
+    collect_fields(Codec<ClusterConfig>::encode(load(name, 1).config()), "", fields);
+    for (const auto& [field, source] : config.sources) {
+      CAPTURE(field);
+      CHECK((field == "*" || std::find(fields.begin(), fields.end(), field) != fields.end()));
+      CHECK_FALSE(source.empty());
+    }
+    for (const std::string& field : config.unverified) {
+      CAPTURE(field);
+      CHECK(std::find(fields.begin(), fields.end(), field) != fields.end());
+    }
+    // Three nodes are a network; any pair can talk.
+    const Cluster cluster = load(name, 3 * config.gpus_per_node);
+    CHECK(cluster.nodes() == 3);
+    CHECK_FALSE(cluster.route(rank(0), rank(cluster.gpus() - 1)).links.empty());
+  }
+}
+
+TEST_CASE("The entries' bandwidths", "[topologies]") {
+  struct Row {
+    std::string_view name;
+    std::size_t gpus_per_node;
+    double scale_up;  // B/s, each direction
+    double nic;       // B/s, each direction
+  };
+  // aiconfigurator systems/*.yaml; H800: NVLink cut to 400 GB/s in both directions; B200: data sheet's 400 Gb/s.
+  const auto row =
+      GENERATE(Row{"hgx-a100", 8, 300e9, 25e9}, Row{"hgx-h100", 8, 450e9, 50e9}, Row{"hgx-h200", 8, 450e9, 50e9},
+               Row{"hgx-h800", 8, 200e9, 50e9}, Row{"hgx-h20", 8, 450e9, 50e9}, Row{"hgx-b200", 8, 900e9, 50e9},
+               Row{"gb200-nvl72", 72, 900e9, 100e9}, Row{"gb300-nvl72", 72, 900e9, 100e9});
+  CAPTURE(row.name);
+  const Cluster cluster = load(row.name, 1);
+  CHECK(cluster.gpus_per_node() == row.gpus_per_node);
+  CHECK(cluster.config().scale_up.bandwidth->base() == Approx(row.scale_up).epsilon(1e-12));
+  REQUIRE(cluster.nic() != nullptr);
+  CHECK(cluster.nic()->bandwidth.base() == Approx(row.nic).epsilon(1e-12));
+}
