@@ -49,6 +49,7 @@ void Component::build(std::span<Activity* const> members, std::span<const double
   order_.clear();
   restart_ = 0;
   live_ = members_.size();
+  earliest_finish_ = kNever;
 
   table_.capacity.clear();
   table_.cap.clear();
@@ -112,6 +113,7 @@ void Component::release(std::vector<Activity*>& members) {
   members_.clear();
   steps_.clear();
   live_ = 0;
+  earliest_finish_ = kNever;
 }
 
 void Component::complete(SimTime now, std::vector<Activity*>& completed) {
@@ -130,6 +132,7 @@ void Component::complete(SimTime now, std::vector<Activity*>& completed) {
       }
     }
   }
+  earliest_finish_ = kNever;
 }
 
 void Component::fill(SimTime now) {
@@ -161,6 +164,7 @@ void Component::fill(SimTime now) {
         steps_.size() > 1 ? std::min(earliest_, steps_[steps_.size() - 2].earliest_so_far) : earliest_;
   }
   restart_ = static_cast<std::uint32_t>(steps_.size());
+  earliest_finish_ = steps_.empty() ? kNever : steps_.back().earliest_so_far;
 }
 
 void Component::reopen() {

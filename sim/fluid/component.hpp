@@ -66,10 +66,8 @@ class Component {
   /// Removes those whose finish is at or before `now`, appends them to `completed`. fill() is then due.
   void complete(SimTime now, std::vector<Activity*>& completed);
 
-  /// The first tick at which somebody completes; never() where nobody is live.
-  [[nodiscard]] std::int64_t earliest_finish() const {
-    return steps_.empty() ? SimTime::never().ticks() : steps_.back().earliest_so_far;
-  }
+  /// The first tick at which somebody completes; never() where nobody is live or fill() is due.
+  [[nodiscard]] std::int64_t earliest_finish() const { return earliest_finish_; }
   [[nodiscard]] std::size_t live_count() const { return live_; }
   [[nodiscard]] const Progress& progress(std::uint32_t local) const { return progress_[local]; }
   /// Every resource that the activities used when the component was built.
@@ -131,6 +129,7 @@ class Component {
   std::vector<std::uint32_t> order_;  ///< activities as they were fixed
   std::uint32_t restart_ = 0;         ///< first step that is out of date
   std::size_t live_ = 0;
+  std::int64_t earliest_finish_ = SimTime::never().ticks();
 
   // Only while filling.
   std::vector<double> open_level_;

@@ -1,0 +1,1 @@
+moesim_bench(bench_fluid LIBRARIES moesim_fluid SOURCES fluid_bench.cpp)
