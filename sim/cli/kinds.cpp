@@ -76,7 +76,7 @@ void check_cluster(const Document& document) { static_cast<void>(build_cluster(d
 void check_profile_file(const Document& document) { check_profile(decode_document<RooflineProfile>(document), {document.name(), {}}); }
 void check_scenario(const Document& document) {
   // All that a run does short of running: names, files, fit in memory, routing of every layer.
-  prepare_step(decode_document<Scenario>(document), {document.name(), {}}, TaskPool(1));
+  static_cast<void>(prepare_step(decode_document<Scenario>(document), {document.name(), {}}));
 }
 
 template <class T>

@@ -112,7 +112,7 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"flops", execution.work.base(), "FLOP", "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
       {"mfu", execution.peak_time.base() / (step * ranks), "1",
        "model FLOP utilisation: each kernel's operations / the dense peak rate of the type it computes in, summed, / (step_time * ranks)"},
-      {"hbm_utilisation", (execution.traffic / seconds(step) / (result.accelerator_bandwidth * ranks)), "1",
+      {"hbm_utilisation", (execution.traffic / seconds(step) / (result.accelerator.memory_bandwidth * ranks)), "1",
        "HBM bytes read and written by all kernels / (HBM bandwidth * step_time * ranks)"},
       {"parameters_total", result.parameters_total.total(), "1", "weights of the model, computed from its shapes"},
       {"parameters_active", result.parameters_active.total(), "1",

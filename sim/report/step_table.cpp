@@ -24,7 +24,7 @@ std::string step_text(const StepChoice& step) {
 
 std::string heading(const StepResult& result) {
   const Scenario& scenario = result.scenario;
-  std::string text = fmt::format("{} on {} x {} ({}, {} nodes)\n", result.model_name, result.ranks, result.accelerator, result.cluster.name,
+  std::string text = fmt::format("{} on {} x {} ({}, {} nodes)\n", result.model_name, result.ranks, result.accelerator.name, result.cluster.name,
                                  result.cluster.nodes.value_or(1));
   text += fmt::format("{}\n", step_text(scenario.step));
   text += fmt::format("attention DP{} x TP{}, experts EP{}, {} placement, dispatch {}\n", result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
@@ -73,7 +73,7 @@ std::string time_parts(const StepResult& result) {
 std::string memory(const StepResult& result) {
   const std::size_t rank = fullest_rank(result);
   const MemoryFootprint& footprint = result.memory[rank];
-  std::string text = fmt::format("\nHBM of the fullest rank ({}): {} of {}\n", rank, to_text(footprint.total()), to_text(result.memory_capacity));
+  std::string text = fmt::format("\nHBM of the fullest rank ({}): {} of {}\n", rank, to_text(footprint.total()), to_text(result.accelerator.memory));
   for (const auto& [part, size] : footprint.parts()) {
     if (size.base() > 0.0) {
       text += fmt::format("  {:<24}{:>11}\n", part, to_text(size));

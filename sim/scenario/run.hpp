@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,8 +11,25 @@
 #include "sim/execute/execute.hpp"
 #include "sim/scenario/scenario.hpp"
 #include "topologies/cluster.hpp"
+#include "workloads/routing/source.hpp"
 
 namespace moesim {
+
+/// A scenario with everything it names looked up, and found to go together and to fit in memory.
+struct PreparedStep {
+  Scenario scenario;
+  Model model;
+  Cluster cluster;
+  RooflineProfile profile;
+  std::unique_ptr<RoutingSource> routing;  ///< absent in a model without experts
+  Placement placement;
+  BatchShape batch;  ///< per attention group
+  /// [ranks]; expert rows are taken as balanced until the routing is drawn.
+  [[nodiscard]] std::vector<MemoryRequest> memory_requests() const;
+};
+
+/// Throws ConfigError or ModelError. `place` is the scenario's file.
+PreparedStep prepare_step(const Scenario& scenario, const Place& place);
 
 /// A file that a result depends on.
 struct InputFile {
@@ -29,11 +48,9 @@ struct StepResult {
   Scenario scenario;
   ClusterConfig cluster;
   std::string model_name;
-  std::string accelerator;
+  Accelerator accelerator;
   ParameterCount parameters_total;
   ParameterCount parameters_active;
-  Bytes memory_capacity;
-  Bandwidth accelerator_bandwidth;  ///< HBM
   std::vector<MemoryFootprint> memory;       ///< [ranks]
   std::vector<LayerImbalance> imbalance;     ///< [MoE layers]
   std::vector<std::size_t> moe_layer_index;  ///< [MoE layers]: which layer of the model
@@ -48,8 +65,7 @@ struct StepResult {
   Execution execution;
 };
 
-/// Builds everything a scenario names, checks that it fits, and runs its step. `place` is the scenario's file.
-/// Throws ConfigError or ModelError.
+/// Prepares a scenario and runs its step. Throws ConfigError or ModelError.
 StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool& pool);
 
 }  // namespace moesim

@@ -1,0 +1,144 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sim/scenario/run.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// What a step may hold in memory while it is simulated: the routing has tokens × layers × k entries.
+constexpr double kMaxStepTokens = 1 << 24;
+constexpr double kMaxRoutingEntries = 4e9;
+
+BatchShape batch_of(const StepChoice& step) {
+  if (const auto* decode = std::get_if<DecodeStep>(&step)) {
+    return {decode->sequences_per_dp_rank, 1, decode->context};
+  }
+  const auto& prefill = std::get<PrefillStep>(step);
+  return {prefill.sequences_per_dp_rank, prefill.prompt, prefill.prompt + prefill.cached_prefix};
+}
+
+Place below(const Place& place, std::string_view pointer) { return {place.file, place.pointer + std::string(pointer)}; }
+
+void check_parallelism(const Scenario& scenario, const Model& model, const Cluster& cluster, const Place& place) {
+  const auto [ranks, tensor_parallel] = scenario.parallelism;
+  std::vector<Diagnostic> faults;
+  const Place where = below(place, "/parallelism/tensor_parallel");
+  if (ranks % tensor_parallel != 0) {
+    faults.push_back({where, fmt::format("expected a divisor of the {} ranks, found {}", ranks, tensor_parallel)});
+  }
+  if (cluster.gpus_per_node() % static_cast<std::size_t>(tensor_parallel) != 0) {
+    faults.push_back({where, fmt::format("expected a divisor of the {} GPUs of a node, found {}", cluster.gpus_per_node(), tensor_parallel)});
+  }
+  for (const auto& [name, block] : model.architecture().blocks) {
+    const int heads = std::visit(
+        []<class M>(const M& mixer) {
+          if constexpr (requires { mixer.heads; }) {
+            return mixer.heads;
+          } else if constexpr (requires { mixer.value_heads; }) {
+            return mixer.value_heads;
+          } else {
+            return mixer.units;
+          }
+        },
+        block.mixer);
+    if (heads % tensor_parallel != 0) {
+      faults.push_back({where, fmt::format("expected a divisor of the {} heads of the layers \"{}\", found {}", heads, name, tensor_parallel)});
+    }
+  }
+  if (!faults.empty()) {
+    throw ConfigError(std::move(faults));
+  }
+}
+
+void check_size(const Scenario& scenario, const Model& model, const BatchShape& batch, const Place& place) {
+  const double groups = static_cast<double>(scenario.parallelism.ranks) / scenario.parallelism.tensor_parallel;
+  const double tokens = static_cast<double>(batch.sequences) * static_cast<double>(batch.query) * groups;
+  const double k = model.moe() != nullptr ? model.moe()->experts_per_token : 0;
+  const double entries = tokens * static_cast<double>(model.moe_layers()) * k;
+  if (tokens > kMaxStepTokens || entries > kMaxRoutingEntries) {
+    throw ModelError(fmt::format("{}: a step of {:.4g} tokens is more than can be simulated at once (at most {:.4g} tokens, and {:.4g} choices "
+                                 "of experts; found {:.4g})",
+                                 below(place, "/step").text(), tokens, kMaxStepTokens, kMaxRoutingEntries, entries));
+  }
+}
+
+RoutingNeeds routing_needs(const Model& model) {
+  const MixtureOfExperts& moe = *model.moe();
+  RoutingNeeds needs;
+  needs.moe_layers = model.moe_layers();
+  needs.all_layers = model.layers().size();
+  needs.k = static_cast<std::size_t>(moe.experts_per_token);
+  needs.experts = static_cast<std::size_t>(moe.experts);
+  needs.groups = static_cast<std::size_t>(moe.groups);
+  needs.groups_per_token = static_cast<std::size_t>(moe.groups_per_token);
+  for (const Layer& layer : model.layers()) {
+    if (layer.moe_index) {
+      needs.moe_layer_indices.push_back(layer.index);
+    }
+  }
+  return needs;
+}
+
+ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
+  if (scenario.parallelism.ranks == 1 || model.moe() == nullptr) {
+    return ExpertExchange::kNone;
+  }
+  return scenario.dispatch.protocol == DispatchProtocol::kDeepEpLowLatency ? ExpertExchange::kLowLatency : ExpertExchange::kHighThroughput;
+}
+
+}  // namespace
+
+std::vector<MemoryRequest> PreparedStep::memory_requests() const {
+  const auto ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
+  const std::int64_t tensor_parallel = scenario.parallelism.tensor_parallel;
+  std::vector<MemoryRequest> requests;
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    MemoryRequest request{.model = model, .precision = scenario.precision};
+    request.tensor_parallel = scenario.parallelism.tensor_parallel;
+    request.expert_ranks = static_cast<int>(ranks);
+    for (const LayerPlacement& layer : placement.layers) {
+      request.expert_slots.push_back(layer.slots_of(RankId(rank)).size());
+    }
+    request.phase = batch.query == 1 ? ServingPhase::kGeneration : ServingPhase::kContext;
+    request.sequences = batch.sequences;
+    request.tokens_per_sequence = batch.keys;
+    request.encoder_tokens = batch.keys;
+    request.step_tokens = batch.tokens();
+    request.exchange = exchange_of(scenario, model);
+    request.max_dispatch_tokens = (batch.tokens() + tensor_parallel - 1) / tensor_parallel;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
+  const auto ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
+  PreparedStep step{.scenario = scenario,
+                    .model = load_model(scenario.model, below(place, "/model")),
+                    .cluster = load_cluster(scenario.cluster, ranks, below(place, "/cluster")),
+                    .profile = load_profile(scenario.kernels, below(place, "/kernels")),
+                    .routing = nullptr,
+                    .placement = {},
+                    .batch = batch_of(scenario.step)};
+  check_parallelism(scenario, step.model, step.cluster, place);
+  check_size(scenario, step.model, step.batch, place);
+  if (const MixtureOfExperts* moe = step.model.moe()) {
+    step.placement = place_experts(scenario.placement,
+                                   {.layers = step.model.moe_layers(), .experts = static_cast<std::size_t>(moe->experts), .ranks = ranks, .seed = scenario.seed},
+                                   below(place, "/placement"));
+  }
+  const auto requests = step.memory_requests();
+  const auto fullest = std::max_element(requests.begin(), requests.end(), [](const MemoryRequest& a, const MemoryRequest& b) {
+    return footprint(a).total() < footprint(b).total();
+  });
+  check_fits(*fullest, step.cluster.accelerator(), place);
+  if (step.model.moe() != nullptr) {
+    step.routing = make_routing_source(scenario.routing, routing_needs(step.model), below(place, "/routing"));
+  }
+  return step;
+}
+
+}  // namespace moesim

@@ -1,0 +1,135 @@
+#include "sim/scenario/run.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "sim/core/file.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// The step's tokens, rank by rank: every group has sequences of its own, each of which is a run of positions.
+TokenBatch token_batch(const PreparedStep& step) {
+  const std::int64_t groups = step.scenario.parallelism.ranks / step.scenario.parallelism.tensor_parallel;
+  TokenBatch batch;
+  batch.tokens.reserve(static_cast<std::size_t>(groups * step.batch.tokens()));
+  for (std::int64_t sequence = 0; sequence < groups * step.batch.sequences; ++sequence) {
+    for (std::int64_t position = step.batch.keys - step.batch.query; position < step.batch.keys; ++position) {
+      batch.tokens.push_back({static_cast<std::uint32_t>(sequence), static_cast<std::uint32_t>(position)});
+    }
+  }
+  return batch;
+}
+
+std::vector<LayerImbalance> imbalances(const PreparedStep& step, const std::vector<LayerTraffic>& traffic) {
+  std::vector<LayerImbalance> imbalance;
+  const std::optional<CountTrace> recorded = step.routing ? step.routing->recorded_counts() : std::nullopt;
+  for (std::size_t layer = 0; layer < traffic.size(); ++layer) {
+    std::vector<double> loads;
+    for (const auto& rows : traffic[layer].rows) {
+      loads.push_back(static_cast<double>(std::accumulate(rows.begin(), rows.end(), std::int64_t{0})));
+    }
+    LayerImbalance row{load_imbalance(loads), std::nullopt};
+    if (recorded) {
+      row.recording = load_imbalance(rank_loads(step.placement.layers[layer], recorded->layer(layer)));
+    }
+    imbalance.push_back(row);
+  }
+  return imbalance;
+}
+
+/// Footprints with the expert rows that the routing brings, which are more on some ranks than balance would have.
+std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vector<LayerTraffic>& traffic, const Place& place) {
+  std::vector<MemoryFootprint> footprints;
+  auto requests = step.memory_requests();
+  for (std::size_t rank = 0; rank < requests.size(); ++rank) {
+    for (const LayerTraffic& layer : traffic) {
+      const auto& rows = layer.rows[rank];
+      requests[rank].expert_rows = std::max(requests[rank].expert_rows.value_or(0), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
+    }
+    footprints.push_back(footprint(requests[rank]));
+    check_fits(requests[rank], step.cluster.accelerator(), place);
+  }
+  return footprints;
+}
+
+std::vector<InputFile> input_files(const Scenario& scenario) {
+  std::vector<std::filesystem::path> paths;
+  const auto add = [&](const FilePath& path) { paths.push_back(path.resolved); };
+  std::visit(
+      [&]<class M>(const M& choice) {
+        if constexpr (std::same_as<decltype(choice.value), FilePath>) {
+          add(choice.value);
+        }
+      },
+      scenario.model);
+  if (const auto* file = std::get_if<ClusterFile>(&scenario.cluster)) {
+    add(file->value);
+  }
+  if (const auto* file = std::get_if<ProfileFile>(&scenario.kernels)) {
+    add(file->value);
+  }
+  for (const FilePath& path : files_of(scenario.routing)) {
+    add(path);
+  }
+  std::vector<InputFile> inputs;
+  for (const auto& path : paths) {
+    inputs.push_back({path, sha256(MappedFile(path).bytes())});
+  }
+  return inputs;
+}
+
+}  // namespace
+
+StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool& pool) {
+  const PreparedStep step = prepare_step(scenario, place);
+  StepResult result;
+  result.scenario = scenario;
+  result.cluster = step.cluster.config();
+  result.model_name = step.model.architecture().name;
+  result.accelerator = step.cluster.accelerator();
+  result.parameters_total = total_parameters(step.model);
+  result.parameters_active = active_parameters(step.model);
+  result.ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
+  result.layers = step.model.layers().size();
+  result.tokens = step.batch.tokens() * (scenario.parallelism.ranks / scenario.parallelism.tensor_parallel);
+  for (const Layer& layer : step.model.layers()) {
+    if (layer.moe_index) {
+      result.moe_layer_index.push_back(layer.index);
+    }
+  }
+
+  StepRouting routing;
+  StepPlan plan{.model = &step.model,
+                .cluster = &step.cluster,
+                .placement = &step.placement,
+                .ranks = result.ranks,
+                .tensor_parallel = scenario.parallelism.tensor_parallel,
+                .precision = scenario.precision,
+                .batch = step.batch,
+                .dispatch = scenario.dispatch.protocol,
+                .shared_experts = scenario.dispatch.shared_experts};
+  if (step.routing) {
+    routing = step.routing->draw(token_batch(step), scenario.seed, pool);
+    plan.routing = &routing;
+    result.routing_provenance = step.routing->provenance();
+    result.warnings = routing.warnings;
+  } else {
+    result.routing_provenance = "none: the model has no experts";
+  }
+  const StepProgram built = build_step(plan, pool);
+  result.imbalance = imbalances(step, built.traffic);
+  result.memory = footprints(step, built.traffic, place);
+  const auto costs = make_cost_model(step.profile, step.cluster.accelerator());
+  result.execution = execute(built.program, step.cluster, *costs, step.profile.communication);
+  result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
+  for (std::size_t link = 0; link < step.cluster.links().size(); ++link) {
+    result.link_names.push_back(step.cluster.link_name(LinkId(link)));
+    result.link_capacity.push_back(step.cluster.links()[link].capacity);
+  }
+  result.inputs = input_files(scenario);
+  return result;
+}
+
+}  // namespace moesim
