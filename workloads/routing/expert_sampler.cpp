@@ -1,0 +1,108 @@
+#include "workloads/routing/expert_sampler.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "sim/core/error.hpp"
+#include "workloads/routing/inclusion.hpp"
+
+namespace moesim {
+
+ExpertSampler::ExpertSampler(std::span<const double> inclusion, std::size_t k, GroupLimit limit,
+                             std::span<const ExpertIndex> order)
+    : k_(k), limited_(limit.limits()), group_size_(inclusion.size() / limit.groups) {
+  ensure(k > 0 && k <= inclusion.size(), "k experts of those there are");
+  ensure(inclusion.size() % limit.groups == 0 && group_size_ * limit.per_token >= k, "groups that hold k experts");
+  if (limited_) {
+    std::vector<double> shares(limit.groups, 0.0);
+    std::vector<double> least(limit.groups, 0.0);
+    for (std::size_t e = 0; e < inclusion.size(); ++e) {
+      shares[e / group_size_] += inclusion[e];
+      least[e / group_size_] = std::max(least[e / group_size_], inclusion[e]);
+    }
+    for (std::size_t g = 0; g < limit.groups; ++g) {
+      // π_e ≤ α_g, and a group gives at most all its experts; a little room keeps the weights finite.
+      constexpr double kRoom = 1.02;
+      least[g] = kRoom * std::max(least[g], shares[g] / static_cast<double>(std::min(k, group_size_)));
+    }
+    design_ = GroupDesign(shares, least, limit.per_token);
+  }
+  constexpr double kTolerance = 2e-4;  // far below what a million tokens could tell
+  CalibratedWeights calibrated = calibrate_weights(inclusion, k, limited_ ? &design_ : nullptr, kTolerance);
+  weights_ = std::move(calibrated.weights);
+  worst_deviation_ = calibrated.worst_deviation;
+  std::vector<ExpertIndex> plain(inclusion.size());
+  std::iota(plain.begin(), plain.end(), ExpertIndex{0});
+  table_ = CumulativeTable(weights_, order.empty() ? plain : order);
+}
+
+ExpertIndex ExpertSampler::draw_fitting(HalfWords& random, std::uint64_t groups,
+                                        std::span<const ExpertIndex> chosen) const {
+  constexpr int kTries = 64;
+  for (int i = 0; i < kTries; ++i) {
+    const ExpertIndex expert = table_.at(random.uniform());
+    if (fits(expert, groups, chosen)) {
+      return expert;
+    }
+  }
+  // Little is left to choose from: the same law by one pass over all.
+  double total = 0.0;
+  std::vector<ExpertIndex> left;
+  for (std::size_t e = 0; e < weights_.size(); ++e) {
+    if (fits(static_cast<ExpertIndex>(e), groups, chosen)) {
+      left.push_back(static_cast<ExpertIndex>(e));
+      total += weights_[e];
+    }
+  }
+  ensure(!left.empty(), "an expert left to choose");
+  double u = random.uniform() * total;
+  for (const ExpertIndex expert : left) {
+    u -= weights_[expert];
+    if (u < 0.0) {
+      return expert;
+    }
+  }
+  return left[static_cast<std::size_t>(random.uniform() * static_cast<double>(left.size()))];  // none has any weight
+}
+
+void ExpertSampler::draw(HalfWords& random, std::span<ExpertIndex> out) const {
+  const std::uint64_t groups = limited_ ? design_.draw(random.uniform()) : ~std::uint64_t{0};
+  for (std::size_t slot = 0; slot < out.size(); ++slot) {
+    out[slot] = draw_fitting(random, groups, out.first(slot));
+  }
+}
+
+std::vector<double> inclusion_from_loads(std::span<const double> loads, std::size_t k) {
+  std::vector<double> inclusion(loads.begin(), loads.end());
+  std::vector<std::size_t> open(loads.size());
+  std::iota(open.begin(), open.end(), std::size_t{0});
+  double left = static_cast<double>(k);
+  while (!open.empty()) {
+    double total = 0.0;
+    for (const std::size_t e : open) {
+      total += loads[e];
+    }
+    const auto full = [&](std::size_t e) { return total <= 0.0 || loads[e] * left >= total; };
+    const auto kept = std::partition(open.begin(), open.end(), [&](std::size_t e) { return !full(e); });
+    if (kept == open.end()) {
+      for (const std::size_t e : open) {
+        inclusion[e] = loads[e] * left / total;
+      }
+      break;
+    }
+    if (total <= 0.0) {  // fewer than k experts have any load: the others share the rest alike
+      for (const std::size_t e : open) {
+        inclusion[e] = std::min(1.0, left / static_cast<double>(open.size()));
+      }
+      break;
+    }
+    for (auto e = kept; e != open.end(); ++e) {
+      inclusion[*e] = 1.0;
+      left -= 1.0;
+    }
+    open.erase(kept, open.end());
+  }
+  return inclusion;
+}
+
+}  // namespace moesim
