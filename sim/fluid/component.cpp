@@ -49,6 +49,7 @@ void Component::build(std::span<Activity* const> members, std::span<const double
   order_.clear();
   restart_ = 0;
   live_ = members_.size();
+  unfixed_ = live_;
   earliest_finish_ = kNever;
 
   table_.capacity.clear();
@@ -94,12 +95,13 @@ void Component::keep_what_binds() {
 
   shares_.assign(table_.resource_count(), Share{});
   for (std::size_t resource = 0; resource < shares_.size(); ++resource) {
-    shares_[resource].users = static_cast<std::uint32_t>(table_.users_of(resource).size());
-  }
-  // All are unfixed: as if one step had fixed them and was undone.
-  order_.resize(members_.size());
-  for (std::uint32_t flow = 0; flow < order_.size(); ++flow) {
-    order_[flow] = flow;
+    Share& share = shares_[resource];
+    share.free = CompensatedSum(table_.capacity[resource]);
+    share.users = static_cast<std::uint32_t>(table_.users_of(resource).size());
+    share.unfixed = share.users;
+    for (const UseTable::User& user : table_.users_of(resource)) {
+      share.weight.add(user.weight);
+    }
   }
 }
 
@@ -137,17 +139,17 @@ void Component::complete(SimTime now, std::vector<Activity*>& completed) {
 
 void Component::fill(SimTime now) {
   now_ = now.ticks();
-  reopen();
+  undo_from(restart_);
+  open();
   while (unfixed_ > 0) {
     const std::size_t fixed_before = order_.size();
-    steps_.push_back(Step{static_cast<std::uint32_t>(fixed_before), cap_cursor_, level_, kNever, kNever});
-    earliest_ = kNever;
-
-    const auto least = std::min_element(open_level_.begin(), open_level_.end());
-    const double limit = least == open_level_.end() ? kInfinity : *least;
     while (cap_cursor_ < caps_.size() && flows_[caps_[cap_cursor_].flow].step != kUnfixed) {
       ++cap_cursor_;
     }
+    steps_.push_back(Step{static_cast<std::uint32_t>(fixed_before), cap_cursor_, kUnfixed, level_, kNever, kNever});
+    earliest_ = kNever;
+    const auto least = std::min_element(open_level_.begin(), open_level_.end());
+    const double limit = least == open_level_.end() ? kInfinity : *least;
     if (cap_cursor_ < caps_.size() && caps_[cap_cursor_].level <= limit) {
       fix_capped(limit);
     } else {
@@ -167,64 +169,55 @@ void Component::fill(SimTime now) {
   earliest_finish_ = steps_.empty() ? kNever : steps_.back().earliest_so_far;
 }
 
-void Component::reopen() {
-  std::uint32_t begin = 0;
-  cap_cursor_ = 0;
-  if (restart_ < steps_.size()) {
-    begin = steps_[restart_].begin;
-    cap_cursor_ = steps_[restart_].cap;
-  } else if (!steps_.empty()) {
-    begin = static_cast<std::uint32_t>(order_.size());
-  }
-  level_ = restart_ > 0 ? steps_[restart_ - 1].level : 0.0;
-  unfixed_ = 0;
-  for (std::size_t i = begin; i < order_.size(); ++i) {
-    Flow& flow = flows_[order_[i]];
-    if (flow.step != kGone) {
-      flow.step = kUnfixed;
-      ++unfixed_;
+/// Brings everything back to before the step. What fix() took from the sums is given back to them; being compensated,
+/// they lose nothing over many events.
+void Component::undo_from(std::uint32_t step) {
+  for (std::size_t k = step; k < steps_.size(); ++k) {
+    const std::size_t end = k + 1 < steps_.size() ? steps_[k + 1].begin : order_.size();
+    for (std::size_t i = steps_[k].begin; i < end; ++i) {
+      unfix(order_[i], steps_[k].saturated);
     }
   }
-  order_.resize(begin);
-  steps_.resize(std::min<std::size_t>(restart_, steps_.size()));
-
-  open_level_.clear();
-  open_resource_.clear();
-  for (std::uint32_t resource = 0; resource < shares_.size(); ++resource) {
-    if (shares_[resource].closed >= restart_) {
-      open(resource);
-    }
+  cap_cursor_ = step < steps_.size() ? steps_[step].cap : 0;
+  level_ = step > 0 ? steps_[step - 1].level : 0.0;
+  if (step < steps_.size()) {
+    order_.resize(steps_[step].begin);
+    steps_.resize(step);
   }
 }
 
-/// Sums up afresh what the fixed users leave, and drops the dead from the list of users. Afresh, so that rounding
-/// errors do not add up from one event to the next.
-void Component::open(std::uint32_t resource) {
-  Share& share = shares_[resource];
-  share.free = CompensatedSum(table_.capacity[resource]);
-  share.weight = CompensatedSum();
-  share.unfixed = 0;
-  UseTable::User* const users = table_.users.data() + table_.first_user[resource];
-  std::uint32_t kept = 0;
-  for (std::uint32_t i = 0; i < share.users; ++i) {
-    const UseTable::User user = users[i];
-    const Flow& flow = flows_[user.flow];
-    if (flow.step == kGone) {
-      continue;
+void Component::unfix(std::uint32_t flow, std::uint32_t saturated) {
+  const bool gone = flows_[flow].step == kGone;
+  for (const UseTable::Use& use : table_.uses_of(flow)) {
+    Share& share = shares_[use.resource];
+    if (use.resource != saturated) {
+      share.free.add(use.weight * flows_[flow].level);
+      share.weight.add(use.weight);
+      ++share.unfixed;
     }
-    users[kept++] = user;
-    const bool unfixed = flow.step == kUnfixed;
-    share.unfixed += unfixed ? 1 : 0;
-    share.weight.add(unfixed ? user.weight : 0.0);
-    share.free.add(unfixed ? 0.0 : -user.weight * flow.level);
+    if (gone) {
+      share.weight.add(-use.weight);
+      --share.unfixed;
+    }
   }
-  share.users = kept;
-  if (share.unfixed == 0) {
-    return;  // closed by an earlier step, or dead: nothing to open
+  if (!gone) {
+    flows_[flow].step = kUnfixed;
+    ++unfixed_;
   }
-  share.position = static_cast<std::uint32_t>(open_level_.size());
-  open_level_.push_back(std::max(level_, share.free.value() / share.weight.value()));
-  open_resource_.push_back(resource);
+}
+
+/// Opens every resource that some unfixed activity uses.
+void Component::open() {
+  open_level_.clear();
+  open_resource_.clear();
+  for (std::uint32_t resource = 0; resource < shares_.size(); ++resource) {
+    Share& share = shares_[resource];
+    if (share.unfixed > 0 && share.closed >= restart_) {
+      share.position = static_cast<std::uint32_t>(open_level_.size());
+      open_level_.push_back(std::max(level_, share.free.value() / share.weight.value()));
+      open_resource_.push_back(resource);
+    }
+  }
 }
 
 void Component::close(std::uint32_t resource) {
@@ -249,17 +242,26 @@ void Component::fix_capped(double limit) {
 }
 
 void Component::saturate(std::uint32_t resource, double level) {
+  steps_.back().saturated = resource;
   level_ = level;
   close(resource);
-  for (const UseTable::User& user :
-       std::span(table_.users).subspan(table_.first_user[resource], shares_[resource].users)) {
-    if (flows_[user.flow].step == kUnfixed) {
+  UseTable::User* const users = table_.users.data() + table_.first_user[resource];
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 0; i < shares_[resource].users; ++i) {
+    const UseTable::User user = users[i];
+    const std::uint32_t step = flows_[user.flow].step;
+    if (step == kGone) {
+      continue;
+    }
+    users[kept++] = user;
+    if (step == kUnfixed) {
       fix(user.flow, level, resource);
     }
   }
+  shares_[resource].users = kept;
 }
 
-/// `saturated` is the resource that fills (its own sums are no longer needed), or kUnfixed.
+/// `saturated` is the resource that fills, or kUnfixed.
 void Component::fix(std::uint32_t flow, double level, std::uint32_t saturated) {
   flows_[flow].level = level;
   flows_[flow].step = static_cast<std::uint32_t>(steps_.size() - 1);
@@ -270,12 +272,12 @@ void Component::fix(std::uint32_t flow, double level, std::uint32_t saturated) {
       continue;
     }
     Share& share = shares_[use.resource];
+    share.free.add(-use.weight * level);
+    share.weight.add(-use.weight);
     if (--share.unfixed == 0) {
       close(use.resource);
       continue;
     }
-    share.free.add(-use.weight * level);
-    share.weight.add(-use.weight);
     // Never below the present level but by rounding, which max() undoes.
     open_level_[share.position] = std::max(level_, share.free.value() / share.weight.value());
   }

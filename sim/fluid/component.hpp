@@ -86,20 +86,21 @@ class Component {
     double level = 0.0;             ///< x/φ
     std::uint32_t step = kUnfixed;  ///< that fixed it, or kUnfixed, or kGone
   };
-  /// A resource while the level rises.
+  /// A resource while the level rises. The step that fills it leaves it as it was before.
   struct Share {
     CompensatedSum free;         ///< C − Σ_{fixed} w·x
     CompensatedSum weight;       ///< Σ_{not fixed} w·φ
     std::uint32_t unfixed = 0;   ///< activities not fixed
     std::uint32_t position = 0;  ///< among the open ones
     std::uint32_t closed = 0;    ///< step that fixed the last of its activities
-    std::uint32_t users = 0;     ///< live entries of its list
+    std::uint32_t users = 0;     ///< entries of its list
   };
   struct Step {
-    std::uint32_t begin;    ///< first in order_
-    std::uint32_t cap;      ///< caps_ before this one were fixed before this step
-    double level;           ///< reached by its end
-    std::int64_t earliest;  ///< finish among its activities
+    std::uint32_t begin;      ///< first in order_
+    std::uint32_t cap;        ///< caps_ before this one were fixed before this step
+    std::uint32_t saturated;  ///< resource that filled, or kUnfixed if caps were reached
+    double level;             ///< reached by its end
+    std::int64_t earliest;    ///< finish among its activities
     std::int64_t earliest_so_far;
   };
   struct Cap {
@@ -108,8 +109,9 @@ class Component {
   };
 
   void keep_what_binds();
-  void reopen();
-  void open(std::uint32_t resource);
+  void undo_from(std::uint32_t step);
+  void unfix(std::uint32_t flow, std::uint32_t saturated);
+  void open();
   void close(std::uint32_t resource);
   void fix_capped(double limit);
   void saturate(std::uint32_t resource, double level);
@@ -131,12 +133,13 @@ class Component {
   std::size_t live_ = 0;
   std::int64_t earliest_finish_ = SimTime::never().ticks();
 
+  std::size_t unfixed_ = 0;
+
   // Only while filling.
   std::vector<double> open_level_;
   std::vector<std::uint32_t> open_resource_;
   double level_ = 0.0;
   std::uint32_t cap_cursor_ = 0;
-  std::size_t unfixed_ = 0;
   std::int64_t earliest_ = 0;
   std::int64_t now_ = 0;
 };
