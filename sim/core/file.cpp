@@ -42,7 +42,8 @@ class Descriptor {
 
 /// Opens a regular file for reading and tells its size.
 std::pair<int, std::size_t> open_regular(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK a pipe that nobody writes to would block here; a regular file does not care.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     fail(path, "cannot open the file", errno);
   }

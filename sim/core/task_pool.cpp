@@ -1,8 +1,10 @@
 #include "sim/core/task_pool.hpp"
 
+#include <oneapi/tbb/info.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 
+#include <algorithm>
 #include <exception>
 #include <vector>
 
@@ -11,7 +13,9 @@
 namespace moesim {
 
 struct TaskPool::Arena {
-  explicit Arena(std::size_t threads) : arena(static_cast<int>(threads)) {}
+  // More threads than the machine has would gain nothing, and make TBB print a warning.
+  explicit Arena(std::size_t threads)
+      : arena(std::min(static_cast<int>(threads), oneapi::tbb::info::default_concurrency())) {}
   oneapi::tbb::task_arena arena;
 };
 

@@ -20,8 +20,8 @@ constexpr double kMi = kKi * kKi;
 constexpr double kGi = kMi * kKi;
 constexpr double kTi = kGi * kKi;
 
-constexpr std::array kTimeUnits{Unit{"ps", 1e-12}, Unit{"ns", 1e-9},  Unit{"us", 1e-6}, Unit{"ms", 1e-3},
-                                Unit{"s", 1.0},    Unit{"min", 60.0}, Unit{"h", 3600.0}};
+constexpr std::array kTimeUnits{Unit{"ps", 1.0, 1e12}, Unit{"ns", 1.0, 1e9}, Unit{"us", 1.0, 1e6}, Unit{"ms", 1.0, 1e3},
+                                Unit{"s", 1.0},        Unit{"min", 60.0},    Unit{"h", 3600.0}};
 constexpr std::array kByteUnits{Unit{"B", 1.0},   Unit{"kB", 1e3},  Unit{"MB", 1e6},  Unit{"GB", 1e9},
                                 Unit{"TB", 1e12}, Unit{"PB", 1e15}, Unit{"KiB", kKi}, Unit{"MiB", kMi},
                                 Unit{"GiB", kGi}, Unit{"TiB", kTi}};
@@ -35,7 +35,7 @@ constexpr std::array kFlopRateUnits{Unit{"FLOP/s", 1.0},  Unit{"kFLOP/s", 1e3}, 
                                     Unit{"GFLOP/s", 1e9}, Unit{"TFLOP/s", 1e12}, Unit{"PFLOP/s", 1e15},
                                     Unit{"EFLOP/s", 1e18}};
 constexpr std::array kPriceUnits{Unit{"USD", 1.0}};
-constexpr std::array kPriceRateUnits{Unit{"USD/h", 1.0 / 3600.0}, Unit{"USD/s", 1.0}};
+constexpr std::array kPriceRateUnits{Unit{"USD/h", 1.0, 3600.0}, Unit{"USD/s", 1.0}};
 
 constexpr std::size_t kMaxDigits = 20;  // 17 significant digits tell any two doubles apart
 constexpr std::size_t kMaxExponentDigits = 2;
@@ -134,7 +134,7 @@ std::optional<double> parse_quantity(std::string_view text, const UnitTable& tab
   }
   for (const Unit& unit : table.units) {
     if (unit.symbol == symbol) {
-      return number * unit.factor;
+      return unit.to_base(number);
     }
   }
   std::vector<std::string_view> symbols;
@@ -158,11 +158,11 @@ std::string quantity_pattern(const UnitTable& table, bool positive) {
 std::string format_quantity(double base, const UnitTable& table) {
   const Unit* best = &table.units.front();
   for (const Unit& unit : table.units.first(table.printable)) {
-    if (std::abs(base) >= unit.factor * 0.99995) {
+    if (std::abs(base) >= unit.to_base(0.99995)) {
       best = &unit;
     }
   }
-  const double value = base / best->factor;
+  const double value = best->from_base(base);
   const double magnitude = std::abs(value);
   const int decimals = magnitude >= 999.95 ? 0 : magnitude >= 99.995 ? 1 : magnitude >= 9.9995 ? 2 : 3;
   std::string number = fmt::format("{:.{}f}", value, decimals);
@@ -178,7 +178,7 @@ std::string format_quantity(double base, const UnitTable& table) {
 std::string write_quantity(double base, const UnitTable& table) {
   std::string shortest;
   for (const Unit& unit : table.units.first(table.printable)) {
-    std::string text = fmt::format("{} {}", base / unit.factor, unit.symbol);
+    std::string text = fmt::format("{} {}", unit.from_base(base), unit.symbol);
     std::string unused;
     const auto back = parse_quantity(text, table, unused);
     if (back && *back == base && (shortest.empty() || text.size() <= shortest.size())) {
@@ -189,7 +189,7 @@ std::string write_quantity(double base, const UnitTable& table) {
     return shortest;
   }
   // A computed value that no division by a unit's factor gives back: 17 significant digits of base units.
-  const auto is_base = [](const Unit& unit) { return unit.factor == 1.0; };
+  const auto is_base = [](const Unit& unit) { return unit.to_base(1.0) == 1.0; };
   const auto unit = std::find_if(table.units.begin(), table.units.end(), is_base);
   ensure(unit != table.units.end(), "a unit table without its base unit");
   return fmt::format("{:.16e} {}", base, unit->symbol);

@@ -9,10 +9,15 @@
 
 namespace moesim {
 
-/// One unit of one dimension: `symbol` as written, `factor` to base units. GB = 10^9 B, GiB = 2^30 B, Gb = 10^9 bit.
+/// One unit of one dimension: `symbol` as written, worth factor / divisor base units. GB = 10^9 B, GiB = 2^30 B,
+/// Gb = 10^9 bit. Both numbers are exact in double, so that "2.5 us" is the double nearest to 2.5e-6, as in C++.
 struct Unit {
   std::string_view symbol;
   double factor;
+  double divisor = 1.0;
+
+  [[nodiscard]] constexpr double to_base(double number) const { return number * factor / divisor; }
+  [[nodiscard]] constexpr double from_base(double base) const { return base / factor * divisor; }
 };
 
 /// What the table knows of a dimension: its name for messages, an example, and its units, smallest first. Units up
