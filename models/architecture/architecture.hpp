@@ -13,16 +13,27 @@
 
 namespace moesim {
 
+/// How wide the gain vector of a norm over heads is: one vector that all heads share, or one for each head's channels.
+enum class NormWidth { kHead, kAllHeads };
+template <>
+struct EnumNames<NormWidth> {
+  static constexpr auto names = std::to_array<std::pair<NormWidth, std::string_view>>(
+      {{NormWidth::kHead, "head"}, {NormWidth::kAllHeads, "all-heads"}});
+};
+
 /// Multi-head, multi-query and grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245).
 struct GroupedQueryAttention {
   static constexpr std::string_view kTag = "grouped_query";
   int heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  std::optional<int> window;  ///< keys a query sees at most (sliding window or chunk); absent: all before it
-  bool bias = false;          ///< biases on the four projections
-  bool qk_norm = false;       ///< RMSNorm over each head of queries and keys
-  bool output_gate = false;   ///< a sigmoid gate as wide as the queries (Qwen3-Next)
+  std::optional<int> window =
+      std::nullopt;          ///< keys a query sees at most (sliding window or chunk); absent: all before it
+  bool bias = false;         ///< biases on the query, key and value projections
+  bool output_bias = false;  ///< bias on the output projection
+  bool qk_norm = false;      ///< RMSNorm with learnt gains over queries and keys
+  NormWidth qk_norm_width = NormWidth::kHead;
+  bool output_gate = false;  ///< a sigmoid gate as wide as the queries (Qwen3-Next)
 
   template <class F>
   static void describe(F& f) {
@@ -30,9 +41,13 @@ struct GroupedQueryAttention {
     f.required("kv_heads", &GroupedQueryAttention::kv_heads, "Key and value heads", Rules::between(1, 65536));
     f.required("head_dim", &GroupedQueryAttention::head_dim, "Width of one head", Rules::between(1, 65536));
     f.optional("window", &GroupedQueryAttention::window, "Keys a query sees at most", Rules::between(1, 1 << 30));
-    f.optional("bias", &GroupedQueryAttention::bias, "Biases on the projections");
-    f.optional("qk_norm", &GroupedQueryAttention::qk_norm, "Norms over query and key heads");
-    f.optional("output_gate", &GroupedQueryAttention::output_gate, "Sigmoid gate on the output, as wide as the queries");
+    f.optional("bias", &GroupedQueryAttention::bias, "Biases on the query, key and value projections");
+    f.optional("output_bias", &GroupedQueryAttention::output_bias, "Bias on the output projection");
+    f.optional("qk_norm", &GroupedQueryAttention::qk_norm, "Norms with learnt gains over queries and keys");
+    f.optional("qk_norm_width", &GroupedQueryAttention::qk_norm_width,
+               "Gains per head's channel, or per channel of all heads");
+    f.optional("output_gate", &GroupedQueryAttention::output_gate,
+               "Sigmoid gate on the output, as wide as the queries");
   }
 };
 
@@ -50,10 +65,14 @@ struct LatentAttention {
   template <class F>
   static void describe(F& f) {
     f.required("heads", &LatentAttention::heads, "Query heads", Rules::between(1, 65536));
-    f.required("q_lora_rank", &LatentAttention::q_lora_rank, "Rank of the query latent; 0 for none", Rules::between(0, 1 << 20));
-    f.required("kv_lora_rank", &LatentAttention::kv_lora_rank, "Rank of the key-value latent", Rules::between(1, 1 << 20));
-    f.required("qk_nope_head_dim", &LatentAttention::qk_nope_head_dim, "Width of a query head without position", Rules::between(1, 65536));
-    f.required("qk_rope_head_dim", &LatentAttention::qk_rope_head_dim, "Width of the rotary part", Rules::between(0, 65536));
+    f.required("q_lora_rank", &LatentAttention::q_lora_rank, "Rank of the query latent; 0 for none",
+               Rules::between(0, 1 << 20));
+    f.required("kv_lora_rank", &LatentAttention::kv_lora_rank, "Rank of the key-value latent",
+               Rules::between(1, 1 << 20));
+    f.required("qk_nope_head_dim", &LatentAttention::qk_nope_head_dim, "Width of a query head without position",
+               Rules::between(1, 65536));
+    f.required("qk_rope_head_dim", &LatentAttention::qk_rope_head_dim, "Width of the rotary part",
+               Rules::between(0, 65536));
     f.required("v_head_dim", &LatentAttention::v_head_dim, "Width of a value head", Rules::between(1, 65536));
   }
 };
@@ -68,6 +87,9 @@ struct LinearAttention {
   int value_head_dim = 0;
   int convolution = 0;      ///< taps of the short convolution over q, k, v; 0 for none
   bool output_gate = true;  ///< a gate as wide as the values
+  bool decay_gates =
+      false;  ///< decay and write strength are computed from the token, one each per value head (DeltaNet)
+  NormWidth norm_width = NormWidth::kHead;  ///< of the norm on the output
 
   template <class F>
   static void describe(F& f) {
@@ -77,6 +99,9 @@ struct LinearAttention {
     f.required("value_head_dim", &LinearAttention::value_head_dim, "Width of a value head", Rules::between(1, 65536));
     f.optional("convolution", &LinearAttention::convolution, "Taps of the short convolution", Rules::between(0, 64));
     f.optional("output_gate", &LinearAttention::output_gate, "A gate as wide as the values");
+    f.optional("decay_gates", &LinearAttention::decay_gates, "Decay and write strength are computed from the token");
+    f.optional("norm_width", &LinearAttention::norm_width,
+               "Gains of the output norm, per head's channel or per channel of all heads");
   }
 };
 
@@ -90,7 +115,8 @@ struct Lstm {
   template <class F>
   static void describe(F& f) {
     f.required("units", &Lstm::units, "Memory cells", Rules::between(1, 1 << 20));
-    f.optional("projection", &Lstm::projection, "Width of the projected output; 0 for none", Rules::between(0, 1 << 20));
+    f.optional("projection", &Lstm::projection, "Width of the projected output; 0 for none",
+               Rules::between(0, 1 << 20));
   }
 };
 
@@ -99,13 +125,16 @@ using Mixer = std::variant<GroupedQueryAttention, LatentAttention, LinearAttenti
 /// A feed-forward block that every token runs. Gated (SwiGLU, GEGLU): three matrices, else two.
 struct DenseFeedForward {
   static constexpr std::string_view kTag = "dense";
-  int intermediate = 0;
+  int intermediate = 0;  ///< 0: none, the layer is its mixer alone
   bool gated = true;
+  bool bias = false;  ///< biases on the matrices
 
   template <class F>
   static void describe(F& f) {
-    f.required("intermediate", &DenseFeedForward::intermediate, "Inner width", Rules::between(1, 1 << 24));
+    f.required("intermediate", &DenseFeedForward::intermediate, "Inner width; 0 for no feed-forward",
+               Rules::between(0, 1 << 24));
     f.optional("gated", &DenseFeedForward::gated, "Three matrices (SwiGLU, GEGLU) instead of two");
+    f.optional("bias", &DenseFeedForward::bias, "Biases on the matrices");
   }
 };
 
@@ -117,29 +146,35 @@ struct MixtureOfExperts {
   int experts_per_token = 0;
   int intermediate = 0;  ///< inner width of one expert
   bool gated = true;
-  bool bias = false;              ///< biases on the experts' matrices (gpt-oss)
-  int shared_intermediate = 0;    ///< inner width of all shared experts, or of the dense residual, together; 0: none
-  bool shared_gate = false;       ///< a scalar sigmoid gate on the shared experts (Qwen)
-  int groups = 1;                 ///< experts come in groups of experts/groups
-  int groups_per_token = 1;       ///< groups a token's experts may come from
+  bool bias = false;            ///< biases on the experts' matrices (gpt-oss)
+  int shared_intermediate = 0;  ///< inner width of all shared experts, or of the dense residual, together; 0: none
+  bool shared_gate = false;     ///< a scalar sigmoid gate on the shared experts (Qwen)
+  int groups = 1;               ///< experts come in groups of experts/groups
+  int groups_per_token = 1;     ///< groups a token's experts may come from
   std::string router = "softmax-top-k";  ///< `moesim list routers`
-  bool router_bias = false;
-  std::optional<double> capacity_factor;  ///< at inference; absent: no token is dropped
+  bool router_bias = false;              ///< a bias per expert, on the logits or (DeepSeek-V3) for the selection only
+  std::optional<double> capacity_factor = std::nullopt;  ///< at inference; absent: no token is dropped
 
   template <class F>
   static void describe(F& f) {
     f.required("experts", &MixtureOfExperts::experts, "Routed experts", Rules::between(1, 65536));
-    f.required("experts_per_token", &MixtureOfExperts::experts_per_token, "Experts that a token visits (top-k)", Rules::between(1, 65536));
-    f.required("intermediate", &MixtureOfExperts::intermediate, "Inner width of one expert", Rules::between(1, 1 << 24));
+    f.required("experts_per_token", &MixtureOfExperts::experts_per_token, "Experts that a token visits (top-k)",
+               Rules::between(1, 65536));
+    f.required("intermediate", &MixtureOfExperts::intermediate, "Inner width of one expert",
+               Rules::between(1, 1 << 24));
     f.optional("gated", &MixtureOfExperts::gated, "Three matrices (SwiGLU, GEGLU) instead of two");
     f.optional("bias", &MixtureOfExperts::bias, "Biases on the experts' matrices");
     f.optional("shared_intermediate", &MixtureOfExperts::shared_intermediate,
-               "Inner width of the shared experts (or dense residual) together; 0 for none", Rules::between(0, 1 << 24));
+               "Inner width of the shared experts (or dense residual) together; 0 for none",
+               Rules::between(0, 1 << 24));
     f.optional("shared_gate", &MixtureOfExperts::shared_gate, "Scalar sigmoid gate on the shared experts");
-    f.optional("groups", &MixtureOfExperts::groups, "Groups of experts for group-limited routing", Rules::between(1, 65536));
-    f.optional("groups_per_token", &MixtureOfExperts::groups_per_token, "Groups a token may visit", Rules::between(1, 65536));
+    f.optional("groups", &MixtureOfExperts::groups, "Groups of experts for group-limited routing",
+               Rules::between(1, 65536));
+    f.optional("groups_per_token", &MixtureOfExperts::groups_per_token, "Groups a token may visit",
+               Rules::between(1, 65536));
     f.optional("router", &MixtureOfExperts::router, "Routing algorithm");
-    f.optional("router_bias", &MixtureOfExperts::router_bias, "Bias on the router's logits");
+    f.optional("router_bias", &MixtureOfExperts::router_bias,
+               "A bias per expert, on the logits or for the selection only");
     f.optional("capacity_factor", &MixtureOfExperts::capacity_factor, "Expert capacity at inference; absent: dropless",
                Rules::above_zero());
   }
@@ -150,7 +185,7 @@ using FeedForward = std::variant<DenseFeedForward, MixtureOfExperts>;
 /// One layer: mixer, then feed-forward, each behind a norm and with a residual connection around it.
 struct Block {
   Mixer mixer;
-  std::optional<GroupedQueryAttention> cross_attention;  ///< decoder layers of encoder-decoder models
+  std::optional<GroupedQueryAttention> cross_attention = std::nullopt;  ///< decoder layers of encoder-decoder models
   FeedForward feed_forward;
 
   template <class F>
@@ -161,10 +196,19 @@ struct Block {
   }
 };
 
+/// Norms in front of mixers and feed-forwards and behind the last layer. RMSNorm learns one vector, LayerNorm two.
+enum class Norm { kRms, kLayer, kNone };
+template <>
+struct EnumNames<Norm> {
+  static constexpr auto names = std::to_array<std::pair<Norm, std::string_view>>(
+      {{Norm::kRms, "rms"}, {Norm::kLayer, "layer"}, {Norm::kNone, "none"}});
+};
+
 enum class Stack { kDecoder, kEncoder };
 template <>
 struct EnumNames<Stack> {
-  static constexpr auto names = std::to_array<std::pair<Stack, std::string_view>>({{Stack::kDecoder, "decoder"}, {Stack::kEncoder, "encoder"}});
+  static constexpr auto names =
+      std::to_array<std::pair<Stack, std::string_view>>({{Stack::kDecoder, "decoder"}, {Stack::kEncoder, "encoder"}});
 };
 
 /// A run of layers: the named blocks in order, `repeat` times.
@@ -203,6 +247,7 @@ struct Architecture {
   int hidden = 0;
   int vocabulary = 0;            ///< 0: no token embedding (vision models)
   bool tied_embeddings = false;  ///< the LM head is the embedding
+  Norm norm = Norm::kRms;
   std::map<std::string, Block> blocks;
   std::vector<LayerRun> layers;
   std::int64_t extra_parameters = 0;  ///< what the shapes do not say: patch and position embeddings, classifier head
@@ -218,14 +263,18 @@ struct Architecture {
     f.tag("schema", "moesim.model/1");
     f.required("name", &Architecture::name, "As its authors call it", Rules::not_empty());
     f.required("hidden", &Architecture::hidden, "Width of the residual stream", Rules::between(1, 1 << 20));
-    f.required("vocabulary", &Architecture::vocabulary, "Tokens known; 0 where there is no token embedding", Rules::between(0, 1 << 26));
+    f.required("vocabulary", &Architecture::vocabulary, "Tokens known; 0 where there is no token embedding",
+               Rules::between(0, 1 << 26));
     f.optional("tied_embeddings", &Architecture::tied_embeddings, "The LM head shares the embedding's weights");
+    f.optional("norm", &Architecture::norm, "Norms between the layers' parts: one vector, two or none");
     f.required("blocks", &Architecture::blocks, "The kinds of layer, by name");
     f.required("layers", &Architecture::layers, "The layers, in order", Rules::not_empty());
-    f.optional("extra_parameters", &Architecture::extra_parameters, "Parameters outside the described shapes", Rules::at_least(0));
+    f.optional("extra_parameters", &Architecture::extra_parameters, "Parameters outside the described shapes",
+               Rules::at_least(0));
     f.optional("multi_token_prediction_layers", &Architecture::multi_token_prediction_layers,
                "MTP modules that ship with the model, not counted in layers", Rules::between(0, 64));
-    f.optional("expert_weight_type", &Architecture::expert_weight_type, "Type in which the experts' weights are released");
+    f.optional("expert_weight_type", &Architecture::expert_weight_type,
+               "Type in which the experts' weights are released");
     f.optional("published", &Architecture::published, "Parameter counts that the authors published");
     f.optional("sources", &Architecture::sources, "Field → source of its figure; \"*\" for all others");
     f.optional("unverified", &Architecture::unverified, "Fields whose figure was not read in a source");
@@ -244,8 +293,9 @@ struct Layer {
 /// A validated model with its layers spelled out. Blocks are owned; layers refer to them.
 class Model {
  public:
-  /// Checks what the schema cannot (known blocks, k ≤ experts, heads a multiple of kv_heads, groups divide experts,
-  /// the MoE layers alike in expert count and k where the router needs it). Throws ConfigError at `place`.
+  /// Checks what the schema cannot: blocks that are named exist and are used, k ≤ experts, kv_heads divide heads,
+  /// groups divide experts and hold k of them, all MoE layers have the same experts and k (routing is [tokens, layers,
+  /// k]), the encoder comes first. Throws ConfigError with all faults; pointers are appended to place.pointer.
   Model(Architecture architecture, const Place& place);
   Model(Model&&) = default;
   Model& operator=(Model&&) = default;
@@ -264,19 +314,22 @@ class Model {
 
 /// Parameters by part, summed over all layers.
 struct ParameterCount {
-  double embedding = 0;      ///< token embedding and, unless tied, LM head
-  double mixer = 0;
+  double embedding = 0;  ///< token embedding and, unless tied, LM head
+  double mixer = 0;      ///< attention with its biases and norms over heads, or recurrence
   double dense_feed_forward = 0;
   double router = 0;
   double experts = 0;
   double shared_experts = 0;
-  double norms = 0;
+  double norms = 0;  ///< between the layers' parts
   double extra = 0;
-  [[nodiscard]] double total() const { return embedding + mixer + dense_feed_forward + router + experts + shared_experts + norms + extra; }
+  [[nodiscard]] double total() const {
+    return embedding + mixer + dense_feed_forward + router + experts + shared_experts + norms + extra;
+  }
 };
 
 ParameterCount total_parameters(const Model& model);
 /// What one token multiplies with: k experts of each MoE layer; the embedding look-up is not counted, the LM head is.
+/// In an encoder-decoder model: what a source token and a target token use together.
 ParameterCount active_parameters(const Model& model);
 /// Weights of one layer's mixer (cross-attention included), of one expert, of the shared experts, of the router.
 double mixer_parameters(const Block& block, int hidden);
@@ -286,6 +339,8 @@ double router_parameters(const MixtureOfExperts& moe, int hidden);
 double dense_parameters(const DenseFeedForward& dense, int hidden);
 
 const Catalogue& model_catalogue();
+/// Decodes and checks one catalogue entry. Throws ConfigError at `place` when there is none of that name.
+Model find_model(std::string_view name, const Place& place);
 
 struct HuggingFaceConfig {
   static constexpr std::string_view kTag = "huggingface";
@@ -307,7 +362,8 @@ using ModelChoice = std::variant<ModelName, ModelFile, HuggingFaceConfig>;
 
 /// Throws ConfigError: unknown name, bad file, an architecture the reader does not know.
 Model load_model(const ModelChoice& choice, const Place& place);
-/// Reads a Hugging Face config.json.
+/// Reads a Hugging Face config.json: the keys that say the shape, strictly; keys that do not matter here are ignored.
+/// Throws ConfigError: unknown model_type, key missing or of the wrong type.
 Architecture read_huggingface_config(const Document& document);
 
 }  // namespace moesim

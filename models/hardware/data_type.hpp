@@ -14,14 +14,15 @@ enum class DataType { kFp32, kBf16, kFp16, kFp8, kFp8Block, kInt8, kMxFp4, kNvFp
 
 template <>
 struct EnumNames<DataType> {
-  static constexpr auto names = std::to_array<std::pair<DataType, std::string_view>>({{DataType::kFp32, "fp32"},
-                                                                                      {DataType::kBf16, "bf16"},
-                                                                                      {DataType::kFp16, "fp16"},
-                                                                                      {DataType::kFp8, "fp8"},
-                                                                                      {DataType::kFp8Block, "fp8-block"},
-                                                                                      {DataType::kInt8, "int8"},
-                                                                                      {DataType::kMxFp4, "mxfp4"},
-                                                                                      {DataType::kNvFp4, "nvfp4"}});
+  static constexpr auto names =
+      std::to_array<std::pair<DataType, std::string_view>>({{DataType::kFp32, "fp32"},
+                                                            {DataType::kBf16, "bf16"},
+                                                            {DataType::kFp16, "fp16"},
+                                                            {DataType::kFp8, "fp8"},
+                                                            {DataType::kFp8Block, "fp8-block"},
+                                                            {DataType::kInt8, "int8"},
+                                                            {DataType::kMxFp4, "mxfp4"},
+                                                            {DataType::kNvFp4, "nvfp4"}});
 };
 
 /// Bytes of one element of a weight or KV cache, scales included.

@@ -1,0 +1,40 @@
+#include <algorithm>
+
+#include "models/architecture/huggingface_reader.hpp"
+
+namespace moesim {
+
+Architecture read_huggingface_config(const Document& document) {
+  std::vector<Diagnostic> faults;
+  const Cursor root(document, faults);
+  if (!root.value().is_object()) {
+    throw ConfigError(root.place(), fmt::format("expected an object, found {}", root.found()));
+  }
+  if (!root.value().contains("model_type")) {
+    throw ConfigError(root.place(), "expected the key \"model_type\", found none");
+  }
+  const HuggingFaceReader config(root);
+  const std::string type = config.text_or("model_type", "");
+  const std::vector<HuggingFaceFamily> families = huggingface_families();
+  const auto family = std::find_if(families.begin(), families.end(),
+                                   [&](const HuggingFaceFamily& known) { return known.model_type == type; });
+  if (family == families.end()) {
+    std::vector<std::string_view> known;
+    for (const HuggingFaceFamily& candidate : families) {
+      known.push_back(candidate.model_type);
+    }
+    throw ConfigError(
+        {document.name(), "/model_type"},
+        fmt::format("expected one of {}, found \"{}\"{}", fmt::join(known, ", "), type, did_you_mean(type, known)));
+  }
+  Architecture architecture = family->read(config);
+  if (!faults.empty()) {
+    throw ConfigError(std::move(faults));
+  }
+  const std::string name = config.text_or("_name_or_path", "");
+  architecture.name = name.empty() ? type : name;
+  architecture.sources["*"] = document.name();
+  return architecture;
+}
+
+}  // namespace moesim
