@@ -26,7 +26,7 @@ struct Gemm {
 /// One GEMM per expert over the rows that arrived for it: C_e[rows_e, n] = A_e[rows_e, k]·B_e[k, n]. Experts without
 /// rows cost nothing: their weights are not read.
 struct GroupedGemm {
-  std::vector<std::int64_t> rows;  ///< per local expert
+  std::vector<std::int64_t> rows = {};  ///< per local expert
   std::int64_t n = 0;
   std::int64_t k = 0;
   DataType weight = DataType::kBf16;
@@ -71,9 +71,9 @@ struct LatentGenerationAttention {
 
 /// A kernel that streams through memory: norms, activations, top-k, permutation, sampling, recurrent state.
 struct Streaming {
-  Bytes read;
-  Bytes written;
-  Flops work;  ///< on the ordinary cores; seldom what takes the time
+  Bytes read = {};
+  Bytes written = {};
+  Flops work = {};  ///< on the ordinary cores; seldom what takes the time
 };
 
 using Kernel =
@@ -97,8 +97,8 @@ struct EnumNames<Confidence> {
 
 /// A kernel's needs, whatever the GPU.
 struct KernelDemand {
-  Flops work;
-  Bytes traffic;                       ///< HBM, read and written
+  Flops work = {};
+  Bytes traffic = {};                  ///< HBM, read and written
   DataType compute = DataType::kBf16;  ///< which peak rate applies
 };
 /// The formulas stand in demand.cpp. A kernel with an empty shape (no rows, no sequences) needs nothing.
@@ -109,8 +109,8 @@ KernelDemand demand_of(const Kernel& kernel);
 double attended_pairs(std::int64_t query, std::int64_t keys, std::int64_t window);
 
 struct KernelCost {
-  Duration time;
-  KernelDemand demand;
+  Duration time = {};
+  KernelDemand demand = {};
   Bound bound = Bound::kOverhead;
   Confidence confidence = Confidence::kMeasured;  ///< CostModel::warnings says why
 };

@@ -9,8 +9,8 @@ namespace moesim {
 
 /// In which types a model's tensors are stored, computed with and sent.
 struct Precision {
-  DataType weights = DataType::kBf16;    ///< attention, dense and shared-expert matrices
-  std::optional<DataType> experts;       ///< routed experts; absent: as released, else like `weights`
+  DataType weights = DataType::kBf16;              ///< attention, dense and shared-expert matrices
+  std::optional<DataType> experts = std::nullopt;  ///< routed experts; absent: as released, else like `weights`
   DataType embedding = DataType::kBf16;  ///< embedding, LM head, router, norms: quantised checkpoints leave these alone
   DataType kv = DataType::kBf16;
   DataType activations = DataType::kBf16;

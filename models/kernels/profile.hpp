@@ -53,9 +53,9 @@ struct OperatorTerms {
   double compute_efficiency = 1.0;
   /// One point: the same for all sizes. Several: log(efficiency) is linear in log(traffic) between them and constant
   /// outside. It may rise at most in proportion to the traffic, else a kernel that moves more would take less time.
-  std::vector<EfficiencyPoint> memory_efficiency;
-  Duration launch;
-  Duration floor;
+  std::vector<EfficiencyPoint> memory_efficiency = {};
+  Duration launch = {};
+  Duration floor = {};
 
   template <class F>
   static void describe(F& f) {

@@ -1,0 +1,93 @@
+#include <algorithm>
+
+#include "models/memory/memory.hpp"
+
+/// Activations in inference live only as long as the next operator needs them. The peak is taken as
+///   2·T·h·a + max(mixer, feed-forward, logits)
+/// T = step_tokens, h = hidden, a = bytes of an activation: the residual stream and the normed input of a block, and
+/// beside them the inputs and outputs of the block's widest pair of operators. An upper estimate: allocators that
+/// reuse buffers inside a block come in below it, fragmentation adds to it; the reserve covers the difference.
+namespace moesim {
+namespace {
+
+/// Elements per token, by part: those that tensor-parallel ranks split, and those each holds.
+struct Width {
+  double split = 0.0;
+  double whole = 0.0;
+};
+
+/// Queries and output, keys and values.
+Width width_of(const GroupedQueryAttention& a, ServingPhase) {
+  return {.split = 2.0 * a.head_dim * (static_cast<double>(a.heads) + a.kv_heads)};
+}
+/// Prompts: queries and keys (nope + rope), values and output, per head. Generation: absorbed queries (r_kv + rope)
+/// and outputs over the latent (r_kv). Both: the latents.
+Width width_of(const LatentAttention& a, ServingPhase phase) {
+  const double head = phase == ServingPhase::kContext
+                          ? 2.0 * (a.qk_nope_head_dim + a.qk_rope_head_dim) + 2.0 * a.v_head_dim
+                          : 2.0 * a.kv_lora_rank + a.qk_rope_head_dim;
+  return {.split = a.heads * head, .whole = static_cast<double>(a.q_lora_rank) + a.kv_lora_rank + a.qk_rope_head_dim};
+}
+/// q, k, v, output and its gate.
+Width width_of(const LinearAttention& a, ServingPhase) {
+  return {.split = 2.0 * a.key_heads * a.key_head_dim +
+                   (a.output_gate ? 3.0 : 2.0) * static_cast<double>(a.value_heads) * a.value_head_dim};
+}
+/// Four gates and the cells.
+Width width_of(const Lstm& lstm, ServingPhase) { return {.split = 5.0 * lstm.units}; }
+
+Bytes mixer_bytes(const MemoryRequest& request, const Block& block) {
+  const Width width = std::visit([&](const auto& m) { return width_of(m, request.phase); }, block.mixer);
+  return static_cast<double>(request.step_tokens) * (width.split / request.tensor_parallel + width.whole) *
+         activation_element_size(request.precision.activations);
+}
+
+/// Inner activations of a feed-forward block: outputs of the inward matrices and what the activation makes of them.
+double inner_widths(const auto& block) { return block.gated ? 3.0 : 2.0; }
+
+Bytes feed_forward_bytes(const MemoryRequest& request, const DenseFeedForward& dense) {
+  return static_cast<double>(request.step_tokens) * inner_widths(dense) * dense.intermediate / request.tensor_parallel *
+         activation_element_size(request.precision.activations);
+}
+
+/// Rows that the experts' kernels are laid out for. Low-latency kernels give every local expert a place for all tokens
+/// of all ranks (DeepEP: [local experts, ranks·max_dispatch_tokens, hidden]).
+double expert_rows(const MemoryRequest& request, const MixtureOfExperts& moe, std::size_t slots) {
+  if (request.exchange == ExpertExchange::kLowLatency) {
+    return static_cast<double>(slots) * request.expert_ranks * static_cast<double>(request.max_dispatch_tokens);
+  }
+  return static_cast<double>(request.expert_rows.value_or(request.step_tokens * moe.experts_per_token));
+}
+
+/// R rows: inputs R·h as dispatched, inner activations, outputs R·h as combined; the shared experts beside them.
+Bytes feed_forward_bytes(const MemoryRequest& request, const MixtureOfExperts& moe, std::size_t slots) {
+  const Bytes activation = activation_element_size(request.precision.activations);
+  const double hidden = request.model.architecture().hidden;
+  const double inner = inner_widths(moe) * moe.intermediate / request.expert_tensor_parallel;
+  const double shared = inner_widths(moe) * moe.shared_intermediate / request.tensor_parallel;
+  return expert_rows(request, moe, slots) *
+             (hidden * activation_element_size(request.precision.dispatch) + inner * activation +
+              hidden * activation_element_size(request.precision.combine)) +
+         static_cast<double>(request.step_tokens) * shared * activation;
+}
+
+}  // namespace
+
+Bytes activation_bytes(const MemoryRequest& request) {
+  const Architecture& architecture = request.model.architecture();
+  // Logits of each sequence's last token, in fp32 as samplers take them.
+  const auto sampled = static_cast<double>(std::min(request.sequences, request.step_tokens));
+  Bytes widest = sampled * architecture.vocabulary / request.tensor_parallel * activation_element_size(DataType::kFp32);
+  for (const Layer& layer : request.model.layers()) {
+    const MixtureOfExperts* moe = layer.moe();
+    const Bytes feed_forward = moe != nullptr
+                                   ? feed_forward_bytes(request, *moe, request.expert_slots[*layer.moe_index])
+                                   : feed_forward_bytes(request, std::get<DenseFeedForward>(layer.block->feed_forward));
+    widest = std::max({widest, mixer_bytes(request, *layer.block), feed_forward});
+  }
+  return 2.0 * static_cast<double>(request.step_tokens) * architecture.hidden *
+             activation_element_size(request.precision.activations) +
+         widest;
+}
+
+}  // namespace moesim

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "models/memory/memory.hpp"
+
+namespace moesim {
+
+/// What a layer caches per token on one rank, and for how many tokens at most (absent: all).
+struct LayerCache {
+  Bytes per_token;
+  std::optional<std::int64_t> window;
+};
+/// Of the mixer alone. Encoders, recurrent layers: nothing.
+LayerCache cache_of(const Layer& layer, DataType kv, int tensor_parallel, KvSharding sharding);
+/// Of an encoder's output, per encoder token.
+Bytes cross_cache_of(const Layer& layer, DataType kv, int tensor_parallel, KvSharding sharding);
+
+}  // namespace moesim

@@ -1,0 +1,210 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "models/memory/cache.hpp"
+#include "sim/core/units.hpp"
+
+namespace moesim {
+namespace {
+
+Bytes usable(const MemoryRequest& request, const Accelerator& accelerator) {
+  return request.memory_fraction * accelerator.memory;
+}
+
+bool fits(const MemoryRequest& request, const Accelerator& accelerator) {
+  return footprint(request).total() <= usable(request, accelerator);
+}
+
+/// The greatest value in 1 … `most` for which `good` holds, which it does up to some value and not beyond; 0: none.
+template <class Predicate>
+std::int64_t greatest(std::int64_t most, Predicate good) {
+  std::int64_t low = 0;
+  std::int64_t high = most;
+  while (low < high) {
+    const std::int64_t middle = low + (high - low + 1) / 2;
+    if (good(middle)) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+/// In generation every sequence brings the same number of tokens to a step; in a prompt's step they do not depend on
+/// how many sequences are resident.
+MemoryRequest with_sequences(MemoryRequest request, std::int64_t sequences) {
+  if (request.phase == ServingPhase::kGeneration && request.sequences > 0) {
+    const auto scaled = [&](std::int64_t value) {
+      return (value * sequences + request.sequences - 1) / request.sequences;
+    };
+    request.step_tokens = scaled(request.step_tokens);
+    if (request.expert_rows) {
+      request.expert_rows = scaled(*request.expert_rows);
+    }
+  }
+  request.sequences = sequences;
+  return request;
+}
+
+std::string sequences_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
+  const std::int64_t most = greatest(request.sequences - 1, [&](std::int64_t sequences) {
+    return fits(with_sequences(request, sequences), accelerator);
+  });
+  return most > 0 ? fmt::format("at most {} sequences per rank", most) : "";
+}
+
+std::string length_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
+  MemoryRequest changed = request;
+  const std::int64_t most = greatest(request.tokens_per_sequence - 1, [&](std::int64_t tokens) {
+    changed.tokens_per_sequence = tokens;
+    return fits(changed, accelerator);
+  });
+  return most > 0 ? fmt::format("at most {} tokens per sequence", most) : "";
+}
+
+std::string step_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
+  if (request.phase == ServingPhase::kGeneration) {
+    return {};
+  }
+  MemoryRequest changed = request;
+  const std::int64_t most = greatest(request.step_tokens - 1, [&](std::int64_t tokens) {
+    changed.step_tokens = tokens;
+    if (request.expert_rows) {
+      changed.expert_rows = *request.expert_rows * tokens / request.step_tokens;
+    }
+    return fits(changed, accelerator);
+  });
+  return most > 0 ? fmt::format("at most {} tokens per step", most) : "";
+}
+
+/// The same physical experts spread evenly over more ranks.
+std::string expert_ranks_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
+  const auto most = std::max_element(request.expert_slots.begin(), request.expert_slots.end());
+  if (most == request.expert_slots.end() || *most <= 1) {
+    return {};
+  }
+  const auto now = static_cast<std::size_t>(request.expert_ranks);
+  MemoryRequest changed = request;
+  for (std::size_t ranks = now + 1; ranks <= *most * now; ++ranks) {
+    // Only where the fullest layer gets fewer slots does another rank help.
+    if ((*most * now + ranks - 1) / ranks == (*most * now + ranks - 2) / (ranks - 1)) {
+      continue;
+    }
+    for (std::size_t layer = 0; layer < request.expert_slots.size(); ++layer) {
+      changed.expert_slots[layer] = (request.expert_slots[layer] * now + ranks - 1) / ranks;
+    }
+    changed.expert_ranks = static_cast<int>(ranks);
+    if (fits(changed, accelerator)) {
+      return fmt::format("{} expert ranks", ranks);
+    }
+  }
+  return {};
+}
+
+std::string tensor_parallel_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
+  constexpr int kMost = 64;
+  MemoryRequest changed = request;
+  for (int factor = 2; request.tensor_parallel * factor <= kMost; factor *= 2) {
+    changed.tensor_parallel = request.tensor_parallel * factor;
+    if (request.expert_ranks == 1) {
+      changed.expert_tensor_parallel = request.expert_tensor_parallel * factor;
+    }
+    if (fits(changed, accelerator)) {
+      return fmt::format("tensor parallelism {}", changed.tensor_parallel);
+    }
+  }
+  return {};
+}
+
+std::string precision_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
+  const Bytes narrow = element_size(DataType::kFp8);
+  const DataType experts = request.precision.expert_weights(request.model.architecture().expert_weight_type);
+  std::vector<std::string> remedies;
+  MemoryRequest changed = request;
+  if (element_size(experts) > narrow) {
+    changed.precision.experts = DataType::kFp8;
+    if (fits(changed, accelerator)) {
+      remedies.emplace_back("experts in fp8");
+    }
+    changed.precision = request.precision;
+  }
+  if (element_size(request.precision.kv) > narrow) {
+    changed.precision.kv = DataType::kFp8;
+    if (fits(changed, accelerator)) {
+      remedies.emplace_back("a KV cache in fp8");
+    }
+  }
+  return fmt::format("{}", fmt::join(remedies, ", or with "));
+}
+
+std::string remedies(const MemoryRequest& request, const Accelerator& accelerator) {
+  std::vector<std::string> found;
+  for (const auto& remedy :
+       {sequences_remedy, length_remedy, step_remedy, expert_ranks_remedy, tensor_parallel_remedy, precision_remedy}) {
+    if (std::string text = remedy(request, accelerator); !text.empty()) {
+      found.push_back(std::move(text));
+    }
+  }
+  if (found.empty()) {
+    return "no single change of batch, length, ranks or types makes it fit";
+  }
+  return fmt::format("it fits with {}", fmt::join(found, ", or with "));
+}
+
+std::string largest_parts(const MemoryFootprint& footprint) {
+  auto parts = footprint.parts();
+  std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.size > b.size; });
+  return fmt::format("{} {}, {} {}, {} {}", parts[0].name, to_text(parts[0].size), parts[1].name,
+                     to_text(parts[1].size), parts[2].name, to_text(parts[2].size));
+}
+
+}  // namespace
+
+/// free = memory·fraction − everything but the KV cache − sequences·(full windows + cross-attention cache);
+/// tokens = ⌊free / (Σ bytes per token of layers without a window) / page⌋·page.
+std::optional<std::int64_t> kv_capacity_tokens(const MemoryRequest& request, const Accelerator& accelerator) {
+  Bytes growing;
+  Bytes fixed;
+  for (const Layer& layer : request.model.layers()) {
+    const LayerCache cache = cache_of(layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
+    if (cache.window) {
+      const auto pages = static_cast<double>((*cache.window + request.kv_block - 1) / request.kv_block);
+      fixed += pages * static_cast<double>(request.kv_block) * cache.per_token;
+    } else {
+      growing += cache.per_token;
+    }
+    const auto pages = static_cast<double>((request.encoder_tokens + request.kv_block - 1) / request.kv_block);
+    fixed += pages * static_cast<double>(request.kv_block) *
+             cross_cache_of(layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
+  }
+  if (growing == Bytes{}) {
+    return std::nullopt;
+  }
+  const MemoryFootprint held = footprint(request);
+  const Bytes free =
+      usable(request, accelerator) - (held.total() - held.kv_cache) - static_cast<double>(request.sequences) * fixed;
+  if (free <= Bytes{}) {
+    return 0;
+  }
+  const double pages = std::floor(free / (growing * static_cast<double>(request.kv_block)));
+  return static_cast<std::int64_t>(pages) * request.kv_block;
+}
+
+void check_fits(const MemoryRequest& request, const Accelerator& accelerator, const Place& place) {
+  const MemoryFootprint needed = footprint(request);
+  const Bytes there = usable(request, accelerator);
+  if (needed.total() <= there) {
+    return;
+  }
+  const std::string share =
+      request.memory_fraction < 1.0 ? fmt::format(" ({:.4g} of it)", request.memory_fraction) : "";
+  throw ModelError(fmt::format("{}: does not fit: {} needed per rank, {} usable on {}{}, {} too much; largest: {}; {}",
+                               place.text(), to_text(needed.total()), to_text(there), accelerator.name, share,
+                               to_text(needed.total() - there), largest_parts(needed), remedies(request, accelerator)));
+}
+
+}  // namespace moesim
