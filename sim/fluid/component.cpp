@@ -1,6 +1,7 @@
 #include "sim/fluid/component.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "sim/core/error.hpp"
 
@@ -17,6 +18,21 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 std::int64_t round_up(double ticks, double noise) {
   const auto whole = static_cast<std::int64_t>(ticks);
   return ticks - static_cast<double>(whole) > noise ? whole + 1 : whole;
+}
+
+/// The least value, infinity where there is none. Four at a time, for each comparison waits for the one before.
+double least_of(std::span<const double> values) {
+  std::array<double, 4> least{kInfinity, kInfinity, kInfinity, kInfinity};
+  std::size_t i = 0;
+  for (; i + 4 <= values.size(); i += 4) {
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      least[lane] = values[i + lane] < least[lane] ? values[i + lane] : least[lane];
+    }
+  }
+  for (; i < values.size(); ++i) {
+    least[0] = std::min(least[0], values[i]);
+  }
+  return std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
 }
 
 }  // namespace
@@ -42,9 +58,8 @@ void Component::build(std::span<Activity* const> members, std::span<const double
                       std::vector<std::uint32_t>& local_of_resource) {
   members_.assign(members.begin(), members.end());
   resources_.clear();
-  flows_.assign(members_.size(), Flow{});
+  flows_.clear();
   progress_.clear();
-  fairness_.clear();
   steps_.clear();
   order_.clear();
   restart_ = 0;
@@ -59,7 +74,7 @@ void Component::build(std::span<Activity* const> members, std::span<const double
   for (Activity* activity : members_) {
     activity->local = static_cast<std::uint32_t>(progress_.size());
     progress_.push_back(activity->progress);
-    fairness_.push_back(activity->fairness);
+    flows_.emplace_back().fairness = activity->fairness;
     table_.cap.push_back(activity->rate_cap);
     for (const Use& use : activity->uses) {
       // A stale entry of the map points at another resource or past the end.
@@ -73,34 +88,44 @@ void Component::build(std::span<Activity* const> members, std::span<const double
     }
     table_.first_use.push_back(static_cast<std::uint32_t>(table_.uses.size()));
   }
-  keep_what_binds();
-}
-
-void Component::keep_what_binds() {
   table_.index_users();
   drop_redundant(table_);
+  list_claims();
+  list_users();
+}
+
+void Component::list_claims() {
+  claims_.clear();
   caps_.clear();
-  for (std::uint32_t flow = 0; flow < table_.flow_count(); ++flow) {
-    for (std::uint32_t i = table_.first_use[flow]; i < table_.first_use[flow + 1]; ++i) {
-      table_.uses[i].weight *= fairness_[flow];
+  for (std::uint32_t index = 0; index < flows_.size(); ++index) {
+    Flow& flow = flows_[index];
+    flow.first_claim = static_cast<std::uint32_t>(claims_.size());
+    for (const UseTable::Use& use : table_.uses_of(index)) {
+      claims_.push_back(Claim{use.weight * flow.fairness, use.resource, 0});
     }
-    if (table_.cap[flow] < kInfinity) {
-      caps_.push_back(Cap{table_.cap[flow] / fairness_[flow], flow});
+    flow.end_claim = static_cast<std::uint32_t>(claims_.size());
+    if (table_.cap[index] < kInfinity) {
+      caps_.push_back(Cap{table_.cap[index] / flow.fairness, index});
     }
-  }
-  for (UseTable::User& user : table_.users) {
-    user.weight *= fairness_[user.flow];
   }
   std::stable_sort(caps_.begin(), caps_.end(), [](const Cap& a, const Cap& b) { return a.level < b.level; });
+}
 
-  shares_.assign(table_.resource_count(), Share{});
-  for (std::size_t resource = 0; resource < shares_.size(); ++resource) {
-    Share& share = shares_[resource];
+void Component::list_users() {
+  shares_.clear();
+  for (std::size_t resource = 0; resource < table_.resource_count(); ++resource) {
+    Share& share = shares_.emplace_back();
     share.free = CompensatedSum(table_.capacity[resource]);
-    share.users = static_cast<std::uint32_t>(table_.users_of(resource).size());
-    share.unfixed = share.users;
-    for (const UseTable::User& user : table_.users_of(resource)) {
-      share.weight.add(user.weight);
+    share.first_user = table_.first_user[resource];
+  }
+  users_.resize(claims_.size());
+  for (std::uint32_t flow = 0; flow < flows_.size(); ++flow) {
+    for (std::uint32_t index = flows_[flow].first_claim; index < flows_[flow].end_claim; ++index) {
+      Claim& claim = claims_[index];
+      Share& share = shares_[claim.resource];
+      share.weight.add(claim.weight);
+      claim.position = share.users++;
+      users_[share.first_user + claim.position] = User{flow, index};
     }
   }
 }
@@ -148,13 +173,13 @@ void Component::fill(SimTime now) {
     }
     steps_.push_back(Step{static_cast<std::uint32_t>(fixed_before), cap_cursor_, kUnfixed, level_, kNever, kNever});
     earliest_ = kNever;
-    const auto least = std::min_element(open_level_.begin(), open_level_.end());
-    const double limit = least == open_level_.end() ? kInfinity : *least;
+    const double limit = least_of(open_level_);
     if (cap_cursor_ < caps_.size() && caps_[cap_cursor_].level <= limit) {
       fix_capped(limit);
     } else {
+      const auto least = std::find(open_level_.begin(), open_level_.end(), limit);
       ensure(least != open_level_.end(), "an activity is bounded by nothing");
-      saturate(open_resource_[least - open_level_.begin()], *least);
+      saturate(open_resource_[least - open_level_.begin()], limit);
     }
     // Bounds the loop: every step fixes at least one activity.
     ensure(order_.size() > fixed_before, "a step of the filling fixed nobody");
@@ -172,37 +197,45 @@ void Component::fill(SimTime now) {
 /// Brings everything back to before the step. What fix() took from the sums is given back to them; being compensated,
 /// they lose nothing over many events.
 void Component::undo_from(std::uint32_t step) {
-  for (std::size_t k = step; k < steps_.size(); ++k) {
-    const std::size_t end = k + 1 < steps_.size() ? steps_[k + 1].begin : order_.size();
-    for (std::size_t i = steps_[k].begin; i < end; ++i) {
-      unfix(order_[i], steps_[k].saturated);
-    }
-  }
   cap_cursor_ = step < steps_.size() ? steps_[step].cap : 0;
   level_ = step > 0 ? steps_[step - 1].level : 0.0;
-  if (step < steps_.size()) {
-    order_.resize(steps_[step].begin);
-    steps_.resize(step);
+  while (steps_.size() > step) {
+    const Step& last = steps_.back();
+    for (; order_.size() > last.begin; order_.pop_back()) {
+      unfix(order_.back(), last.saturated);
+    }
+    steps_.pop_back();
   }
 }
 
-void Component::unfix(std::uint32_t flow, std::uint32_t saturated) {
-  const bool gone = flows_[flow].step == kGone;
-  for (const UseTable::Use& use : table_.uses_of(flow)) {
-    Share& share = shares_[use.resource];
-    if (use.resource != saturated) {
-      share.free.add(use.weight * flows_[flow].level);
-      share.weight.add(use.weight);
-      ++share.unfixed;
-    }
-    if (gone) {
-      share.weight.add(-use.weight);
-      --share.unfixed;
+void Component::unfix(std::uint32_t index, std::uint32_t saturated) {
+  Flow& flow = flows_[index];
+  for (std::uint32_t i = flow.first_claim; i < flow.end_claim; ++i) {
+    const Claim& claim = claims_[i];
+    if (claim.resource != saturated) {
+      Share& share = shares_[claim.resource];
+      share.free.add(claim.weight * flow.level);
+      share.weight.add(claim.weight);
+      --share.fixed;
     }
   }
-  if (!gone) {
-    flows_[flow].step = kUnfixed;
+  if (flow.step == kGone) {
+    remove(index);
+  } else {
+    flow.step = kUnfixed;
     ++unfixed_;
+  }
+}
+
+/// Takes a flow that is not fixed off the lists of the resources it uses.
+void Component::remove(std::uint32_t index) {
+  for (std::uint32_t i = flows_[index].first_claim; i < flows_[index].end_claim; ++i) {
+    const Claim& claim = claims_[i];
+    Share& share = shares_[claim.resource];
+    share.weight.add(-claim.weight);
+    const User last = users_[share.first_user + --share.users];
+    users_[share.first_user + claim.position] = last;
+    claims_[last.claim].position = claim.position;
   }
 }
 
@@ -212,8 +245,8 @@ void Component::open() {
   open_resource_.clear();
   for (std::uint32_t resource = 0; resource < shares_.size(); ++resource) {
     Share& share = shares_[resource];
-    if (share.unfixed > 0 && share.closed >= restart_) {
-      share.position = static_cast<std::uint32_t>(open_level_.size());
+    if (share.fixed < share.users && share.closed >= restart_) {
+      share.open = static_cast<std::uint32_t>(open_level_.size());
       open_level_.push_back(std::max(level_, share.free.value() / share.weight.value()));
       open_resource_.push_back(resource);
     }
@@ -223,9 +256,9 @@ void Component::open() {
 void Component::close(std::uint32_t resource) {
   Share& share = shares_[resource];
   share.closed = static_cast<std::uint32_t>(steps_.size() - 1);
-  open_level_[share.position] = open_level_.back();
-  open_resource_[share.position] = open_resource_.back();
-  shares_[open_resource_.back()].position = share.position;
+  open_level_[share.open] = open_level_.back();
+  open_resource_[share.open] = open_resource_.back();
+  shares_[open_resource_.back()].open = share.open;
   open_level_.pop_back();
   open_resource_.pop_back();
 }
@@ -245,44 +278,42 @@ void Component::saturate(std::uint32_t resource, double level) {
   steps_.back().saturated = resource;
   level_ = level;
   close(resource);
-  UseTable::User* const users = table_.users.data() + table_.first_user[resource];
-  std::uint32_t kept = 0;
-  for (std::uint32_t i = 0; i < shares_[resource].users; ++i) {
-    const UseTable::User user = users[i];
-    const std::uint32_t step = flows_[user.flow].step;
-    if (step == kGone) {
-      continue;
-    }
-    users[kept++] = user;
-    if (step == kUnfixed) {
-      fix(user.flow, level, resource);
-    }
+  const Share& share = shares_[resource];
+  for (std::uint32_t i = share.first_user + share.fixed; i < share.first_user + share.users; ++i) {
+    fix(users_[i].flow, level, resource);
   }
-  shares_[resource].users = kept;
 }
 
 /// `saturated` is the resource that fills, or kUnfixed.
-void Component::fix(std::uint32_t flow, double level, std::uint32_t saturated) {
-  flows_[flow].level = level;
-  flows_[flow].step = static_cast<std::uint32_t>(steps_.size() - 1);
-  order_.push_back(flow);
+void Component::fix(std::uint32_t index, double level, std::uint32_t saturated) {
+  Flow& flow = flows_[index];
+  flow.level = level;
+  flow.step = static_cast<std::uint32_t>(steps_.size() - 1);
+  order_.push_back(index);
   --unfixed_;
-  for (const UseTable::Use& use : table_.uses_of(flow)) {
-    if (use.resource == saturated) {
+  for (std::uint32_t i = flow.first_claim; i < flow.end_claim; ++i) {
+    Claim& claim = claims_[i];
+    if (claim.resource == saturated) {
       continue;
     }
-    Share& share = shares_[use.resource];
-    share.free.add(-use.weight * level);
-    share.weight.add(-use.weight);
-    if (--share.unfixed == 0) {
-      close(use.resource);
+    Share& share = shares_[claim.resource];
+    share.free.add(-claim.weight * level);
+    share.weight.add(-claim.weight);
+    // Changes places with the first user that is not fixed.
+    User& first = users_[share.first_user + share.fixed];
+    claims_[first.claim].position = claim.position;
+    users_[share.first_user + claim.position] = first;
+    first = User{index, i};
+    claim.position = share.fixed++;
+    if (share.fixed == share.users) {
+      close(claim.resource);
       continue;
     }
     // Never below the present level but by rounding, which max() undoes.
-    open_level_[share.position] = std::max(level_, share.free.value() / share.weight.value());
+    open_level_[share.open] = std::max(level_, share.free.value() / share.weight.value());
   }
-  progress_[flow].set_rate(fairness_[flow] * level, now_);
-  earliest_ = std::min(earliest_, progress_[flow].finish);
+  progress_[index].set_rate(flow.fairness * level, now_);
+  earliest_ = std::min(earliest_, progress_[index].finish);
 }
 
 }  // namespace moesim::fluid

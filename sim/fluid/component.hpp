@@ -83,17 +83,32 @@ class Component {
   static constexpr std::size_t kMinimumToSplit = 4;
 
   struct Flow {
-    double level = 0.0;             ///< x/φ
+    double level = 0.0;  ///< x/φ
+    double fairness = 1.0;
     std::uint32_t step = kUnfixed;  ///< that fixed it, or kUnfixed, or kGone
+    std::uint32_t first_claim = 0;
+    std::uint32_t end_claim = 0;
   };
-  /// A resource while the level rises. The step that fills it leaves it as it was before.
+  /// One use of one flow, of a resource that can bind.
+  struct Claim {
+    double weight;  ///< w·φ
+    std::uint32_t resource;
+    std::uint32_t position;  ///< in the resource's list of users
+  };
+  struct User {
+    std::uint32_t flow;
+    std::uint32_t claim;
+  };
+  /// A resource while the level rises. Its users stand in users_[first_user ..), the fixed ones first, in the order
+  /// in which they were fixed: to undo is to count down. The step that fills it leaves it as it was before.
   struct Share {
-    CompensatedSum free;         ///< C − Σ_{fixed} w·x
-    CompensatedSum weight;       ///< Σ_{not fixed} w·φ
-    std::uint32_t unfixed = 0;   ///< activities not fixed
-    std::uint32_t position = 0;  ///< among the open ones
-    std::uint32_t closed = 0;    ///< step that fixed the last of its activities
-    std::uint32_t users = 0;     ///< entries of its list
+    CompensatedSum free;    ///< C − Σ_{fixed} w·x
+    CompensatedSum weight;  ///< Σ_{not fixed} w·φ
+    std::uint32_t first_user = 0;
+    std::uint32_t fixed = 0;   ///< how many users are fixed
+    std::uint32_t users = 0;   ///< how many there are
+    std::uint32_t open = 0;    ///< index among the open ones
+    std::uint32_t closed = 0;  ///< step that fixed the last of its users, or a later one
   };
   struct Step {
     std::uint32_t begin;      ///< first in order_
@@ -108,22 +123,25 @@ class Component {
     std::uint32_t flow;
   };
 
-  void keep_what_binds();
+  void list_claims();
+  void list_users();
   void undo_from(std::uint32_t step);
-  void unfix(std::uint32_t flow, std::uint32_t saturated);
+  void unfix(std::uint32_t index, std::uint32_t saturated);
+  void remove(std::uint32_t index);
   void open();
   void close(std::uint32_t resource);
   void fix_capped(double limit);
   void saturate(std::uint32_t resource, double level);
-  void fix(std::uint32_t flow, double level, std::uint32_t saturated);
+  void fix(std::uint32_t index, double level, std::uint32_t saturated);
 
   std::vector<Activity*> members_;
   std::vector<ResourceId> resources_;
-  UseTable table_;  ///< of the constraints that can bind, weights times φ
+  UseTable table_;  ///< while building
 
   std::vector<Flow> flows_;
   std::vector<Progress> progress_;
-  std::vector<double> fairness_;
+  std::vector<Claim> claims_;
+  std::vector<User> users_;
   std::vector<Share> shares_;
   std::vector<Cap> caps_;  ///< ascending
 
@@ -131,9 +149,8 @@ class Component {
   std::vector<std::uint32_t> order_;  ///< activities as they were fixed
   std::uint32_t restart_ = 0;         ///< first step that is out of date
   std::size_t live_ = 0;
-  std::int64_t earliest_finish_ = SimTime::never().ticks();
-
   std::size_t unfixed_ = 0;
+  std::int64_t earliest_finish_ = SimTime::never().ticks();
 
   // Only while filling.
   std::vector<double> open_level_;
