@@ -113,6 +113,7 @@ struct KernelCost {
   KernelDemand demand = {};
   Bound bound = Bound::kOverhead;
   Confidence confidence = Confidence::kMeasured;  ///< CostModel::warnings says why
+  Duration peak_time;  ///< work at the full rate of the type computed in; zero for kernels that only stream
 };
 
 /// Time of one kernel that runs alone on one GPU.

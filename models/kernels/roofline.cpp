@@ -44,6 +44,7 @@ class EfficiencyCurve {
 /// What a kind of kernel does with one type on one accelerator, worked out once.
 struct Resolved {
   std::string impossible;  ///< why it cannot be computed; empty if it can
+  FlopRate peak;           ///< of the type computed in
   FlopRate rate;           ///< compute efficiency included
   EfficiencyCurve curve;
   Duration launch;
@@ -86,12 +87,15 @@ class RooflineModel final : public CostModel {
   }
 
   [[nodiscard]] KernelCost cost(const Kernel& kernel) const override {
-    KernelCost cost{.time = {}, .demand = demand_of(kernel)};
+    KernelCost cost;
+    cost.demand = demand_of(kernel);
     if (cost.demand.work == Flops{} && cost.demand.traffic == Bytes{}) {
       return cost;
     }
     const Resolved& terms = terms_for(kernel, cost.demand);
-    const Duration compute = std::holds_alternative<Streaming>(kernel) ? Duration{} : cost.demand.work / terms.rate;
+    const bool streams = std::holds_alternative<Streaming>(kernel);
+    const Duration compute = streams ? Duration{} : cost.demand.work / terms.rate;
+    cost.peak_time = streams ? Duration{} : cost.demand.work / terms.peak;
     const Duration memory = cost.demand.traffic > Bytes{}
                                 ? cost.demand.traffic / (bandwidth_ * terms.curve.at(cost.demand.traffic))
                                 : Duration{};
@@ -201,6 +205,7 @@ class RooflineModel final : public CostModel {
       out.warnings.push_back(fmt::format("profile {} has no figures for {} in {}: those of a related type are used",
                                          profile.name, name_of(op), name_of(stored)));
     }
+    out.peak = peak;
     out.rate = peak * compute_terms->compute_efficiency;
     out.curve = EfficiencyCurve(memory_terms->memory_efficiency);
     out.launch = memory_terms->launch;

@@ -59,6 +59,12 @@ std::vector<ListRow> profile_rows() {
 std::vector<ListRow> scenario_rows() {
   return catalogue_rows<Scenario>(scenario_catalogue(), [](const Scenario& scenario) { return scenario.description; });
 }
+std::vector<ListRow> generator_rows() {
+  return catalogue_rows<GeneratorParameters>(generator_catalogue(), [](const GeneratorParameters& generator) {
+    return fmt::format("top-{} of {} experts, {} layers{}", generator.experts_per_token, generator.experts, generator.spread.size(),
+                       generator.provenance ? ", fitted on " + generator.provenance->recording : "");
+  });
+}
 std::vector<ListRow> placement_rows() {
   std::vector<ListRow> rows;
   for (const StrategyEntry& entry : placement_strategies()) {
@@ -74,6 +80,7 @@ void check_decodes(const Document& document) {
 void check_model(const Document& document) { static_cast<void>(Model(decode_document<Architecture>(document), {document.name(), {}})); }
 void check_cluster(const Document& document) { static_cast<void>(build_cluster(decode_document<ClusterConfig>(document), {document.name(), {}})); }
 void check_profile_file(const Document& document) { check_profile(decode_document<RooflineProfile>(document), {document.name(), {}}); }
+void check_generator(const Document& document) { static_cast<void>(decode_generator(document)); }
 void check_scenario(const Document& document) {
   // All that a run does short of running: names, files, fit in memory, routing of every layer.
   static_cast<void>(prepare_step(decode_document<Scenario>(document), {document.name(), {}}));
@@ -97,6 +104,8 @@ std::span<const Kind> kinds() {
       {"profiles", "moesim.profile/1", "costs of kernels and communication", profile_rows, [] { return &profile_catalogue(); },
        schema_of<RooflineProfile>, check_profile_file},
       {"scenarios", "moesim.scenario/1", "ready to run", scenario_rows, [] { return &scenario_catalogue(); }, schema_of<Scenario>, check_scenario},
+      {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows, [] { return &generator_catalogue(); },
+       schema_of<GeneratorParameters>, check_generator},
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
   };
   return kKinds;

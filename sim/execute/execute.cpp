@@ -1,9 +1,12 @@
 #include "sim/execute/execute.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "models/hardware/hardware.hpp"
 #include "sim/core/error.hpp"
@@ -143,6 +146,11 @@ class Executor {
     auto& cost = kernel_costs_[kernel];
     if (!cost) {
       cost = costs_.cost(program_.kernels[kernel]);
+      if (cost->confidence == Confidence::kExtrapolated) {
+        for (std::string& warning : costs_.warnings(program_.kernels[kernel])) {
+          warnings_.insert(std::move(warning));
+        }
+      }
     }
     return *cost;
   }
@@ -253,6 +261,14 @@ class Executor {
     for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
       record(RankId(rank), result_.end, TimeCategory::kImbalanceWait, StepOperator::kSampling, program_.stages - 1);
     }
+    constexpr std::size_t kShown = 8;  // one out-of-range shape seldom comes alone
+    for (const std::string& warning : warnings_) {
+      if (result_.warnings.size() == kShown) {
+        result_.warnings.push_back(fmt::format("and {} more warnings of this kind", warnings_.size() - kShown));
+        break;
+      }
+      result_.warnings.push_back(warning);
+    }
     for (std::size_t stage = 1; stage < result_.stage_end.size(); ++stage) {  // stages that nothing runs in
       result_.stage_end[stage] = std::max(result_.stage_end[stage], result_.stage_end[stage - 1]);
     }
@@ -272,6 +288,7 @@ class Executor {
   std::vector<std::optional<KernelCost>> kernel_costs_;
   std::vector<std::size_t> next_;  // [ranks]: the instruction that runs
   std::vector<SimTime> since_;     // [ranks]: when it began
+  std::set<std::string> warnings_;
   Execution result_;
 };
 

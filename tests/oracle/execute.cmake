@@ -1,0 +1,3 @@
+moesim_test(test_execute
+  LIBRARIES moesim_report
+  SOURCES oracle/execute/eight_gpu_test.cpp oracle/execute/two_gpu_test.cpp)

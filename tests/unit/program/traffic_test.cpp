@@ -1,0 +1,132 @@
+#include <catch2/catch.hpp>
+
+#include <map>
+#include <numeric>
+
+#include "sim/core/random.hpp"
+#include "sim/program/step.hpp"
+
+using namespace moesim;
+
+namespace {
+
+Cluster cluster_of(std::size_t gpus_per_node, std::size_t nodes) {
+  ClusterConfig config;
+  config.name = "test";
+  config.accelerator = "h200-sxm";
+  config.gpus_per_node = gpus_per_node;
+  config.nodes = nodes;
+  if (nodes > 1) {
+    config.network = Network{};
+    config.network->nic = "connectx-7-ndr";
+  }
+  return build_cluster(config, {"test", {}});
+}
+
+LayerPlacement contiguous(std::size_t experts, std::size_t ranks) {
+  return place_experts({}, {.layers = 1, .experts = experts, .ranks = ranks}, {}).layers.front();
+}
+
+/// Payload by pair of GPUs.
+std::map<std::pair<std::size_t, std::size_t>, double> by_pair(const Exchange& exchange) {
+  std::map<std::pair<std::size_t, std::size_t>, double> bytes;
+  for (const Transfer& transfer : exchange.transfers) {
+    if (transfer.bytes > 0.0) {
+      bytes[{transfer.from.index(), transfer.to.index()}] += transfer.bytes;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+// Two nodes of two GPUs, two experts each (0,1 | 2,3 || 4,5 | 6,7). One token at rank 0, which chooses experts
+// 2 and 3 (both on rank 1), 5 (rank 2) and 6 (rank 3).
+TEST_CASE("one token under the three protocols") {
+  const Cluster cluster = cluster_of(2, 2);
+  const LayerPlacement placement = contiguous(8, 4);
+  const std::vector<std::uint16_t> choices{2, 3, 5, 6};
+  const std::vector<std::size_t> first_token{0, 1, 1, 1, 1};
+  const LayerTraffic traffic = count_traffic(placement, cluster, choices, 4, first_token);
+  CHECK(traffic.rows[1] == std::vector<std::int64_t>{1, 1});
+  CHECK(traffic.rows[2] == std::vector<std::int64_t>{0, 1});
+  CHECK(traffic.rows[3] == std::vector<std::int64_t>{1, 0});
+  CHECK(traffic.copies_between(0, 1) == 2);
+  CHECK(traffic.tokens_between(0, 1) == 1);
+  using Bytes4 = std::map<std::pair<std::size_t, std::size_t>, double>;
+
+  // Every copy by itself: two to rank 1, one each to ranks 2 and 3.
+  CHECK(by_pair(dispatch_exchange(traffic, cluster, DispatchProtocol::kDeepEpLowLatency, 10.0)) ==
+        Bytes4{{{0, 1}, 20.0}, {{0, 2}, 10.0}, {{0, 3}, 10.0}});
+  CHECK(by_pair(combine_exchange(traffic, cluster, DispatchProtocol::kDeepEpLowLatency, 10.0)) ==
+        Bytes4{{{1, 0}, 20.0}, {{2, 0}, 10.0}, {{3, 0}, 10.0}});
+  // Once per GPU.
+  CHECK(by_pair(dispatch_exchange(traffic, cluster, DispatchProtocol::kPerGpu, 10.0)) ==
+        Bytes4{{{0, 1}, 10.0}, {{0, 2}, 10.0}, {{0, 3}, 10.0}});
+  // Once over the network, to rank 2 (index 0 of node 1, as rank 0 of node 0), forwarded to rank 3.
+  CHECK(by_pair(dispatch_exchange(traffic, cluster, DispatchProtocol::kDeepEpNormal, 10.0)) ==
+        Bytes4{{{0, 1}, 10.0}, {{0, 2}, 10.0}, {{2, 3}, 10.0}});
+  CHECK(by_pair(combine_exchange(traffic, cluster, DispatchProtocol::kDeepEpNormal, 10.0)) ==
+        Bytes4{{{1, 0}, 10.0}, {{2, 0}, 10.0}, {{3, 2}, 10.0}});
+}
+
+TEST_CASE("rows, copies and transfers agree on random routing") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    RandomStream random(seed, "traffic");
+    const std::size_t nodes = 1 + random.below(3);
+    const std::size_t ranks = nodes * 4;
+    const std::size_t experts = ranks * (1 + random.below(4));
+    const std::size_t k = 1 + random.below(4);
+    const Cluster cluster = cluster_of(4, nodes);
+    const auto first_token = token_offsets(ranks, 2, static_cast<std::int64_t>(random.below(20)));
+    std::vector<std::uint16_t> choices;
+    for (std::size_t token = 0; token < first_token.back(); ++token) {
+      std::vector<std::uint16_t> all(experts);
+      std::iota(all.begin(), all.end(), std::uint16_t{0});
+      random.shuffle(std::span(all));
+      choices.insert(choices.end(), all.begin(), all.begin() + static_cast<std::ptrdiff_t>(k));
+    }
+    const LayerTraffic traffic = count_traffic(contiguous(experts, ranks), cluster, choices, k, first_token);
+    // Every copy is computed once, by the rank it was sent to.
+    for (std::size_t to = 0; to < ranks; ++to) {
+      std::int64_t arrived = 0;
+      for (std::size_t from = 0; from < ranks; ++from) {
+        arrived += traffic.copies_between(from, to);
+        CHECK(traffic.tokens_between(from, to) <= traffic.copies_between(from, to));
+      }
+      CHECK(std::accumulate(traffic.rows[to].begin(), traffic.rows[to].end(), std::int64_t{0}) == arrived);
+    }
+    CHECK(std::accumulate(traffic.copies.begin(), traffic.copies.end(), std::uint64_t{0}) == choices.size());
+    for (const auto& [protocol, name] : EnumNames<DispatchProtocol>::names) {
+      const auto sent = by_pair(dispatch_exchange(traffic, cluster, protocol, 1.0));
+      const auto back = by_pair(combine_exchange(traffic, cluster, protocol, 1.0));
+      double there_bytes = 0.0;
+      for (const auto& [pair, bytes] : sent) {
+        there_bytes += bytes;
+        // What goes out one way comes back the other, hop by hop.
+        const auto reverse = back.find({pair.second, pair.first});
+        REQUIRE(reverse != back.end());
+        CHECK(reverse->second == bytes);
+      }
+      CHECK(sent.size() == back.size());
+      if (protocol == DispatchProtocol::kDeepEpLowLatency) {
+        double remote = 0.0;
+        for (std::size_t r = 0; r < ranks; ++r) {
+          remote -= traffic.copies_between(r, r);
+        }
+        CHECK(there_bytes == remote + static_cast<double>(choices.size()));
+      }
+    }
+  }
+}
+
+TEST_CASE("a group's tokens are split as evenly as whole tokens allow") {
+  CHECK(token_offsets(4, 2, 5) == std::vector<std::size_t>{0, 3, 5, 8, 10});
+  CHECK(token_offsets(3, 1, 2) == std::vector<std::size_t>{0, 2, 4, 6});
+}
+
+// 4 ranks in groups of 2, 600 B in all: each rank sends half of that to its partner.
+TEST_CASE("group collectives stay in their group") {
+  const Exchange exchange = group_exchange(StepOperator::kAllGather, 4, 2, 600.0);
+  CHECK(by_pair(exchange) == std::map<std::pair<std::size_t, std::size_t>, double>{{{0, 1}, 300.0}, {{1, 0}, 300.0}, {{2, 3}, 300.0}, {{3, 2}, 300.0}});
+}
