@@ -1,0 +1,59 @@
+#include "tests/unit/config/schema_agreement.hpp"
+
+#include "models/architecture/architecture.hpp"
+#include "models/hardware/hardware.hpp"
+#include "sim/config/catalogue.hpp"
+#include "tests/unit/config/sample.hpp"
+
+using namespace moesim;
+
+// A new kind of file is one more line in the middle of this file, and its library in tests/unit/config.cmake.
+
+namespace {
+
+std::vector<Json> examples_of(const Catalogue& catalogue) {
+  std::vector<Json> examples;
+  for (const std::string_view name : catalogue.names()) {
+    examples.push_back(catalogue.find(name, {}).root());
+  }
+  return examples;
+}
+
+}  // namespace
+
+TEST_CASE("schema and decoder agree on a struct with a field of every kind") {
+  check_agreement<sample::Sample>("sample", {Json::parse(sample::kFull), Json::parse(sample::kLeast)}, 8000);
+}
+TEST_CASE("schema and decoder agree on models") {
+  check_agreement<Architecture>("model", examples_of(model_catalogue()), 2000);
+}
+TEST_CASE("schema and decoder agree on accelerators") {
+  check_agreement<Accelerator>("accelerator", examples_of(accelerator_catalogue()), 2000);
+}
+TEST_CASE("schema and decoder agree on network interfaces") {
+  check_agreement<Nic>("nic", examples_of(nic_catalogue()));
+}
+
+TEST_CASE("defaults that a schema shows are ones that it accepts") {
+  const Json schema = document_schema<sample::Sample>("sample");
+  int defaults = 0;
+  for (const auto& [key, property] : schema["properties"].items()) {
+    if (property.contains("default")) {
+      CAPTURE(key);
+      CHECK(SchemaJudge(property).accepts(property["default"]));
+      ++defaults;
+    }
+  }
+  CHECK(defaults == 17);  // of 24 fields all but the tag, four required and two that may be absent
+}
+
+TEST_CASE("the judge tells right from wrong") {
+  // Against a judge that says yes to everything: schemas whose answers are plain.
+  const SchemaJudge judge(Json::parse(R"({"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}},
+                                          "required": ["a"], "additionalProperties": false})"));
+  CHECK(judge.accepts({{"a", 1}}));
+  CHECK_FALSE(judge.accepts({{"a", 0}}));
+  CHECK_FALSE(judge.accepts({{"a", 1.5}}));
+  CHECK_FALSE(judge.accepts({{"a", 1}, {"b", 1}}));
+  CHECK_FALSE(judge.accepts(Json::object()));
+}
