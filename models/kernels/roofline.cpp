@@ -175,6 +175,7 @@ class RooflineModel final : public CostModel {
       if (const auto found = accelerator_.peak.find(candidate.as); found != accelerator_.peak.end()) {
         computed = candidate.as;
         peak = candidate.factor * found->second;
+        out.peak = found->second;  // utilisation is against the whole rate, expanding the weights is a loss
         break;
       }
     }
@@ -205,7 +206,6 @@ class RooflineModel final : public CostModel {
       out.warnings.push_back(fmt::format("profile {} has no figures for {} in {}: those of a related type are used",
                                          profile.name, name_of(op), name_of(stored)));
     }
-    out.peak = peak;
     out.rate = peak * compute_terms->compute_efficiency;
     out.curve = EfficiencyCurve(memory_terms->memory_efficiency);
     out.launch = memory_terms->launch;

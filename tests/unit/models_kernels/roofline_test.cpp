@@ -171,6 +171,8 @@ TEST_CASE("A type without a rate falls back, and says so") {
   const auto h200 = on("h200-sxm");
   const GroupedGemm experts{.rows = {65536}, .n = 2880, .k = 2880, .weight = DataType::kMxFp4};
   CHECK(microseconds(h200->cost(experts)) == Approx(2 * 65536.0 * 2880 * 2880 / (0.6 * 0.78 * 989e12) * 1e6 + 5));
+  // Utilisation is still held against all of bf16's 989 TFLOP/s.
+  CHECK(h200->cost(experts).peak_time.base() == Approx(2 * 65536.0 * 2880 * 2880 / 989e12));
   REQUIRE(h200->warnings(experts).size() == 1);
   CHECK(h200->warnings(experts).front() ==
         "H200 SXM has no rate for mxfp4: grouped_gemm computes in bf16 and reads its operands as mxfp4");
