@@ -1,0 +1,86 @@
+#include "workloads/routing/generator.hpp"
+
+#include <cmath>
+#include <numeric>
+
+#include "sim/core/error.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// S(z) = ((e^{h·z} − 1)/h − mean)/sd: a shifted log-normal of mean 0 and variance 1; z itself at h = 0. Moments of
+/// e^{h·z}: mean e^{h²/2}, variance e^{h²}·(e^{h²} − 1).
+double skewed(double z, double h) {
+  constexpr double kStraight = 1e-6;
+  if (std::abs(h) < kStraight) {
+    return z;
+  }
+  const double square = h * h;
+  const double scale = std::exp(0.5 * square) * std::sqrt(std::expm1(square));
+  return std::copysign(1.0, h) * (std::exp(h * z) - std::exp(0.5 * square)) / scale;
+}
+
+}  // namespace
+
+GeneratorParameters decode_generator(const Document& document) {
+  auto parameters = decode_document<GeneratorParameters>(document);
+  if (parameters.block_spread.size() != parameters.spread.size()) {
+    throw ConfigError({document.name(), "/block_spread"},
+                      fmt::format("expected a figure for each of the {} layers of spread, found {}",
+                                  parameters.spread.size(), parameters.block_spread.size()));
+  }
+  return parameters;
+}
+
+std::string encode_generator(const GeneratorParameters& parameters) {
+  const Json json = Codec<GeneratorParameters>::encode(parameters);
+  std::string text = "{";
+  for (const auto& [key, value] : json.items()) {
+    text += (text.size() == 1 ? "\n  " : ",\n  ") + Json(key).dump() + ": ";
+    if (key != "provenance") {
+      text += value.dump();
+      continue;
+    }
+    std::string inner = "{";
+    for (const auto& [name, part] : value.items()) {
+      inner += (inner.size() == 1 ? "\n    " : ",\n    ") + Json(name).dump() + ": ";
+      if (!part.is_array() || part.empty()) {
+        inner += part.dump();
+        continue;
+      }
+      std::string list;
+      for (const Json& entry : part) {
+        list += (list.empty() ? "[\n      " : ",\n      ") + entry.dump();
+      }
+      inner += list + "]";
+    }
+    text += inner + "\n  }";
+  }
+  return text + "\n}\n";
+}
+
+std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const RoutingShape& shape,
+                                   std::uint64_t popularity_seed) {
+  const std::size_t blocks = shape.experts % parameters.blocks == 0 ? parameters.blocks : 1;
+  const double memory = parameters.block_correlation;
+  std::vector<double> inclusion;
+  std::vector<double> loads(shape.experts);
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    const std::size_t like = layer * parameters.spread.size() / shape.layers;
+    RandomStream random(popularity_seed, "routing.popularity", layer);
+    double block = random.normal();
+    for (std::size_t e = 0; e < shape.experts; ++e) {
+      if (e > 0 && e % (shape.experts / blocks) == 0) {
+        block = memory * block + std::sqrt(1.0 - memory * memory) * random.normal();
+      }
+      loads[e] = std::exp((blocks > 1 ? parameters.block_spread[like] * block : 0.0) +
+                          parameters.spread[like] * skewed(random.normal(), parameters.skew));
+    }
+    const std::vector<double> row = inclusion_from_loads(loads, shape.k);
+    inclusion.insert(inclusion.end(), row.begin(), row.end());
+  }
+  return inclusion;
+}
+
+}  // namespace moesim

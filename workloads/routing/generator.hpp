@@ -1,0 +1,159 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/config/catalogue.hpp"
+#include "sim/config/describe.hpp"
+#include "workloads/routing/expert_sampler.hpp"
+#include "workloads/routing/source.hpp"
+
+namespace moesim {
+
+/// How a token's choices hang together along its sequence and across layers. Each token has one of n evenly spaced
+/// points on a circle of circumference 1; the experts of a layer lie on that circle in an order of the layer's own,
+/// each as long as it is popular. Slot j of layer l looks at point + φ(l, j): tokens with the same point choose the
+/// same experts, and an expert in one layer tells about the experts in others. Each look is uniform on the points
+/// whatever the parameters, so that they hardly change how popular an expert is.
+struct RoutingCorrelation {
+  double shared = 0.0;             ///< share of slots that look at the token's point; the rest look anywhere
+  double points_per_expert = 4.0;  ///< n = this · experts
+  double turnover = 0.0;           ///< chance that a token has another point in the next layer
+  double repeat = 0.0;             ///< chance that a token has the point of the token before it
+  double topic = 0.0;              ///< chance that it has one of its passage's four points
+  double topic_tokens = 16.0;      ///< mean length of a passage
+
+  template <class F>
+  static void describe(F& f) {
+    f.optional("shared", &RoutingCorrelation::shared, "Share of slots that follow the token's point",
+               Rules::between(0, 1));
+    f.optional("points_per_expert", &RoutingCorrelation::points_per_expert, "Distinct points, per expert",
+               Rules::between(0.25, 64));
+    f.optional("turnover", &RoutingCorrelation::turnover, "Chance that a token has another point in the next layer",
+               Rules::between(0, 1));
+    f.optional("repeat", &RoutingCorrelation::repeat, "Chance to have the point of the token before",
+               Rules::between(0, 1));
+    f.optional("topic", &RoutingCorrelation::topic, "Chance to have one of the passage's points", Rules::between(0, 1));
+    f.optional("topic_tokens", &RoutingCorrelation::topic_tokens, "Mean length of a passage in tokens",
+               Rules::at_least(1));
+  }
+};
+
+/// One figure of the recording beside that of generated routing.
+struct FitCheck {
+  std::string quantity;
+  double recorded = 0.0;
+  double generated = 0.0;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("quantity", &FitCheck::quantity, "What is compared");
+    f.required("recorded", &FitCheck::recorded, "In the recording");
+    f.required("generated", &FitCheck::generated, "In routing generated with these parameters");
+  }
+};
+
+struct GeneratorProvenance {
+  std::string recording;
+  std::string source;
+  std::string licence;
+  double tokens = 0.0;
+  std::string correlation;
+  std::vector<FitCheck> checks;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("recording", &GeneratorProvenance::recording, "The file that was fitted");
+    f.optional("source", &GeneratorProvenance::source, "Where it was published");
+    f.optional("licence", &GeneratorProvenance::licence, "Its licence");
+    f.required("tokens", &GeneratorProvenance::tokens, "Tokens recorded", Rules::at_least(0));
+    f.optional("correlation", &GeneratorProvenance::correlation, "What the correlation was fitted on");
+    f.optional("checks", &GeneratorProvenance::checks, "Recorded against generated");
+  }
+};
+
+/// Parameters from which routing like a recorded model's is generated. Loads of layer l's experts, in block b of
+/// `blocks` equal contiguous ones:
+///   log load_e = block_spread_l·B_b + spread_l·S(Z_e),   S(z) = (e^{h·z} − 1)/h standardised, h = skew,
+/// Z independent standard normal, B standard normal with correlation `block_correlation` between neighbours.
+struct GeneratorParameters {
+  std::string name;
+  std::size_t experts = 0;
+  std::size_t experts_per_token = 0;
+  std::vector<double> spread;
+  std::vector<double> block_spread;
+  std::size_t blocks = 1;
+  double block_correlation = 0.0;
+  double skew = 0.0;
+  RoutingCorrelation correlation;
+  std::optional<GeneratorProvenance> provenance;
+
+  static constexpr std::string_view kDoc = "Parameters of a routing generator";
+  template <class F>
+  static void describe(F& f) {
+    f.tag("schema", "moesim.routing-generator/1");
+    f.required("name", &GeneratorParameters::name, "Name", Rules::not_empty());
+    f.required("experts", &GeneratorParameters::experts, "Experts of the fitted model", Rules::between(1, 65536));
+    f.required("experts_per_token", &GeneratorParameters::experts_per_token, "k of the fitted model",
+               Rules::between(1, 65536));
+    f.required("spread", &GeneratorParameters::spread, "Per layer: standard deviation of log load within a block",
+               Rules{.minimum = 0.0, .maximum = 10.0, .min_items = 1});
+    f.required("block_spread", &GeneratorParameters::block_spread,
+               "Per layer: standard deviation of log load of blocks",
+               Rules{.minimum = 0.0, .maximum = 10.0, .min_items = 1});
+    f.optional("blocks", &GeneratorParameters::blocks, "Contiguous blocks of experts with a load in common",
+               Rules::between(1, 65536));
+    f.optional("block_correlation", &GeneratorParameters::block_correlation, "Between neighbouring blocks",
+               Rules::between(0, 0.999));
+    f.optional("skew", &GeneratorParameters::skew, "Shape h of the distribution; 0: log-normal", Rules::between(-2, 2));
+    f.optional("correlation", &GeneratorParameters::correlation, "Along sequences and across layers");
+    f.optional("provenance", &GeneratorParameters::provenance, "Where the parameters come from");
+  }
+};
+
+/// Decodes and checks what the schema cannot: as many block spreads as spreads. Throws ConfigError.
+GeneratorParameters decode_generator(const Document& document);
+/// A document of one line per key that decode_generator reads back.
+std::string encode_generator(const GeneratorParameters& parameters);
+/// The fitted generators that come with the program.
+const Catalogue& generator_catalogue();
+
+/// Inclusion probabilities [layers, experts] of one imaginary model, Σ = k per layer. Layers and experts need not be
+/// the fitted model's: layers take the parameters of the same relative depth, and blocks are left out where they do
+/// not divide the experts.
+std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const RoutingShape& shape,
+                                   std::uint64_t popularity_seed);
+
+/// Tokens drawn with given inclusion probabilities and correlation.
+class GeneratedSource final : public RoutingSource {
+ public:
+  /// `inclusion` [layers, experts]; `popularity_seed` also says where the experts lie on the circle.
+  GeneratedSource(RoutingShape shape, std::span<const double> inclusion, const RoutingCorrelation& correlation,
+                  GroupLimit limit, std::uint64_t popularity_seed, std::string provenance);
+
+  [[nodiscard]] RoutingShape shape() const override { return shape_; }
+  [[nodiscard]] StepRouting draw(const TokenBatch& batch, std::uint64_t seed, const TaskPool& pool) const override;
+  [[nodiscard]] std::string provenance() const override { return provenance_; }
+  /// The same model with another correlation.
+  [[nodiscard]] GeneratedSource with(const RoutingCorrelation& correlation) const;
+
+ private:
+  class Walk;
+  void lay_out_points();
+  void choose(std::uint32_t point, std::size_t layer, RandomStream& random, std::span<ExpertIndex> out) const;
+
+  RoutingShape shape_;
+  RoutingCorrelation correlation_;
+  bool limited_;
+  std::uint64_t popularity_seed_;
+  std::shared_ptr<const std::vector<ExpertSampler>> samplers_;  ///< per layer
+  std::vector<double> offsets_;                                 ///< φ, [layers, k, attempts]
+  std::size_t points_ = 0;
+  std::vector<double> group_choice_;  ///< the uniform number that a point chooses its groups by, [layers, points]
+  std::string provenance_;
+};
+
+}  // namespace moesim
