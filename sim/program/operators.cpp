@@ -97,7 +97,7 @@ KernelList linear(const OperatorContext& context, const LinearAttention& attenti
   const DataType type = context.precision.activations;
   KernelList kernels;
   kernels.push_back({StepOperator::kAttentionProjection,
-                     gemm(context, tokens, mixed + (attention.output_gate ? value_width : 0) + 2 * value_heads, context.hidden)});
+                     gemm(context, tokens, mixed + (attention.output_gate ? value_width : 0) + (attention.decay_gates ? 2 * value_heads : 0), context.hidden)});
   if (attention.convolution > 0) {
     kernels.push_back({StepOperator::kAttentionProjection, Streaming{elements(tokens * mixed, type), elements(tokens * mixed, type),
                                                                  flops(2.0 * static_cast<double>(tokens * mixed * attention.convolution))}});

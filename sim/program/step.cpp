@@ -131,7 +131,10 @@ class StepBuilder {
       all_run(cross_attention_kernels(context_, *layer.block->cross_attention, plan_.batch));
     }
     group_collective(StepOperator::kReduceScatter);
-    if (const auto* dense = std::get_if<DenseFeedForward>(&layer.block->feed_forward)) {
+    const auto* dense = std::get_if<DenseFeedForward>(&layer.block->feed_forward);
+    if (dense != nullptr && dense->intermediate == 0) {
+      // A layer that only mixes, such as the second LSTM of Shazeer et al. 2017.
+    } else if (dense != nullptr) {
       group_collective(StepOperator::kAllGather);
       all_run({norm_kernel(context_, tokens)});
       all_run(dense_kernels(context_, *dense, tokens));

@@ -70,8 +70,15 @@ std::vector<InputFile> input_files(const Scenario& scenario) {
   if (const auto* file = std::get_if<ProfileFile>(&scenario.kernels)) {
     add(file->value);
   }
-  for (const FilePath& path : files_of(scenario.routing)) {
-    add(path);
+  if (const auto* trace = std::get_if<TraceRouting>(&scenario.routing)) {
+    add(trace->path);
+    if (trace->sequence_lengths) {
+      add(*trace->sequence_lengths);
+    }
+  } else if (const auto* counts = std::get_if<CountsRouting>(&scenario.routing)) {
+    add(counts->path);
+  } else if (const auto* generator = std::get_if<GeneratorRouting>(&scenario.routing); generator != nullptr && generator->file) {
+    add(*generator->file);
   }
   std::vector<InputFile> inputs;
   for (const auto& path : paths) {

@@ -12,7 +12,7 @@
 #include "sim/placement/placement.hpp"
 #include "sim/program/step.hpp"
 #include "topologies/cluster_config.hpp"
-#include "workloads/routing/config.hpp"
+#include "workloads/routing/routing_config.hpp"
 
 namespace moesim {
 
