@@ -153,8 +153,40 @@ class Integrand {
   std::vector<Law> laws_;
 };
 
-/// Panels that are fine where light and heavy items differ, up to the time when k have surely arrived.
-std::vector<TimePoint> time_points(Integrand& integrand) {
+/// The time by which about k of the items of the chosen groups have arrived in the mean: Σ_e (1 − e^{−w_e t}) over all
+/// groups equal to k·groups/chosen, half an item less so that it is reached even where k is all there are.
+double typical_time(std::span<const double> weights, std::size_t k, const GroupDesign* groups) {
+  const double part =
+      groups == nullptr ? 1.0 : static_cast<double>(groups->per_token()) / static_cast<double>(groups->odds().size());
+  const auto items =
+      static_cast<double>(std::count_if(weights.begin(), weights.end(), [](double w) { return w > 0.0; }));
+  ensure(items > 0.0, "an item with a weight");
+  const double wanted = std::min((static_cast<double>(k) - 0.5) / part, items - 0.5);
+  const auto arrived = [&](double t) {
+    double sum = 0.0;
+    for (const double weight : weights) {
+      sum -= std::expm1(-weight * t);
+    }
+    return sum;
+  };
+  double low = 0.0;
+  double high = 1.0;
+  constexpr int kDoublings = 200;
+  for (int i = 0; i < kDoublings && arrived(high) < wanted; ++i) {
+    low = high;
+    high *= 2.0;
+  }
+  constexpr int kHalvings = 8;  // only the panels hang on it
+  for (int i = 0; i < kHalvings || low == 0.0; ++i) {
+    const double middle = 0.5 * (low + high);
+    (arrived(middle) < wanted ? low : high) = middle;
+  }
+  return high;
+}
+
+/// Panels that are fine where light and heavy items differ, up to the time when k have surely arrived. `unit` is the
+/// time by which that is so in the mean.
+std::vector<TimePoint> time_points(Integrand& integrand, double unit) {
   constexpr double kFirst = 0.08;
   constexpr double kRatio = 3.0;
   constexpr double kFinished = 1e-7;
@@ -166,10 +198,10 @@ std::vector<TimePoint> time_points(Integrand& integrand) {
     const double middle = 0.5 * (from + to);
     const double half = 0.5 * (to - from);
     for (std::size_t i = 0; i < kNode.size(); ++i) {
-      points.push_back({middle - half * kNode[i], half * kWeight[i]});
-      points.push_back({middle + half * kNode[i], half * kWeight[i]});
+      points.push_back({unit * (middle - half * kNode[i]), unit * half * kWeight[i]});
+      points.push_back({unit * (middle + half * kNode[i]), unit * half * kWeight[i]});
     }
-    if (integrand.unfinished(to) < kFinished) {
+    if (integrand.unfinished(unit * to) < kFinished) {
       break;
     }
     from = to;
@@ -184,7 +216,7 @@ std::vector<double> successive_inclusion(std::span<const double> weights, std::s
   ensure(k > 0 && k <= weights.size(), "as many items to draw as there are, at most");
   Integrand integrand(weights, k, groups);
   std::vector<double> inclusion(weights.size(), 0.0);
-  for (const TimePoint& point : time_points(integrand)) {
+  for (const TimePoint& point : time_points(integrand, typical_time(weights, k, groups))) {
     integrand.add(point, inclusion);
   }
   return inclusion;
