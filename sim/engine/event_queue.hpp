@@ -50,6 +50,8 @@ class EventHandle {
 ///
 /// Cancelled events leave at once; what marks their place goes when its turn comes, or earlier, when such marks
 /// outnumber the events.
+///
+/// Payload: default-constructible, movable.
 template <class Payload>
 class EventQueue {
  public:
@@ -72,7 +74,7 @@ class EventQueue {
     const std::uint32_t slot = free_slots_.back();
     free_slots_.pop_back();
     slots_[slot].order = order;
-    slots_[slot].payload.emplace(std::move(payload));
+    slots_[slot].payload = std::move(payload);
     insert(Mark{time.ticks(), order, slot});
     ++size_;
     return EventHandle(slot, order);
@@ -99,7 +101,7 @@ class EventQueue {
     const Mark mark = near_.front();
     quad_heap::pop(near_);
     last_time_ = SimTime::from_ticks(mark.time);
-    Event event{last_time_, static_cast<Phase>(mark.order >> (64 - kPhaseBits)), std::move(*slots_[mark.slot].payload)};
+    Event event{last_time_, static_cast<Phase>(mark.order >> (64 - kPhaseBits)), std::move(slots_[mark.slot].payload)};
     release(mark.slot);
     return event;
   }
@@ -137,7 +139,7 @@ class EventQueue {
   };
   struct Slot {
     std::uint64_t order = kFree;
-    std::optional<Payload> payload;
+    Payload payload{};
   };
 
   void insert(const Mark& mark) {
@@ -158,7 +160,7 @@ class EventQueue {
 
   void release(std::uint32_t slot) {
     slots_[slot].order = kFree;
-    slots_[slot].payload.reset();
+    slots_[slot].payload = Payload{};
     free_slots_.push_back(slot);
     --size_;
   }

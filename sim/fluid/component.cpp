@@ -144,22 +144,28 @@ void Component::release(std::vector<Activity*>& members) {
 }
 
 void Component::complete(SimTime now, std::vector<Activity*>& completed) {
-  for (std::size_t k = steps_.size(); k-- > 0 && steps_[k].earliest_so_far <= now.ticks();) {
-    if (steps_[k].earliest > now.ticks()) {
-      continue;
+  std::size_t end = order_.size();
+  for (std::size_t k = steps_.size(); k > 0 && steps_[k - 1].earliest_so_far <= now.ticks(); --k) {
+    const Step& step = steps_[k - 1];
+    if (step.earliest <= now.ticks()) {
+      restart_ = std::min(restart_, static_cast<std::uint32_t>(k - 1));
+      complete_between(step.begin, end, now, completed);
     }
-    restart_ = std::min(restart_, static_cast<std::uint32_t>(k));
-    const std::size_t end = k + 1 < steps_.size() ? steps_[k + 1].begin : order_.size();
-    for (std::size_t i = steps_[k].begin; i < end; ++i) {
-      const std::uint32_t flow = order_[i];
-      if (flows_[flow].step != kGone && progress_[flow].finish <= now.ticks()) {
-        flows_[flow].step = kGone;
-        --live_;
-        completed.push_back(members_[flow]);
-      }
-    }
+    end = step.begin;
   }
   earliest_finish_ = kNever;
+}
+
+/// Among those in order_[begin .. end).
+void Component::complete_between(std::size_t begin, std::size_t end, SimTime now, std::vector<Activity*>& completed) {
+  for (std::size_t i = begin; i < end; ++i) {
+    const std::uint32_t flow = order_[i];
+    if (flows_[flow].step != kGone && progress_[flow].finish <= now.ticks()) {
+      flows_[flow].step = kGone;
+      --live_;
+      completed.push_back(members_[flow]);
+    }
+  }
 }
 
 void Component::fill(SimTime now) {

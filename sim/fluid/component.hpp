@@ -123,6 +123,7 @@ class Component {
     std::uint32_t flow;
   };
 
+  void complete_between(std::size_t begin, std::size_t end, SimTime now, std::vector<Activity*>& completed);
   void list_claims();
   void list_users();
   void undo_from(std::uint32_t step);

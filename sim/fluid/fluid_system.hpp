@@ -54,6 +54,8 @@ class FluidSystem {
   ~FluidSystem();
   FluidSystem(FluidSystem&&) noexcept;
   FluidSystem& operator=(FluidSystem&&) noexcept;
+  FluidSystem(const FluidSystem&) = delete;
+  FluidSystem& operator=(const FluidSystem&) = delete;
 
   /// `capacity` in units/s, > 0 and finite.
   ResourceId add_resource(double capacity);
