@@ -33,8 +33,11 @@ struct GroupedGemm {
   DataType activation = DataType::kBf16;
 };
 
+/// Which keys a query sees: those up to its own position, or (encoders) all.
+enum class Mask { kCausal, kFull };
+
 /// Attention of `sequences` prompts whose last `query` tokens are computed over `keys` tokens each (keys ≥ query; the
-/// difference is a cached prefix), causal, at most `window` keys per query if that is not 0.
+/// difference is a cached prefix), at most `window` keys per query if that is not 0 and the mask is causal.
 struct ContextAttention {
   std::int64_t sequences = 0;
   std::int64_t query = 0;
@@ -45,6 +48,7 @@ struct ContextAttention {
   std::int64_t v_head_dim = 0;
   std::int64_t window = 0;
   DataType kv = DataType::kBf16;
+  Mask mask = Mask::kCausal;
 };
 
 /// One new token of each of `sequences`, over `keys` cached tokens each.

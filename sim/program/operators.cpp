@@ -48,7 +48,7 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
   } else {
     kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
                                                               .kv_heads = kv_heads, .qk_head_dim = attention.head_dim, .v_head_dim = attention.head_dim,
-                                                              .window = window, .kv = context.precision.kv}});
+                                                              .window = window, .kv = context.precision.kv, .mask = batch.mask}});
   }
   kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, width)});
   return kernels;
@@ -79,7 +79,7 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
     project(batch.sequences * batch.keys, heads * (attention.qk_nope_head_dim + attention.v_head_dim), attention.kv_lora_rank);
     kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
                                                               .kv_heads = heads, .qk_head_dim = query_dim, .v_head_dim = attention.v_head_dim,
-                                                              .window = 0, .kv = context.precision.activations}});
+                                                              .window = 0, .kv = context.precision.activations, .mask = batch.mask}});
   }
   kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, heads * attention.v_head_dim)});
   return kernels;

@@ -23,6 +23,7 @@ struct BatchShape {
   std::int64_t sequences = 0;
   std::int64_t query = 0;
   std::int64_t keys = 0;
+  Mask mask = Mask::kCausal;
   [[nodiscard]] std::int64_t tokens() const { return sequences * query; }
 };
 

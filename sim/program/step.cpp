@@ -123,7 +123,9 @@ class StepBuilder {
   void add_layer(const Layer& layer) {
     const std::int64_t tokens = plan_.batch.tokens();
     all_run({norm_kernel(context_, tokens)});
-    all_run(mixer_kernels(context_, layer.block->mixer, plan_.batch));
+    BatchShape batch = plan_.batch;
+    batch.mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
+    all_run(mixer_kernels(context_, layer.block->mixer, batch));
     if (layer.block->cross_attention) {
       group_collective(StepOperator::kReduceScatter);
       group_collective(StepOperator::kAllGather);

@@ -53,6 +53,15 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
   }
 }
 
+/// A model of encoder layers alone has nothing to generate.
+void check_phase(const Scenario& scenario, const Model& model, const Place& place) {
+  const auto& layers = model.layers();
+  const bool decodes = std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.stack == Stack::kDecoder; });
+  if (!decodes && std::holds_alternative<DecodeStep>(scenario.step)) {
+    throw ConfigError(below(place, "/step"), fmt::format("expected a prefill step, since {} has encoder layers only; found a decode step", model.architecture().name));
+  }
+}
+
 void check_size(const Scenario& scenario, const Model& model, const BatchShape& batch, const Place& place) {
   const double groups = static_cast<double>(scenario.parallelism.ranks) / scenario.parallelism.tensor_parallel;
   const double tokens = static_cast<double>(batch.sequences) * static_cast<double>(batch.query) * groups;
@@ -124,6 +133,7 @@ PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
                     .placement = {},
                     .batch = batch_of(scenario.step)};
   check_parallelism(scenario, step.model, step.cluster, place);
+  check_phase(scenario, step.model, place);
   check_size(scenario, step.model, step.batch, place);
   if (const MixtureOfExperts* moe = step.model.moe()) {
     step.placement = place_experts(scenario.placement,

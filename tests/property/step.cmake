@@ -1,0 +1,3 @@
+moesim_test(test_step
+  LIBRARIES moesim_report
+  SOURCES property/step/ratio_test.cpp property/step/recorded_test.cpp)
