@@ -25,6 +25,8 @@ class MappedFile {
   /// Throws ConfigError naming the path when it cannot be opened, is not a regular file, or cannot be mapped.
   explicit MappedFile(std::filesystem::path path);
   ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
 
