@@ -68,7 +68,8 @@ void show_fields(const Json& json, const std::string& path, const Json& sources,
   }
   const std::string text = json.is_string() ? json.get<std::string>() : json.dump();
   const std::string source = source_of(sources, path);
-  fmt::print("  {:<44} {:<24}{}{}\n", path, text, is_unverified(unverified, path) ? " UNVERIFIED" : "", source.empty() ? "" : "  [" + source + "]");
+  fmt::print("  {:<44} {:<24}{}{}\n", path, text, is_unverified(unverified, path) ? " UNVERIFIED" : "",
+             source.empty() ? "" : "  [" + source + "]");
 }
 
 void show_parameters(const Document& document) {
@@ -119,7 +120,8 @@ void show(const std::string& kind_name, const std::string& name, OutputFormat fo
 void print_schema(const std::string& name) {
   const Kind& kind = find_kind(name);
   if (kind.json_schema == nullptr) {
-    throw ConfigError({name, {}}, fmt::format("expected a kind of file, found {}, which are {}", kind.name, kind.about));
+    throw ConfigError({name, {}},
+                      fmt::format("expected a kind of file, found {}, which are {}", kind.name, kind.about));
   }
   fmt::print("{}\n", kind.json_schema().dump(2));
 }
@@ -137,7 +139,9 @@ void add_catalogue_commands(CLI::App& app) {
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* list_command = app.add_subcommand("list", "List models, accelerators, clusters, …")->footer(about);
-  list_command->add_option("kind", arguments->kind, "models, accelerators, nics, clusters, profiles, scenarios, placements, …")->required();
+  list_command
+      ->add_option("kind", arguments->kind, "models, accelerators, nics, clusters, profiles, scenarios, placements, …")
+      ->required();
   arguments->add_format(*list_command);
   list_command->callback([arguments] { list(arguments->kind, arguments->format); });
 
@@ -148,7 +152,8 @@ void add_catalogue_commands(CLI::App& app) {
   show_command->callback([arguments] { show(arguments->kind, arguments->name, arguments->format); });
 
   CLI::App* schema_command = app.add_subcommand("schema", "Print the JSON Schema of a kind of file");
-  schema_command->add_option("name", arguments->kind, "scenario, model, cluster, accelerator, nic, profile, …")->required();
+  schema_command->add_option("name", arguments->kind, "scenario, model, cluster, accelerator, nic, profile, …")
+      ->required();
   schema_command->callback([arguments] { print_schema(arguments->kind); });
 }
 

@@ -34,21 +34,26 @@ std::string model_summary(const Architecture& architecture) {
   const MixtureOfExperts* moe = model.moe();
   return fmt::format("{}: {} layers, {} parameters, {} active{}", architecture.name, model.layers().size(),
                      short_count(total_parameters(model).total()), short_count(active_parameters(model).total()),
-                     moe != nullptr ? fmt::format(", top-{} of {} experts in {} layers", moe->experts_per_token, moe->experts, model.moe_layers()) : "");
+                     moe != nullptr ? fmt::format(", top-{} of {} experts in {} layers", moe->experts_per_token,
+                                                  moe->experts, model.moe_layers())
+                                    : "");
 }
 
 std::string cluster_summary(const ClusterConfig& cluster) {
-  return fmt::format("{} x {} per node{}", cluster.gpus_per_node, cluster.accelerator, cluster.network ? ", " + cluster.network->nic : ", no network");
+  return fmt::format("{} x {} per node{}", cluster.gpus_per_node, cluster.accelerator,
+                     cluster.network ? ", " + cluster.network->nic : ", no network");
 }
 
 std::vector<ListRow> model_rows() { return catalogue_rows<Architecture>(model_catalogue(), model_summary); }
 std::vector<ListRow> accelerator_rows() {
   return catalogue_rows<Accelerator>(accelerator_catalogue(), [](const Accelerator& accelerator) {
-    return fmt::format("{}: {} at {}", accelerator.name, to_text(accelerator.memory), to_text(accelerator.memory_bandwidth));
+    return fmt::format("{}: {} at {}", accelerator.name, to_text(accelerator.memory),
+                       to_text(accelerator.memory_bandwidth));
   });
 }
 std::vector<ListRow> nic_rows() {
-  return catalogue_rows<Nic>(nic_catalogue(), [](const Nic& nic) { return fmt::format("{}: {} each way", nic.name, to_text(nic.bandwidth)); });
+  return catalogue_rows<Nic>(
+      nic_catalogue(), [](const Nic& nic) { return fmt::format("{}: {} each way", nic.name, to_text(nic.bandwidth)); });
 }
 std::vector<ListRow> cluster_rows() { return catalogue_rows<ClusterConfig>(cluster_catalogue(), cluster_summary); }
 std::vector<ListRow> profile_rows() {
@@ -61,7 +66,8 @@ std::vector<ListRow> scenario_rows() {
 }
 std::vector<ListRow> generator_rows() {
   return catalogue_rows<GeneratorParameters>(generator_catalogue(), [](const GeneratorParameters& generator) {
-    return fmt::format("top-{} of {} experts, {} layers{}", generator.experts_per_token, generator.experts, generator.spread.size(),
+    return fmt::format("top-{} of {} experts, {} layers{}", generator.experts_per_token, generator.experts,
+                       generator.spread.size(),
                        generator.provenance ? ", fitted on " + generator.provenance->recording : "");
   });
 }
@@ -77,9 +83,15 @@ template <class T>
 void check_decodes(const Document& document) {
   static_cast<void>(decode_document<T>(document));
 }
-void check_model(const Document& document) { static_cast<void>(Model(decode_document<Architecture>(document), {document.name(), {}})); }
-void check_cluster(const Document& document) { static_cast<void>(build_cluster(decode_document<ClusterConfig>(document), {document.name(), {}})); }
-void check_profile_file(const Document& document) { check_profile(decode_document<RooflineProfile>(document), {document.name(), {}}); }
+void check_model(const Document& document) {
+  static_cast<void>(Model(decode_document<Architecture>(document), {document.name(), {}}));
+}
+void check_cluster(const Document& document) {
+  static_cast<void>(build_cluster(decode_document<ClusterConfig>(document), {document.name(), {}}));
+}
+void check_profile_file(const Document& document) {
+  check_profile(decode_document<RooflineProfile>(document), {document.name(), {}});
+}
 void check_generator(const Document& document) { static_cast<void>(decode_generator(document)); }
 void check_scenario(const Document& document) {
   // All that a run does short of running: names, files, fit in memory, routing of every layer.
@@ -95,17 +107,20 @@ Json schema_of() {
 
 std::span<const Kind> kinds() {
   static constexpr Kind kKinds[] = {
-      {"models", "moesim.model/1", "shapes of models", model_rows, [] { return &model_catalogue(); }, schema_of<Architecture>, check_model},
-      {"accelerators", "moesim.accelerator/1", "GPUs and TPUs", accelerator_rows, [] { return &accelerator_catalogue(); }, schema_of<Accelerator>,
-       check_decodes<Accelerator>},
-      {"nics", "moesim.nic/1", "network interfaces", nic_rows, [] { return &nic_catalogue(); }, schema_of<Nic>, check_decodes<Nic>},
-      {"clusters", "moesim.cluster/1", "nodes and the network between them", cluster_rows, [] { return &cluster_catalogue(); }, schema_of<ClusterConfig>,
-       check_cluster},
-      {"profiles", "moesim.profile/1", "costs of kernels and communication", profile_rows, [] { return &profile_catalogue(); },
-       schema_of<RooflineProfile>, check_profile_file},
-      {"scenarios", "moesim.scenario/1", "ready to run", scenario_rows, [] { return &scenario_catalogue(); }, schema_of<Scenario>, check_scenario},
-      {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows, [] { return &generator_catalogue(); },
-       schema_of<GeneratorParameters>, check_generator},
+      {"models", "moesim.model/1", "shapes of models", model_rows, [] { return &model_catalogue(); },
+       schema_of<Architecture>, check_model},
+      {"accelerators", "moesim.accelerator/1", "GPUs and TPUs", accelerator_rows,
+       [] { return &accelerator_catalogue(); }, schema_of<Accelerator>, check_decodes<Accelerator>},
+      {"nics", "moesim.nic/1", "network interfaces", nic_rows, [] { return &nic_catalogue(); }, schema_of<Nic>,
+       check_decodes<Nic>},
+      {"clusters", "moesim.cluster/1", "nodes and the network between them", cluster_rows,
+       [] { return &cluster_catalogue(); }, schema_of<ClusterConfig>, check_cluster},
+      {"profiles", "moesim.profile/1", "costs of kernels and communication", profile_rows,
+       [] { return &profile_catalogue(); }, schema_of<RooflineProfile>, check_profile_file},
+      {"scenarios", "moesim.scenario/1", "ready to run", scenario_rows, [] { return &scenario_catalogue(); },
+       schema_of<Scenario>, check_scenario},
+      {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
+       [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
   };
   return kKinds;
@@ -131,7 +146,8 @@ std::string check_document(const Document& document) {
     }
   }
   if (!root.is_object() || !root.contains("schema") || !root.at("schema").is_string()) {
-    throw ConfigError({document.name(), "/schema"}, fmt::format("expected one of {}, found none", fmt::join(schemas, ", ")));
+    throw ConfigError({document.name(), "/schema"},
+                      fmt::format("expected one of {}, found none", fmt::join(schemas, ", ")));
   }
   const std::string schema = root.at("schema").get<std::string>();
   for (const Kind& kind : kinds()) {
@@ -141,7 +157,8 @@ std::string check_document(const Document& document) {
     }
   }
   throw ConfigError({document.name(), "/schema"},
-                    fmt::format("expected one of {}, found \"{}\"{}", fmt::join(schemas, ", "), schema, did_you_mean(schema, schemas)));
+                    fmt::format("expected one of {}, found \"{}\"{}", fmt::join(schemas, ", "), schema,
+                                did_you_mean(schema, schemas)));
 }
 
 }  // namespace moesim

@@ -25,7 +25,8 @@ int exit_code_of(const CLI::App& app, const CLI::ParseError& error) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Predicts how Mixture-of-Experts models run on GPU clusters, from the routing decisions of real tokens.", "moesim"};
+  CLI::App app{"Predicts how Mixture-of-Experts models run on GPU clusters, from the routing decisions of real tokens.",
+               "moesim"};
   app.set_version_flag("--version", std::string(moesim::version()));
   app.require_subcommand(1);
   int exit_code = moesim::kDone;

@@ -36,7 +36,9 @@ int run(const RunOptions& options) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   Json json = step_result_json(result, "run");
   if (options.timing) {
-    json["metrics"]["simulation_time"] = {{"value", took.count()}, {"unit", "s"}, {"definition", "wall-clock time from reading the scenario to the result"}};
+    json["metrics"]["simulation_time"] = {{"value", took.count()},
+                                          {"unit", "s"},
+                                          {"definition", "wall-clock time from reading the scenario to the result"}};
   }
   const std::string text = json.dump(2) + '\n';
   if (!options.out.empty()) {
@@ -64,7 +66,10 @@ int run(const RunOptions& options) {
 void add_run(CLI::App& app) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Simulate one step of a scenario");
-  command->add_option("scenario", options->scenario, "A moesim.scenario/1 file, or the name of one that comes with the program")->required();
+  command
+      ->add_option("scenario", options->scenario,
+                   "A moesim.scenario/1 file, or the name of one that comes with the program")
+      ->required();
   options->add_set(*command);
   options->add_seed(*command);
   options->add_threads(*command);

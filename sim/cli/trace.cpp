@@ -43,7 +43,8 @@ struct TraceArguments : CommonOptions {
   void add_reading(CLI::App& command) {
     command.add_option("file", file, "Counts (.json) or choices per token (.npy, raw .u8)")->required();
     command.add_option("--sequence-lengths", sequence_lengths, "JSON array with the tokens of each sequence");
-    command.add_option("--raw-shape", raw_shape, "LAYERS K EXPERTS of a raw file whose name does not say them")->expected(3);
+    command.add_option("--raw-shape", raw_shape, "LAYERS K EXPERTS of a raw file whose name does not say them")
+        ->expected(3);
   }
 };
 
@@ -79,7 +80,9 @@ Json info_json(const std::string& file, const TraceStatistics& statistics) {
                               {"entropy", layer.entropy}});
   }
   for (const RankStatistics& ranks : statistics.ranks) {
-    json["ranks"].push_back({{"ranks", ranks.ranks}, {"max_over_mean_mean", ranks.max_over_mean_mean}, {"max_over_mean_worst", ranks.max_over_mean_worst}});
+    json["ranks"].push_back({{"ranks", ranks.ranks},
+                             {"max_over_mean_mean", ranks.max_over_mean_mean},
+                             {"max_over_mean_worst", ranks.max_over_mean_worst}});
   }
   return json;
 }
@@ -94,10 +97,12 @@ void info(const TraceArguments& arguments) {
   fmt::print("{}: {} MoE layers of {} experts\n\n", arguments.file, recording.counts.layers, recording.counts.experts);
   fmt::print("layer         choices  max/mean    gini  entropy (bits)\n");
   for (const LayerStatistics& layer : result.layers) {
-    fmt::print("{:>5}  {:>14}  {:>8.3f}  {:>6.3f}  {:>14.3f}\n", layer.layer, grouped(static_cast<std::int64_t>(layer.choices)), layer.max_over_mean,
-               layer.gini, layer.entropy);
+    fmt::print("{:>5}  {:>14}  {:>8.3f}  {:>6.3f}  {:>14.3f}\n", layer.layer,
+               grouped(static_cast<std::int64_t>(layer.choices)), layer.max_over_mean, layer.gini, layer.entropy);
   }
-  fmt::print("\nload of ranks when experts are placed in contiguous blocks, max/mean\nranks    mean over layers    worst layer\n");
+  fmt::print(
+      "\nload of ranks when experts are placed in contiguous blocks, max/mean\nranks    mean over layers    worst "
+      "layer\n");
   for (const RankStatistics& ranks : result.ranks) {
     fmt::print("{:>5}  {:>18.3f}  {:>13.3f}\n", ranks.ranks, ranks.max_over_mean_mean, ranks.max_over_mean_worst);
   }
@@ -126,19 +131,22 @@ void fit_recording(const TraceArguments& arguments) {
 void generate(const TraceArguments& arguments) {
   std::error_code unused;
   const Place place{"--like " + arguments.like, {}};
-  const GeneratorParameters parameters = decode_generator(std::filesystem::exists(arguments.like, unused) ? Document::read(arguments.like)
-                                                                                                          : generator_catalogue().find(arguments.like, place));
+  const GeneratorParameters parameters = decode_generator(std::filesystem::exists(arguments.like, unused)
+                                                              ? Document::read(arguments.like)
+                                                              : generator_catalogue().find(arguments.like, place));
   const RoutingShape shape{0, parameters.spread.size(), parameters.experts_per_token, parameters.experts};
   const std::uint64_t seed = arguments.seed.value_or(1);
-  const GeneratedSource source(shape, draw_inclusion(parameters, shape, seed), parameters.correlation, {}, seed, parameters.name);
+  const GeneratedSource source(shape, draw_inclusion(parameters, shape, seed), parameters.correlation, {}, seed,
+                               parameters.name);
   TokenBatch batch;
   for (std::size_t token = 0; token < arguments.tokens; ++token) {
-    batch.tokens.push_back({static_cast<std::uint32_t>(token / arguments.sequence_tokens), static_cast<std::uint32_t>(token % arguments.sequence_tokens)});
+    batch.tokens.push_back({static_cast<std::uint32_t>(token / arguments.sequence_tokens),
+                            static_cast<std::uint32_t>(token % arguments.sequence_tokens)});
   }
   const StepRouting routing = source.draw(batch, seed, TaskPool(arguments.thread_count()));
   write_file(arguments.output, npy_bytes(routing));
-  fmt::print("{}: {} tokens, {} layers, top-{} of {} experts, like {}\n", arguments.output, arguments.tokens, shape.layers, shape.k, shape.experts,
-             parameters.name);
+  fmt::print("{}: {} tokens, {} layers, top-{} of {} experts, like {}\n", arguments.output, arguments.tokens,
+             shape.layers, shape.k, shape.experts, parameters.name);
 }
 
 }  // namespace
@@ -150,11 +158,13 @@ void add_trace(CLI::App& app) {
 
   CLI::App* info_command = trace->add_subcommand("info", "How unevenly experts and ranks are used");
   arguments->add_reading(*info_command);
-  info_command->add_option("--top-k", arguments->top_k, "Experts per token, for counts, which do not tell")->check(CLI::Range(1, 65535));
+  info_command->add_option("--top-k", arguments->top_k, "Experts per token, for counts, which do not tell")
+      ->check(CLI::Range(1, 65535));
   arguments->add_format(*info_command);
   info_command->callback([arguments] { info(*arguments); });
 
-  CLI::App* convert_command = trace->add_subcommand("convert", "Rewrite a recording as .npy [tokens, layers, k] or as counts .json");
+  CLI::App* convert_command =
+      trace->add_subcommand("convert", "Rewrite a recording as .npy [tokens, layers, k] or as counts .json");
   arguments->add_reading(*convert_command);
   convert_command->add_option("-o,--output", arguments->output, "File to write, .npy or .json")->required();
   convert_command->callback([arguments] {
@@ -165,17 +175,25 @@ void add_trace(CLI::App& app) {
   CLI::App* fit_command = trace->add_subcommand("fit", "Parameters of a generator that routes like a recording");
   arguments->add_reading(*fit_command);
   fit_command->add_option("-o,--output", arguments->output, "File to write, .json")->required();
-  fit_command->add_option("--top-k", arguments->top_k, "Experts per token, for counts, which do not tell")->check(CLI::Range(1, 65535));
+  fit_command->add_option("--top-k", arguments->top_k, "Experts per token, for counts, which do not tell")
+      ->check(CLI::Range(1, 65535));
   fit_command->add_option("--name", arguments->name, "Name of the parameters");
   fit_command->add_option("--source", arguments->source, "Where the recording was published");
   fit_command->add_option("--licence", arguments->licence, "Its licence");
   arguments->add_threads(*fit_command);
   fit_command->callback([arguments] { fit_recording(*arguments); });
 
-  CLI::App* generate_command = trace->add_subcommand("generate", "Draw tokens from a generator, as .npy [tokens, layers, k]");
-  generate_command->add_option("--like", arguments->like, "A name from `moesim list generators`, or a file that fit wrote")->required();
-  generate_command->add_option("--tokens", arguments->tokens, "How many")->required()->check(CLI::Range(std::size_t{1}, std::size_t{1} << 24));
-  generate_command->add_option("--sequence-tokens", arguments->sequence_tokens, "Tokens of each sequence (default 1: all independent)")
+  CLI::App* generate_command =
+      trace->add_subcommand("generate", "Draw tokens from a generator, as .npy [tokens, layers, k]");
+  generate_command
+      ->add_option("--like", arguments->like, "A name from `moesim list generators`, or a file that fit wrote")
+      ->required();
+  generate_command->add_option("--tokens", arguments->tokens, "How many")
+      ->required()
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 24));
+  generate_command
+      ->add_option("--sequence-tokens", arguments->sequence_tokens,
+                   "Tokens of each sequence (default 1: all independent)")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 24));
   generate_command->add_option("-o,--output", arguments->output, "File to write, .npy")->required();
   arguments->add_seed(*generate_command);

@@ -31,12 +31,12 @@ class ExchangeState {
 
  private:
   const Exchange& exchange_;
-  std::vector<std::uint32_t> first_;         // [ranks + 1] into started_
-  std::vector<std::uint32_t> started_;       // transfers by starter
-  std::vector<std::uint32_t> missing_;       // [transfers]: starters that have not sent
-  std::vector<std::uint32_t> pending_;       // [ranks]: transfers that have not arrived
-  std::vector<char> waiting_;                // [ranks]
-  std::vector<SimTime> last_send_;           // [ranks]
+  std::vector<std::uint32_t> first_;    // [ranks + 1] into started_
+  std::vector<std::uint32_t> started_;  // transfers by starter
+  std::vector<std::uint32_t> missing_;  // [transfers]: starters that have not sent
+  std::vector<std::uint32_t> pending_;  // [ranks]: transfers that have not arrived
+  std::vector<char> waiting_;           // [ranks]
+  std::vector<SimTime> last_send_;      // [ranks]
   std::vector<std::vector<std::uint32_t>> launches_;
   std::size_t received_ = 0;
 };

@@ -55,7 +55,8 @@ TimeCategory exposed_category(StepOperator op) {
 
 class Executor {
  public:
-  Executor(const Program& program, const Cluster& cluster, const CostModel& costs, const CommunicationProfile& communication)
+  Executor(const Program& program, const Cluster& cluster, const CostModel& costs,
+           const CommunicationProfile& communication)
       : program_(program),
         cluster_(cluster),
         costs_(costs),
@@ -135,7 +136,8 @@ class Executor {
     if (!(alone > 0.0)) {
       return false;
     }
-    std::array<Use, 2> uses{Use{compute_[rank.index()], 1.0}, Use{memory_[rank.index()], cost.demand.traffic.base() / alone}};
+    std::array<Use, 2> uses{Use{compute_[rank.index()], 1.0},
+                            Use{memory_[rank.index()], cost.demand.traffic.base() / alone}};
     const std::size_t used = cost.demand.traffic.base() > 0.0 ? 2 : 1;
     start({.amount = alone * repeat, .uses = std::span(uses).first(used), .rate_cap = 1.0}, KernelOnRank{rank});
     since_[rank.index()] = now_;
@@ -294,7 +296,8 @@ class Executor {
 
 }  // namespace
 
-Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs, const CommunicationProfile& communication) {
+Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs,
+                  const CommunicationProfile& communication) {
   return Executor(program, cluster, costs, communication).run();
 }
 

@@ -58,7 +58,7 @@ struct Execution {
   double bytes_intra_node = 0.0;               ///< payload between GPUs of one scale-up domain, each hop once
   double bytes_inter_node = 0.0;               ///< payload that crossed the network
   std::uint64_t events = 0;
-  std::vector<std::string> warnings;           ///< kernels whose cost is an extrapolation
+  std::vector<std::string> warnings;  ///< kernels whose cost is an extrapolation
 };
 
 /// Runs a program on a cluster: rank r on GPU r. Kernels and transfers share SMs, HBM and links under exact max-min
@@ -69,6 +69,7 @@ struct Execution {
 /// and starts when all its starters have sent and the protocol's fixed time has passed.
 ///
 /// Throws ModelError when a time is out of range.
-Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs, const CommunicationProfile& communication);
+Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs,
+                  const CommunicationProfile& communication);
 
 }  // namespace moesim

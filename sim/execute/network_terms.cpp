@@ -7,15 +7,20 @@
 namespace moesim {
 
 NetworkTerms::NetworkTerms(const Cluster& cluster, const CommunicationProfile& profile, std::size_t ranks)
-    : cluster_(cluster), profile_(profile), ranks_(ranks), one_domain_(cluster.same_scale_up(RankId(0), RankId(ranks - 1))) {}
+    : cluster_(cluster),
+      profile_(profile),
+      ranks_(ranks),
+      one_domain_(cluster.same_scale_up(RankId(0), RankId(ranks - 1))) {}
 
 const TransferTerms& NetworkTerms::dispatch_terms(const Exchange& exchange) const {
-  const DispatchTerms& terms = exchange.protocol == Protocol::kLowLatency ? profile_.low_latency : profile_.high_throughput;
+  const DispatchTerms& terms =
+      exchange.protocol == Protocol::kLowLatency ? profile_.low_latency : profile_.high_throughput;
   return exchange.op == StepOperator::kDispatch ? terms.dispatch : terms.combine;
 }
 
 const CollectiveTerms& NetworkTerms::collective_terms(const Exchange& exchange) const {
-  const auto kind = exchange.op == StepOperator::kAllGather ? ProfiledCollective::kAllGather : ProfiledCollective::kReduceScatter;
+  const auto kind =
+      exchange.op == StepOperator::kAllGather ? ProfiledCollective::kAllGather : ProfiledCollective::kReduceScatter;
   const auto found = profile_.collective.find(kind);
   ensure(found != profile_.collective.end(), "a checked profile lacks a collective");
   return found->second;

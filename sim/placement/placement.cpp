@@ -36,7 +36,8 @@ LayerPlacement::LayerPlacement(std::size_t experts, const std::vector<std::vecto
 
 std::span<const StrategyEntry> placement_strategies() {
   static constexpr StrategyEntry kStrategies[] = {
-      {"contiguous", "experts 0 … E/R−1 on rank 0, and so on", "the default of vLLM, SGLang and Megatron-LM", make_contiguous},
+      {"contiguous", "experts 0 … E/R−1 on rank 0, and so on", "the default of vLLM, SGLang and Megatron-LM",
+       make_contiguous},
       {"round-robin", "expert e on rank e mod R", "vLLM --expert-placement-strategy round_robin", make_round_robin},
       {"random", "a seeded random permutation per layer, equal counts", "baseline", make_random},
   };
@@ -48,16 +49,18 @@ Placement place_experts(const PlacementConfig& config, const PlacementProblem& p
   for (const StrategyEntry& entry : placement_strategies()) {
     if (entry.name == config.strategy) {
       if (problem.experts % problem.ranks != 0) {
-        throw ConfigError(place, fmt::format("expected a number of ranks that divides the {} experts of a layer, found {} ranks; "
-                                             "the strategy {} gives every rank equally many",
-                                             problem.experts, problem.ranks, config.strategy));
+        throw ConfigError(
+            place, fmt::format("expected a number of ranks that divides the {} experts of a layer, found {} ranks; "
+                               "the strategy {} gives every rank equally many",
+                               problem.experts, problem.ranks, config.strategy));
       }
       return entry.make()->place(problem);
     }
     names.push_back(entry.name);
   }
   throw ConfigError({place.file, place.pointer + "/strategy"},
-                    fmt::format("expected a placement strategy, found \"{}\"{}", config.strategy, suggestion(config.strategy, names)));
+                    fmt::format("expected a placement strategy, found \"{}\"{}", config.strategy,
+                                suggestion(config.strategy, names)));
 }
 
 std::vector<double> rank_loads(const LayerPlacement& placement, std::span<const double> expert_loads) {

@@ -23,7 +23,8 @@ class LayerPlacement {
   [[nodiscard]] std::size_t ranks() const { return first_slot_.size() - 1; }
   /// The experts in a rank's slots.
   [[nodiscard]] std::span<const std::uint16_t> slots_of(RankId rank) const {
-    return std::span(slot_expert_).subspan(first_slot_[rank.index()], first_slot_[rank.index() + 1] - first_slot_[rank.index()]);
+    return std::span(slot_expert_)
+        .subspan(first_slot_[rank.index()], first_slot_[rank.index() + 1] - first_slot_[rank.index()]);
   }
   /// One copy of an expert: its rank, and which of that rank's slots.
   struct Replica {

@@ -1,7 +1,8 @@
+#include "sim/core/random.hpp"
+
 #include <algorithm>
 #include <numeric>
 
-#include "sim/core/random.hpp"
 #include "sim/placement/strategies.hpp"
 
 namespace moesim {

@@ -16,25 +16,34 @@ Overloaded(F...) -> Overloaded<F...>;
 Bytes elements(std::int64_t count, DataType type) { return static_cast<double>(count) * activation_element_size(type); }
 
 Gemm gemm(const OperatorContext& context, std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t batch = 1) {
-  return {.m = m, .n = n, .k = k, .batch = batch, .weight = context.precision.weights, .activation = context.precision.activations};
+  return {.m = m,
+          .n = n,
+          .k = k,
+          .batch = batch,
+          .weight = context.precision.weights,
+          .activation = context.precision.activations};
 }
 
 /// Rotary embedding of queries and keys (and their norms), and the append to the cache: reads what the projection
 /// wrote, writes queries and cache entries.
-OperatorKernel rotate_and_cache(const OperatorContext& context, std::int64_t tokens, std::int64_t query_width, std::int64_t cache_width) {
+OperatorKernel rotate_and_cache(const OperatorContext& context, std::int64_t tokens, std::int64_t query_width,
+                                std::int64_t cache_width) {
   const DataType type = context.precision.activations;
   return {StepOperator::kAttentionProjection,
           Streaming{elements(tokens * (query_width + cache_width), type),
-                    elements(tokens * query_width, type) + static_cast<double>(tokens * cache_width) * element_size(context.precision.kv),
+                    elements(tokens * query_width, type) +
+                        static_cast<double>(tokens * cache_width) * element_size(context.precision.kv),
                     flops(static_cast<double>(tokens * (query_width + cache_width)) * 6.0)}};
 }
 
 std::int64_t split(int count, int parts) { return std::max<std::int64_t>(1, count / parts); }
 
-KernelList grouped_query(const OperatorContext& context, const GroupedQueryAttention& attention, const BatchShape& batch) {
+KernelList grouped_query(const OperatorContext& context, const GroupedQueryAttention& attention,
+                         const BatchShape& batch) {
   const std::int64_t tokens = batch.tokens();
   const std::int64_t heads = split(attention.heads, context.tensor_parallel);
-  const std::int64_t kv_heads = split(attention.kv_heads, context.tensor_parallel);  // replicated once there is one left
+  const std::int64_t kv_heads =
+      split(attention.kv_heads, context.tensor_parallel);  // replicated once there is one left
   const std::int64_t width = heads * attention.head_dim;
   const std::int64_t kv_width = 2 * kv_heads * attention.head_dim;
   KernelList kernels;
@@ -43,12 +52,24 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
   kernels.push_back(rotate_and_cache(context, tokens, width, kv_width));
   const std::int64_t window = attention.window.value_or(0);
   if (batch.query == 1) {
-    kernels.push_back({StepOperator::kAttention, GenerationAttention{.sequences = batch.sequences, .keys = batch.keys, .heads = heads, .kv_heads = kv_heads,
-                                                                 .head_dim = attention.head_dim, .window = window, .kv = context.precision.kv}});
+    kernels.push_back({StepOperator::kAttention, GenerationAttention{.sequences = batch.sequences,
+                                                                     .keys = batch.keys,
+                                                                     .heads = heads,
+                                                                     .kv_heads = kv_heads,
+                                                                     .head_dim = attention.head_dim,
+                                                                     .window = window,
+                                                                     .kv = context.precision.kv}});
   } else {
-    kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
-                                                              .kv_heads = kv_heads, .qk_head_dim = attention.head_dim, .v_head_dim = attention.head_dim,
-                                                              .window = window, .kv = context.precision.kv, .mask = batch.mask}});
+    kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences,
+                                                                  .query = batch.query,
+                                                                  .keys = batch.keys,
+                                                                  .heads = heads,
+                                                                  .kv_heads = kv_heads,
+                                                                  .qk_head_dim = attention.head_dim,
+                                                                  .v_head_dim = attention.head_dim,
+                                                                  .window = window,
+                                                                  .kv = context.precision.kv,
+                                                                  .mask = batch.mask}});
   }
   kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, width)});
   return kernels;
@@ -68,20 +89,33 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
   // Both down-projections in one GEMM; they are not split over the group.
   project(tokens, attention.q_lora_rank + cache_width, context.hidden);
   project(tokens, heads * query_dim, attention.q_lora_rank > 0 ? attention.q_lora_rank : context.hidden);
-  kernels.push_back(rotate_and_cache(context, tokens, attention.q_lora_rank + heads * attention.qk_rope_head_dim, cache_width));
+  kernels.push_back(
+      rotate_and_cache(context, tokens, attention.q_lora_rank + heads * attention.qk_rope_head_dim, cache_width));
   if (batch.query == 1) {
     project(tokens, attention.kv_lora_rank, attention.qk_nope_head_dim, heads);
-    kernels.push_back({StepOperator::kAttention, LatentGenerationAttention{.sequences = batch.sequences, .keys = batch.keys, .heads = heads,
-                                                                       .kv_rank = attention.kv_lora_rank, .rope_dim = attention.qk_rope_head_dim,
-                                                                       .kv = context.precision.kv}});
+    kernels.push_back({StepOperator::kAttention, LatentGenerationAttention{.sequences = batch.sequences,
+                                                                           .keys = batch.keys,
+                                                                           .heads = heads,
+                                                                           .kv_rank = attention.kv_lora_rank,
+                                                                           .rope_dim = attention.qk_rope_head_dim,
+                                                                           .kv = context.precision.kv}});
     project(tokens, attention.v_head_dim, attention.kv_lora_rank, heads);
   } else {
-    project(batch.sequences * batch.keys, heads * (attention.qk_nope_head_dim + attention.v_head_dim), attention.kv_lora_rank);
-    kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads,
-                                                              .kv_heads = heads, .qk_head_dim = query_dim, .v_head_dim = attention.v_head_dim,
-                                                              .window = 0, .kv = context.precision.activations, .mask = batch.mask}});
+    project(batch.sequences * batch.keys, heads * (attention.qk_nope_head_dim + attention.v_head_dim),
+            attention.kv_lora_rank);
+    kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences,
+                                                                  .query = batch.query,
+                                                                  .keys = batch.keys,
+                                                                  .heads = heads,
+                                                                  .kv_heads = heads,
+                                                                  .qk_head_dim = query_dim,
+                                                                  .v_head_dim = attention.v_head_dim,
+                                                                  .window = 0,
+                                                                  .kv = context.precision.activations,
+                                                                  .mask = batch.mask}});
   }
-  kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, heads * attention.v_head_dim)});
+  kernels.push_back(
+      {StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, heads * attention.v_head_dim)});
   return kernels;
 }
 
@@ -96,17 +130,21 @@ KernelList linear(const OperatorContext& context, const LinearAttention& attenti
   const std::int64_t mixed = 2 * key_heads * attention.key_head_dim + value_width;
   const DataType type = context.precision.activations;
   KernelList kernels;
-  kernels.push_back({StepOperator::kAttentionProjection,
-                     gemm(context, tokens, mixed + (attention.output_gate ? value_width : 0) + (attention.decay_gates ? 2 * value_heads : 0), context.hidden)});
+  kernels.push_back({StepOperator::kAttentionProjection, gemm(context, tokens,
+                                                              mixed + (attention.output_gate ? value_width : 0) +
+                                                                  (attention.decay_gates ? 2 * value_heads : 0),
+                                                              context.hidden)});
   if (attention.convolution > 0) {
-    kernels.push_back({StepOperator::kAttentionProjection, Streaming{elements(tokens * mixed, type), elements(tokens * mixed, type),
-                                                                 flops(2.0 * static_cast<double>(tokens * mixed * attention.convolution))}});
+    kernels.push_back({StepOperator::kAttentionProjection,
+                       Streaming{elements(tokens * mixed, type), elements(tokens * mixed, type),
+                                 flops(2.0 * static_cast<double>(tokens * mixed * attention.convolution))}});
   }
   const std::int64_t state = value_heads * attention.key_head_dim * attention.value_head_dim;
   const std::int64_t visits = batch.sequences * ((batch.query + kChunk - 1) / kChunk);
   const Bytes state_bytes = bytes(4.0 * static_cast<double>(state * visits));  // fp32
-  kernels.push_back({StepOperator::kRecurrence, Streaming{state_bytes + elements(tokens * mixed, type), state_bytes + elements(tokens * value_width, type),
-                                                      flops(6.0 * static_cast<double>(state * tokens))}});
+  kernels.push_back({StepOperator::kRecurrence, Streaming{state_bytes + elements(tokens * mixed, type),
+                                                          state_bytes + elements(tokens * value_width, type),
+                                                          flops(6.0 * static_cast<double>(state * tokens))}});
   kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, value_width)});
   return kernels;
 }
@@ -123,7 +161,8 @@ KernelList lstm(const OperatorContext& context, const Lstm& layer, const BatchSh
   kernels.push_back({StepOperator::kRecurrence, gemm(context, tokens, gates, context.hidden)});
   kernels.push_back({StepOperator::kRecurrence, gemm(context, batch.sequences, gates, output), steps});
   kernels.push_back({StepOperator::kRecurrence,
-                     Streaming{elements(batch.sequences * (gates + layer.units), type), elements(batch.sequences * 2 * layer.units, type),
+                     Streaming{elements(batch.sequences * (gates + layer.units), type),
+                               elements(batch.sequences * 2 * layer.units, type),
                                flops(10.0 * static_cast<double>(batch.sequences * layer.units))},
                      steps});
   if (layer.projection > 0) {
@@ -141,13 +180,15 @@ DataType input_type(const OperatorContext& context, DataType weight) {
 
 /// SwiGLU, GEGLU or a plain activation between the two GEMMs of a feed-forward block, with the quantisation of its
 /// output for the second.
-OperatorKernel activation_kernel(const OperatorContext& context, StepOperator op, DataType weight, std::int64_t rows, std::int64_t width,
-                                 std::int64_t up_matrices) {
-  return {op, Streaming{elements(rows * width * up_matrices, context.precision.activations), elements(rows * width, input_type(context, weight)),
+OperatorKernel activation_kernel(const OperatorContext& context, StepOperator op, DataType weight, std::int64_t rows,
+                                 std::int64_t width, std::int64_t up_matrices) {
+  return {op, Streaming{elements(rows * width * up_matrices, context.precision.activations),
+                        elements(rows * width, input_type(context, weight)),
                         flops(5.0 * static_cast<double>(rows * width))}};
 }
 
-KernelList feed_forward(const OperatorContext& context, StepOperator op, std::int64_t rows, std::int64_t width, std::int64_t up_matrices) {
+KernelList feed_forward(const OperatorContext& context, StepOperator op, std::int64_t rows, std::int64_t width,
+                        std::int64_t up_matrices) {
   if (rows == 0 || width == 0) {
     return {};
   }
@@ -160,7 +201,8 @@ KernelList feed_forward(const OperatorContext& context, StepOperator op, std::in
 
 OperatorKernel norm_kernel(const OperatorContext& context, std::int64_t tokens) {
   const Bytes rows = elements(tokens * context.hidden, context.precision.activations);
-  return {StepOperator::kNorm, Streaming{2.0 * rows, 2.0 * rows, flops(6.0 * static_cast<double>(tokens * context.hidden))}};
+  return {StepOperator::kNorm,
+          Streaming{2.0 * rows, 2.0 * rows, flops(6.0 * static_cast<double>(tokens * context.hidden))}};
 }
 
 KernelList mixer_kernels(const OperatorContext& context, const Mixer& mixer, const BatchShape& batch) {
@@ -171,19 +213,26 @@ KernelList mixer_kernels(const OperatorContext& context, const Mixer& mixer, con
                     mixer);
 }
 
-KernelList cross_attention_kernels(const OperatorContext& context, const GroupedQueryAttention& attention, const BatchShape& batch) {
+KernelList cross_attention_kernels(const OperatorContext& context, const GroupedQueryAttention& attention,
+                                   const BatchShape& batch) {
   const std::int64_t tokens = batch.tokens();
   const std::int64_t heads = split(attention.heads, context.tensor_parallel);
   const std::int64_t kv_heads = split(attention.kv_heads, context.tensor_parallel);
   const std::int64_t width = heads * attention.head_dim;
   return {{StepOperator::kAttentionProjection, gemm(context, tokens, width, context.hidden)},
-          {StepOperator::kAttention, GenerationAttention{.sequences = tokens, .keys = batch.keys, .heads = heads, .kv_heads = kv_heads,
-                                                     .head_dim = attention.head_dim, .window = 0, .kv = context.precision.kv}},
+          {StepOperator::kAttention, GenerationAttention{.sequences = tokens,
+                                                         .keys = batch.keys,
+                                                         .heads = heads,
+                                                         .kv_heads = kv_heads,
+                                                         .head_dim = attention.head_dim,
+                                                         .window = 0,
+                                                         .kv = context.precision.kv}},
           {StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, width)}};
 }
 
 KernelList dense_kernels(const OperatorContext& context, const DenseFeedForward& dense, std::int64_t tokens) {
-  return feed_forward(context, StepOperator::kDenseFeedForward, tokens, split(dense.intermediate, context.tensor_parallel), dense.gated ? 2 : 1);
+  return feed_forward(context, StepOperator::kDenseFeedForward, tokens,
+                      split(dense.intermediate, context.tensor_parallel), dense.gated ? 2 : 1);
 }
 
 KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens) {
@@ -193,7 +242,8 @@ KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts
   scores.activation = DataType::kFp32;
   const double cells = static_cast<double>(tokens) * moe.experts;
   const double chosen = static_cast<double>(tokens) * moe.experts_per_token;
-  return {{StepOperator::kRouter, scores}, {StepOperator::kRouter, Streaming{bytes(4.0 * cells), bytes(8.0 * chosen), flops(5.0 * cells)}}};
+  return {{StepOperator::kRouter, scores},
+          {StepOperator::kRouter, Streaming{bytes(4.0 * cells), bytes(8.0 * chosen), flops(5.0 * cells)}}};
 }
 
 KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows) {
@@ -205,14 +255,18 @@ KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts
     return {};
   }
   const std::int64_t up_matrices = moe.gated ? 2 : 1;
-  GroupedGemm up{.rows = std::move(rows), .n = moe.intermediate * up_matrices, .k = context.hidden, .weight = context.expert_weights,
+  GroupedGemm up{.rows = std::move(rows),
+                 .n = moe.intermediate * up_matrices,
+                 .k = context.hidden,
+                 .weight = context.expert_weights,
                  .activation = context.precision.activations};
   GroupedGemm down = up;
   down.n = context.hidden;
   down.k = moe.intermediate;
-  return {{StepOperator::kExperts, std::move(up)},
-          activation_kernel(context, StepOperator::kExperts, context.expert_weights, copies, moe.intermediate, up_matrices),
-          {StepOperator::kExperts, std::move(down)}};
+  return {
+      {StepOperator::kExperts, std::move(up)},
+      activation_kernel(context, StepOperator::kExperts, context.expert_weights, copies, moe.intermediate, up_matrices),
+      {StepOperator::kExperts, std::move(down)}};
 }
 
 KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens) {
@@ -240,7 +294,10 @@ KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int
   const double cells = static_cast<double>(sequences * columns);
   OperatorKernel norm = norm_kernel(context, sequences);
   norm.op = StepOperator::kLmHead;
-  return {norm, {StepOperator::kLmHead, logits}, {StepOperator::kSampling, Streaming{bytes(4.0 * cells), bytes(8.0 * static_cast<double>(sequences)), flops(4.0 * cells)}}};
+  return {norm,
+          {StepOperator::kLmHead, logits},
+          {StepOperator::kSampling,
+           Streaming{bytes(4.0 * cells), bytes(8.0 * static_cast<double>(sequences)), flops(4.0 * cells)}}};
 }
 
 }  // namespace moesim

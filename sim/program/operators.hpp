@@ -40,7 +40,8 @@ OperatorKernel norm_kernel(const OperatorContext& context, std::int64_t tokens);
 /// Attention or recurrence with its projections, for one rank of the group: heads are split over the group.
 KernelList mixer_kernels(const OperatorContext& context, const Mixer& mixer, const BatchShape& batch);
 /// Attention to an encoder's output of `batch.keys` tokens, whose keys and values are cached.
-KernelList cross_attention_kernels(const OperatorContext& context, const GroupedQueryAttention& attention, const BatchShape& batch);
+KernelList cross_attention_kernels(const OperatorContext& context, const GroupedQueryAttention& attention,
+                                   const BatchShape& batch);
 /// A dense feed-forward block, its inner width split over the group.
 KernelList dense_kernels(const OperatorContext& context, const DenseFeedForward& dense, std::int64_t tokens);
 /// Scores [tokens, experts] and the choice of experts.

@@ -64,7 +64,7 @@ enum class Protocol { kLowLatency, kHighThroughput, kCollective };
 struct Transfer {
   RankId from;
   RankId to;
-  double bytes = 0.0;                ///< payload; 0 for a bare notification, which costs latency only
+  double bytes = 0.0;               ///< payload; 0 for a bare notification, which costs latency only
   std::uint32_t first_starter = 0;  ///< in Exchange::starters
   std::uint32_t starter_count = 0;
 };

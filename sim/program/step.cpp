@@ -9,7 +9,9 @@ namespace moesim {
 
 namespace {
 
-double bytes_of(std::int64_t elements, DataType type) { return (static_cast<double>(elements) * activation_element_size(type)).base(); }
+double bytes_of(std::int64_t elements, DataType type) {
+  return (static_cast<double>(elements) * activation_element_size(type)).base();
+}
 
 /// Appends instructions to the ranks' streams while walking through the layers.
 class StepBuilder {
@@ -47,7 +49,9 @@ class StepBuilder {
     const auto& layers = plan_.model->layers();
     return std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.stack == Stack::kEncoder; });
   }
-  [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const { return static_cast<std::int64_t>(first_token_[rank + 1] - first_token_[rank]); }
+  [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const {
+    return static_cast<std::int64_t>(first_token_[rank + 1] - first_token_[rank]);
+  }
 
   void count_all_traffic() {
     if (plan_.routing == nullptr) {
@@ -56,7 +60,8 @@ class StepBuilder {
     const std::size_t layers = plan_.model->moe_layers();
     std::vector<std::optional<LayerTraffic>> counted(layers);
     pool_.for_each_index(layers, [&](std::size_t l) {
-      counted[l] = count_traffic(plan_.placement->layers[l], *plan_.cluster, plan_.routing->layer(l), plan_.routing->shape.k, first_token_);
+      counted[l] = count_traffic(plan_.placement->layers[l], *plan_.cluster, plan_.routing->layer(l),
+                                 plan_.routing->shape.k, first_token_);
     });
     for (auto& traffic : counted) {
       traffic_.push_back(std::move(*traffic));
@@ -158,7 +163,9 @@ class StepBuilder {
       }
       return kernels;
     });
-    const auto run_shared = [&] { all_run_own_tokens([&](std::int64_t tokens) { return shared_expert_kernels(context_, moe, tokens); }); };
+    const auto run_shared = [&] {
+      all_run_own_tokens([&](std::int64_t tokens) { return shared_expert_kernels(context_, moe, tokens); });
+    };
     if (plan_.shared_experts == SharedExpertSchedule::kSerial) {
       run_shared();
     }
@@ -167,7 +174,8 @@ class StepBuilder {
     if (alone) {
       all_run({permute_kernel(context_, plan_.batch.tokens() * moe.experts_per_token)});
     } else {
-      dispatch = store(dispatch_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, plan_.precision.dispatch)));
+      dispatch = store(dispatch_exchange(traffic, *plan_.cluster, plan_.dispatch,
+                                         bytes_of(context_.hidden, plan_.precision.dispatch)));
       all_do(Send{dispatch});
     }
     if (plan_.shared_experts == SharedExpertSchedule::kOverlapped) {
@@ -182,7 +190,8 @@ class StepBuilder {
     if (alone) {
       all_run({permute_kernel(context_, plan_.batch.tokens() * moe.experts_per_token)});
     } else {
-      all_exchange(combine_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, plan_.precision.combine)));
+      all_exchange(combine_exchange(traffic, *plan_.cluster, plan_.dispatch,
+                                    bytes_of(context_.hidden, plan_.precision.combine)));
     }
   }
 

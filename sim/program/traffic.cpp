@@ -8,7 +8,9 @@ namespace moesim {
 
 namespace {
 
-std::size_t node_count(const Cluster& cluster, std::size_t ranks) { return cluster.node_of(RankId(ranks - 1)).index() + 1; }
+std::size_t node_count(const Cluster& cluster, std::size_t ranks) {
+  return cluster.node_of(RankId(ranks - 1)).index() + 1;
+}
 
 Protocol profile_of(DispatchProtocol protocol) {
   return protocol == DispatchProtocol::kDeepEpLowLatency ? Protocol::kLowLatency : Protocol::kHighThroughput;
@@ -23,7 +25,8 @@ RankId forwarder(const Cluster& cluster, std::size_t from, std::size_t node, std
 
 /// What one rank sends another without forwarding.
 double direct_count(const LayerTraffic& traffic, DispatchProtocol protocol, std::size_t from, std::size_t to) {
-  return protocol == DispatchProtocol::kDeepEpLowLatency ? traffic.copies_between(from, to) : traffic.tokens_between(from, to);
+  return protocol == DispatchProtocol::kDeepEpLowLatency ? traffic.copies_between(from, to)
+                                                         : traffic.tokens_between(from, to);
 }
 
 Exchange empty_exchange(StepOperator op, DispatchProtocol protocol) {
@@ -35,11 +38,13 @@ Exchange empty_exchange(StepOperator op, DispatchProtocol protocol) {
 
 }  // namespace
 
-LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster, std::span<const std::uint16_t> choices, std::size_t k,
+LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster,
+                           std::span<const std::uint16_t> choices, std::size_t k,
                            std::span<const std::size_t> first_token) {
   const std::size_t ranks = placement.ranks();
   const std::size_t nodes = node_count(cluster, ranks);
-  ensure(first_token.size() == ranks + 1 && first_token.back() * k == choices.size(), "routing and ranks disagree on the number of tokens");
+  ensure(first_token.size() == ranks + 1 && first_token.back() * k == choices.size(),
+         "routing and ranks disagree on the number of tokens");
   LayerTraffic traffic;
   traffic.ranks = ranks;
   traffic.copies.assign(ranks * ranks, 0);
@@ -75,7 +80,8 @@ LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& clust
   return traffic;
 }
 
-Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol, double token_bytes) {
+Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol,
+                           double token_bytes) {
   Exchange exchange = empty_exchange(StepOperator::kDispatch, protocol);
   const std::size_t ranks = traffic.ranks;
   const std::size_t nodes = node_count(cluster, ranks);
@@ -104,7 +110,8 @@ Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, 
   return exchange;
 }
 
-Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol, double token_bytes) {
+Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol,
+                          double token_bytes) {
   Exchange exchange = empty_exchange(StepOperator::kCombine, protocol);
   const std::size_t ranks = traffic.ranks;
   const std::size_t nodes = node_count(cluster, ranks);
@@ -141,7 +148,8 @@ Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, D
       for (std::size_t r = first; r < std::min(first + cluster.gpus_per_node(), ranks); ++r) {
         contributors.emplace_back(r);
       }
-      exchange.add(forwarder(cluster, home, node, ranks), RankId(home), traffic.node_tokens[home * nodes + node] * token_bytes, contributors);
+      exchange.add(forwarder(cluster, home, node, ranks), RankId(home),
+                   traffic.node_tokens[home * nodes + node] * token_bytes, contributors);
     }
   }
   return exchange;

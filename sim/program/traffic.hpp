@@ -29,23 +29,30 @@ struct EnumNames<DispatchProtocol> {
 struct LayerTraffic {
   std::size_t ranks = 0;
   std::vector<std::vector<std::int64_t>> rows;  ///< [ranks][slots]: copies that each slot's expert computes
-  std::vector<std::uint32_t> copies;            ///< [from, to]: copies by home rank and expert's rank, from = to included
-  std::vector<std::uint32_t> tokens;            ///< [from, to]: distinct tokens of `from` with an expert on `to`
-  std::vector<std::uint32_t> node_tokens;       ///< [from, node]: distinct tokens of `from` with an expert in the node
+  std::vector<std::uint32_t> copies;       ///< [from, to]: copies by home rank and expert's rank, from = to included
+  std::vector<std::uint32_t> tokens;       ///< [from, to]: distinct tokens of `from` with an expert on `to`
+  std::vector<std::uint32_t> node_tokens;  ///< [from, node]: distinct tokens of `from` with an expert in the node
 
-  [[nodiscard]] std::uint32_t copies_between(std::size_t from, std::size_t to) const { return copies[from * ranks + to]; }
-  [[nodiscard]] std::uint32_t tokens_between(std::size_t from, std::size_t to) const { return tokens[from * ranks + to]; }
+  [[nodiscard]] std::uint32_t copies_between(std::size_t from, std::size_t to) const {
+    return copies[from * ranks + to];
+  }
+  [[nodiscard]] std::uint32_t tokens_between(std::size_t from, std::size_t to) const {
+    return tokens[from * ranks + to];
+  }
 };
 
 /// Counts one layer. `choices`: [tokens, k] expert ids, rank by rank; `first_token`: [ranks + 1], where each rank's
 /// tokens begin. Copies of a replicated expert are taken in turn.
-LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster, std::span<const std::uint16_t> choices, std::size_t k,
+LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster,
+                           std::span<const std::uint16_t> choices, std::size_t k,
                            std::span<const std::size_t> first_token);
 
 /// The transfers of a dispatch (home rank → experts) or, reversed, of the combine, with `token_bytes` per copy sent.
 /// Every rank notifies every other even when it has nothing for it: receivers wait for all counts.
-Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol, double token_bytes);
-Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol, double token_bytes);
+Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol,
+                           double token_bytes);
+Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol,
+                          double token_bytes);
 
 /// Reduce-scatter or all-gather in every group of `group_size` neighbouring ranks: each sends 1/group_size of
 /// `bytes` to each other one, straight through the scale-up switch. An all-reduce is the first, then the second.

@@ -43,10 +43,12 @@ std::array<SimTime, kTimeCategories> attribution(const Execution& execution) {
     }
   }
   const std::int64_t whole = execution.end.ticks();
-  ensure(std::accumulate(ticks.begin(), ticks.end(), std::int64_t{0}) == whole * ranks, "the ranks' time is not attributed in full");
+  ensure(std::accumulate(ticks.begin(), ticks.end(), std::int64_t{0}) == whole * ranks,
+         "the ranks' time is not attributed in full");
   std::array<std::size_t, kTimeCategories> by_remainder{};
   std::iota(by_remainder.begin(), by_remainder.end(), std::size_t{0});
-  std::stable_sort(by_remainder.begin(), by_remainder.end(), [&](std::size_t a, std::size_t b) { return ticks[a] % ranks > ticks[b] % ranks; });
+  std::stable_sort(by_remainder.begin(), by_remainder.end(),
+                   [&](std::size_t a, std::size_t b) { return ticks[a] % ranks > ticks[b] % ranks; });
   std::array<SimTime, kTimeCategories> parts{};
   std::int64_t left = whole;
   for (std::size_t c = 0; c < kTimeCategories; ++c) {
@@ -82,13 +84,15 @@ std::vector<LinkUse> busiest_links(const StepResult& result) {
       uses.push_back({link, carried, carried / (result.link_capacity[link].base() * step)});
     }
   }
-  std::stable_sort(uses.begin(), uses.end(), [](const LinkUse& a, const LinkUse& b) { return a.utilisation > b.utilisation; });
+  std::stable_sort(uses.begin(), uses.end(),
+                   [](const LinkUse& a, const LinkUse& b) { return a.utilisation > b.utilisation; });
   return uses;
 }
 
 std::size_t fullest_rank(const StepResult& result) {
-  const auto fullest = std::max_element(result.memory.begin(), result.memory.end(),
-                                        [](const MemoryFootprint& a, const MemoryFootprint& b) { return a.total() < b.total(); });
+  const auto fullest =
+      std::max_element(result.memory.begin(), result.memory.end(),
+                       [](const MemoryFootprint& a, const MemoryFootprint& b) { return a.total() < b.total(); });
   return static_cast<std::size_t>(fullest - result.memory.begin());
 }
 
@@ -109,19 +113,25 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"step_time", step, "s", "from the start of the step until the last rank has finished it"},
       {"tokens_per_second", rate, "tokens/s", "new tokens of all sequences / step_time"},
       {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
-      {"flops", execution.work.base(), "FLOP", "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
+      {"flops", execution.work.base(), "FLOP",
+       "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
       {"mfu", execution.peak_time.base() / (step * ranks), "1",
-       "model FLOP utilisation: each kernel's operations / the dense peak rate of the type it computes in, summed, / (step_time * ranks)"},
+       "model FLOP utilisation: each kernel's operations / the dense peak rate of the type it computes in, summed, / "
+       "(step_time * ranks)"},
       {"hbm_utilisation", (execution.traffic / seconds(step) / (result.accelerator.memory_bandwidth * ranks)), "1",
        "HBM bytes read and written by all kernels / (HBM bandwidth * step_time * ranks)"},
       {"parameters_total", result.parameters_total.total(), "1", "weights of the model, computed from its shapes"},
       {"parameters_active", result.parameters_active.total(), "1",
-       "weights that one token is multiplied with: k routed experts of each MoE layer; the embedding look-up is not counted, the LM head is"},
-      {"hbm_peak_per_rank", result.memory[fullest_rank(result)].total().base(), "B", "largest memory footprint of any rank"},
-      {"bytes_intra_node", execution.bytes_intra_node, "B", "payload sent between GPUs of one scale-up domain, forwarded payload once per hop"},
+       "weights that one token is multiplied with: k routed experts of each MoE layer; the embedding look-up is not "
+       "counted, the LM head is"},
+      {"hbm_peak_per_rank", result.memory[fullest_rank(result)].total().base(), "B",
+       "largest memory footprint of any rank"},
+      {"bytes_intra_node", execution.bytes_intra_node, "B",
+       "payload sent between GPUs of one scale-up domain, forwarded payload once per hop"},
       {"bytes_inter_node", execution.bytes_inter_node, "B", "payload sent across the network"},
       {"load_imbalance_mean", reported.mean, "1",
-       "routed tokens per rank, max over ranks / mean over ranks, mean over MoE layers; of the whole recording where counts were recorded, else of "
+       "routed tokens per rank, max over ranks / mean over ranks, mean over MoE layers; of the whole recording where "
+       "counts were recorded, else of "
        "the tokens of this step"},
       {"load_imbalance_worst", reported.worst, "1", "the same, largest over MoE layers"},
       {"step_load_imbalance_mean", drawn.mean, "1",
@@ -131,7 +141,8 @@ std::vector<Metric> step_metrics(const StepResult& result) {
   };
   if (result.scenario.price_per_gpu) {
     const double per_second = result.scenario.price_per_gpu->base() * ranks;
-    metrics.push_back({"cost_per_million_tokens", per_second / rate * 1e6, "USD", "price_per_gpu * ranks / tokens_per_second * 10^6"});
+    metrics.push_back({"cost_per_million_tokens", per_second / rate * 1e6, "USD",
+                       "price_per_gpu * ranks / tokens_per_second * 10^6"});
   }
   return metrics;
 }

@@ -17,7 +17,8 @@ std::string grouped(std::int64_t value) {
 }
 
 std::string short_count(double value) {
-  constexpr std::array<std::pair<double, std::string_view>, 4> kScales{{{1e12, " T"}, {1e9, " B"}, {1e6, " M"}, {1e3, " k"}}};
+  constexpr std::array<std::pair<double, std::string_view>, 4> kScales{
+      {{1e12, " T"}, {1e9, " B"}, {1e6, " M"}, {1e3, " k"}}};
   for (const auto& [factor, suffix] : kScales) {
     const double scaled = value / factor;
     if (scaled >= 0.9995) {

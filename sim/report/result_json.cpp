@@ -106,7 +106,8 @@ Json step_result_json(const StepResult& result, std::string_view command) {
         {"value", metric.value}, {"unit", std::string(metric.unit)}, {"definition", std::string(metric.definition)}};
   }
   for (const OperatorTime& time : operator_times(result.execution)) {
-    json["operators"].push_back({{"operator", std::string(name_of(time.op))}, {"value", time.time.base()}, {"unit", "s"}});
+    json["operators"].push_back(
+        {{"operator", std::string(name_of(time.op))}, {"value", time.time.base()}, {"unit", "s"}});
   }
   return json;
 }

@@ -15,20 +15,24 @@ std::string line(std::string_view label, const std::string& value) { return fmt:
 
 std::string step_text(const StepChoice& step) {
   if (const auto* decode = std::get_if<DecodeStep>(&step)) {
-    return fmt::format("decode, {} sequences per data-parallel rank, context {}", grouped(decode->sequences_per_dp_rank), grouped(decode->context));
+    return fmt::format("decode, {} sequences per data-parallel rank, context {}",
+                       grouped(decode->sequences_per_dp_rank), grouped(decode->context));
   }
   const auto& prefill = std::get<PrefillStep>(step);
-  return fmt::format("prefill, {} prompts per data-parallel rank of {} tokens{}", grouped(prefill.sequences_per_dp_rank), grouped(prefill.prompt),
+  return fmt::format("prefill, {} prompts per data-parallel rank of {} tokens{}",
+                     grouped(prefill.sequences_per_dp_rank), grouped(prefill.prompt),
                      prefill.cached_prefix > 0 ? fmt::format(" after {} cached", grouped(prefill.cached_prefix)) : "");
 }
 
 std::string heading(const StepResult& result) {
   const Scenario& scenario = result.scenario;
-  std::string text = fmt::format("{} on {} x {} ({}, {} nodes)\n", result.model_name, result.ranks, result.accelerator.name, result.cluster.name,
-                                 result.cluster.nodes.value_or(1));
+  std::string text = fmt::format("{} on {} x {} ({}, {} nodes)\n", result.model_name, result.ranks,
+                                 result.accelerator.name, result.cluster.name, result.cluster.nodes.value_or(1));
   text += fmt::format("{}\n", step_text(scenario.step));
-  text += fmt::format("attention DP{} x TP{}, experts EP{}, {} placement, dispatch {}\n", result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
-                      scenario.parallelism.tensor_parallel, result.ranks, scenario.placement.strategy, name_of(scenario.dispatch.protocol));
+  text += fmt::format("attention DP{} x TP{}, experts EP{}, {} placement, dispatch {}\n",
+                      result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
+                      scenario.parallelism.tensor_parallel, result.ranks, scenario.placement.strategy,
+                      name_of(scenario.dispatch.protocol));
   text += fmt::format("routing: {}\n", result.routing_provenance);
   return text;
 }
@@ -73,7 +77,8 @@ std::string time_parts(const StepResult& result) {
 std::string memory(const StepResult& result) {
   const std::size_t rank = fullest_rank(result);
   const MemoryFootprint& footprint = result.memory[rank];
-  std::string text = fmt::format("\nHBM of the fullest rank ({}): {} of {}\n", rank, to_text(footprint.total()), to_text(result.accelerator.memory));
+  std::string text = fmt::format("\nHBM of the fullest rank ({}): {} of {}\n", rank, to_text(footprint.total()),
+                                 to_text(result.accelerator.memory));
   for (const auto& [part, size] : footprint.parts()) {
     if (size.base() > 0.0) {
       text += fmt::format("  {:<24}{:>11}\n", part, to_text(size));
@@ -87,10 +92,12 @@ std::string experts_and_network(const StepResult& result) {
   std::string text = "\nexperts and network\n";
   if (!result.imbalance.empty()) {
     const ImbalanceSummary reported = reported_imbalance(result);
-    text += line("load max/mean", fmt::format("{:.3f} mean, {:.3f} worst (layer {})", reported.mean, reported.worst, reported.worst_layer));
+    text += line("load max/mean", fmt::format("{:.3f} mean, {:.3f} worst (layer {})", reported.mean, reported.worst,
+                                              reported.worst_layer));
     if (result.imbalance.front().recording) {
       const ImbalanceSummary drawn = step_imbalance(result);
-      text += line("  of the tokens drawn", fmt::format("{:.3f} mean, {:.3f} worst (layer {})", drawn.mean, drawn.worst, drawn.worst_layer));
+      text += line("  of the tokens drawn",
+                   fmt::format("{:.3f} mean, {:.3f} worst (layer {})", drawn.mean, drawn.worst, drawn.worst_layer));
     }
   }
   text += line("sent inside nodes", to_text(bytes(execution.bytes_intra_node)));
@@ -98,8 +105,9 @@ std::string experts_and_network(const StepResult& result) {
   const auto links = busiest_links(result);
   if (!links.empty()) {
     const LinkUse& busiest = links.front();
-    text += line("busiest link", fmt::format("{}, {} of {}, {} of the step", result.link_names[busiest.link], to_text(bytes(busiest.bytes)),
-                                             to_text(result.link_capacity[busiest.link]), percent(busiest.utilisation)));
+    text += line("busiest link", fmt::format("{}, {} of {}, {} of the step", result.link_names[busiest.link],
+                                             to_text(bytes(busiest.bytes)), to_text(result.link_capacity[busiest.link]),
+                                             percent(busiest.utilisation)));
   }
   return text;
 }
@@ -114,14 +122,16 @@ std::string model(const StepResult& result) {
   }
   text += line("parameters", fmt::format("{}, {} active per token", short_count(result.parameters_total.total()),
                                          short_count(result.parameters_active.total())));
-  text += line("work", fmt::format("{}, MFU {}, HBM utilisation {}", to_text(result.execution.work), percent(mfu), percent(hbm)));
+  text += line("work", fmt::format("{}, MFU {}, HBM utilisation {}", to_text(result.execution.work), percent(mfu),
+                                   percent(hbm)));
   return text;
 }
 
 }  // namespace
 
 std::string step_table(const StepResult& result) {
-  return heading(result) + '\n' + speed(result) + time_parts(result) + memory(result) + experts_and_network(result) + model(result);
+  return heading(result) + '\n' + speed(result) + time_parts(result) + memory(result) + experts_and_network(result) +
+         model(result);
 }
 
 }  // namespace moesim

@@ -30,7 +30,8 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
     faults.push_back({where, fmt::format("expected a divisor of the {} ranks, found {}", ranks, tensor_parallel)});
   }
   if (cluster.gpus_per_node() % static_cast<std::size_t>(tensor_parallel) != 0) {
-    faults.push_back({where, fmt::format("expected a divisor of the {} GPUs of a node, found {}", cluster.gpus_per_node(), tensor_parallel)});
+    faults.push_back({where, fmt::format("expected a divisor of the {} GPUs of a node, found {}",
+                                         cluster.gpus_per_node(), tensor_parallel)});
   }
   for (const auto& [name, block] : model.architecture().blocks) {
     const int heads = std::visit(
@@ -45,7 +46,8 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
         },
         block.mixer);
     if (heads % tensor_parallel != 0) {
-      faults.push_back({where, fmt::format("expected a divisor of the {} heads of the layers \"{}\", found {}", heads, name, tensor_parallel)});
+      faults.push_back({where, fmt::format("expected a divisor of the {} heads of the layers \"{}\", found {}", heads,
+                                           name, tensor_parallel)});
     }
   }
   if (!faults.empty()) {
@@ -56,9 +58,12 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
 /// A model of encoder layers alone has nothing to generate.
 void check_phase(const Scenario& scenario, const Model& model, const Place& place) {
   const auto& layers = model.layers();
-  const bool decodes = std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.stack == Stack::kDecoder; });
+  const bool decodes =
+      std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.stack == Stack::kDecoder; });
   if (!decodes && std::holds_alternative<DecodeStep>(scenario.step)) {
-    throw ConfigError(below(place, "/step"), fmt::format("expected a prefill step, since {} has encoder layers only; found a decode step", model.architecture().name));
+    throw ConfigError(below(place, "/step"),
+                      fmt::format("expected a prefill step, since {} has encoder layers only; found a decode step",
+                                  model.architecture().name));
   }
 }
 
@@ -68,9 +73,10 @@ void check_size(const Scenario& scenario, const Model& model, const BatchShape& 
   const double k = model.moe() != nullptr ? model.moe()->experts_per_token : 0;
   const double entries = tokens * static_cast<double>(model.moe_layers()) * k;
   if (tokens > kMaxStepTokens || entries > kMaxRoutingEntries) {
-    throw ModelError(fmt::format("{}: a step of {:.4g} tokens is more than can be simulated at once (at most {:.4g} tokens, and {:.4g} choices "
-                                 "of experts; found {:.4g})",
-                                 below(place, "/step").text(), tokens, kMaxStepTokens, kMaxRoutingEntries, entries));
+    throw ModelError(fmt::format(
+        "{}: a step of {:.4g} tokens is more than can be simulated at once (at most {:.4g} tokens, and {:.4g} choices "
+        "of experts; found {:.4g})",
+        below(place, "/step").text(), tokens, kMaxStepTokens, kMaxRoutingEntries, entries));
   }
 }
 
@@ -95,7 +101,8 @@ ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
   if (scenario.parallelism.ranks == 1 || model.moe() == nullptr) {
     return ExpertExchange::kNone;
   }
-  return scenario.dispatch.protocol == DispatchProtocol::kDeepEpLowLatency ? ExpertExchange::kLowLatency : ExpertExchange::kHighThroughput;
+  return scenario.dispatch.protocol == DispatchProtocol::kDeepEpLowLatency ? ExpertExchange::kLowLatency
+                                                                           : ExpertExchange::kHighThroughput;
 }
 
 }  // namespace
@@ -137,13 +144,16 @@ PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
   check_size(scenario, step.model, step.batch, place);
   if (const MixtureOfExperts* moe = step.model.moe()) {
     step.placement = place_experts(scenario.placement,
-                                   {.layers = step.model.moe_layers(), .experts = static_cast<std::size_t>(moe->experts), .ranks = ranks, .seed = scenario.seed},
+                                   {.layers = step.model.moe_layers(),
+                                    .experts = static_cast<std::size_t>(moe->experts),
+                                    .ranks = ranks,
+                                    .seed = scenario.seed},
                                    below(place, "/placement"));
   }
   const auto requests = step.memory_requests();
-  const auto fullest = std::max_element(requests.begin(), requests.end(), [](const MemoryRequest& a, const MemoryRequest& b) {
-    return footprint(a).total() < footprint(b).total();
-  });
+  const auto fullest = std::max_element(
+      requests.begin(), requests.end(),
+      [](const MemoryRequest& a, const MemoryRequest& b) { return footprint(a).total() < footprint(b).total(); });
   check_fits(*fullest, step.cluster.accelerator(), place);
   if (step.model.moe() != nullptr) {
     step.routing = make_routing_source(scenario.routing, routing_needs(step.model), below(place, "/routing"));

@@ -40,13 +40,15 @@ std::vector<LayerImbalance> imbalances(const PreparedStep& step, const std::vect
 }
 
 /// Footprints with the expert rows that the routing brings, which are more on some ranks than balance would have.
-std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vector<LayerTraffic>& traffic, const Place& place) {
+std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vector<LayerTraffic>& traffic,
+                                        const Place& place) {
   std::vector<MemoryFootprint> footprints;
   auto requests = step.memory_requests();
   for (std::size_t rank = 0; rank < requests.size(); ++rank) {
     for (const LayerTraffic& layer : traffic) {
       const auto& rows = layer.rows[rank];
-      requests[rank].expert_rows = std::max(requests[rank].expert_rows.value_or(0), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
+      requests[rank].expert_rows =
+          std::max(requests[rank].expert_rows.value_or(0), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
     }
     footprints.push_back(footprint(requests[rank]));
     check_fits(requests[rank], step.cluster.accelerator(), place);
@@ -77,7 +79,8 @@ std::vector<InputFile> input_files(const Scenario& scenario) {
     }
   } else if (const auto* counts = std::get_if<CountsRouting>(&scenario.routing)) {
     add(counts->path);
-  } else if (const auto* generator = std::get_if<GeneratorRouting>(&scenario.routing); generator != nullptr && generator->file) {
+  } else if (const auto* generator = std::get_if<GeneratorRouting>(&scenario.routing);
+             generator != nullptr && generator->file) {
     add(*generator->file);
   }
   std::vector<InputFile> inputs;

@@ -26,7 +26,8 @@ struct Parallelism {
   static void describe(F& f) {
     f.required("ranks", &Parallelism::ranks, "GPUs used; also the expert-parallel size", Rules::between(1, 1 << 20));
     f.optional("tensor_parallel", &Parallelism::tensor_parallel,
-               "Ranks that share the attention of the same sequences; divides ranks and the GPUs of a node", Rules::between(1, 1024));
+               "Ranks that share the attention of the same sequences; divides ranks and the GPUs of a node",
+               Rules::between(1, 1024));
   }
 };
 
@@ -40,7 +41,8 @@ struct DecodeStep {
   static void describe(F& f) {
     f.required("sequences_per_dp_rank", &DecodeStep::sequences_per_dp_rank,
                "Sequences of one data-parallel rank: tensor_parallel GPUs", Rules::between(1, 1 << 24));
-    f.required("context", &DecodeStep::context, "Tokens that each attends to, the new one included", Rules::between(1, 1 << 27));
+    f.required("context", &DecodeStep::context, "Tokens that each attends to, the new one included",
+               Rules::between(1, 1 << 27));
   }
 };
 
@@ -56,7 +58,8 @@ struct PrefillStep {
     f.required("sequences_per_dp_rank", &PrefillStep::sequences_per_dp_rank,
                "Prompts of one data-parallel rank: tensor_parallel GPUs", Rules::between(1, 1 << 24));
     f.required("prompt", &PrefillStep::prompt, "New tokens of each prompt", Rules::between(1, 1 << 27));
-    f.optional("cached_prefix", &PrefillStep::cached_prefix, "Tokens before them whose keys and values are cached", Rules::between(0, 1 << 27));
+    f.optional("cached_prefix", &PrefillStep::cached_prefix, "Tokens before them whose keys and values are cached",
+               Rules::between(0, 1 << 27));
   }
 };
 
@@ -69,8 +72,10 @@ struct DispatchConfig {
 
   template <class F>
   static void describe(F& f) {
-    f.optional("protocol", &DispatchConfig::protocol, "Who sends what: every copy, one per GPU, or one per node forwarded inside it");
-    f.optional("shared_experts", &DispatchConfig::shared_experts, "Whether shared experts run while tokens are on their way");
+    f.optional("protocol", &DispatchConfig::protocol,
+               "Who sends what: every copy, one per GPU, or one per node forwarded inside it");
+    f.optional("shared_experts", &DispatchConfig::shared_experts,
+               "Whether shared experts run while tokens are on their way");
   }
 };
 
@@ -98,14 +103,16 @@ struct Scenario {
     f.optional("description", &Scenario::description, "For people");
     f.required("model", &Scenario::model, "`moesim list models`, a moesim.model/1 file, or a Hugging Face config.json");
     f.required("cluster", &Scenario::cluster, "`moesim list clusters` or a moesim.cluster/1 file");
-    f.optional("kernels", &Scenario::kernels, "Profile of kernel and communication costs: `moesim list profiles` or a moesim.profile/1 file");
+    f.optional("kernels", &Scenario::kernels,
+               "Profile of kernel and communication costs: `moesim list profiles` or a moesim.profile/1 file");
     f.optional("precision", &Scenario::precision, "Types of the model's tensors");
     f.required("parallelism", &Scenario::parallelism, "How the model is spread over GPUs");
     f.required("step", &Scenario::step, "Decode or prefill");
     f.required("routing", &Scenario::routing, "Which experts the tokens choose");
     f.optional("placement", &Scenario::placement, "Which experts live where");
     f.optional("dispatch", &Scenario::dispatch, "How tokens travel");
-    f.optional("price_per_gpu", &Scenario::price_per_gpu, "Price of one GPU, for the cost per million tokens", Rules::above_zero());
+    f.optional("price_per_gpu", &Scenario::price_per_gpu, "Price of one GPU, for the cost per million tokens",
+               Rules::above_zero());
     f.optional("seed", &Scenario::seed, "Of every random draw");
   }
 };

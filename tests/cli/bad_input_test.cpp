@@ -1,6 +1,5 @@
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstdlib>
 #include <vector>
 
@@ -13,9 +12,10 @@ using namespace moesim::test;
 namespace {
 
 /// A .npy file of uint8 [tokens, layers, k]: token t chooses experts t + j modulo `experts` in every layer.
-std::string npy(std::size_t tokens, std::size_t layers, std::size_t k, std::size_t experts, const char* order = "False") {
-  std::string header = "{'descr': '|u1', 'fortran_order': " + std::string(order) + ", 'shape': (" + std::to_string(tokens) + ", " +
-                       std::to_string(layers) + ", " + std::to_string(k) + "), }";
+std::string npy(std::size_t tokens, std::size_t layers, std::size_t k, std::size_t experts,
+                const char* order = "False") {
+  std::string header = "{'descr': '|u1', 'fortran_order': " + std::string(order) + ", 'shape': (" +
+                       std::to_string(tokens) + ", " + std::to_string(layers) + ", " + std::to_string(k) + "), }";
   header.resize(118 - 1, ' ');
   header += '\n';
   std::string file = "\x93NUMPY";

@@ -1,5 +1,4 @@
 #include <catch2/catch.hpp>
-
 #include <nlohmann/json.hpp>
 
 #include "program.hpp"
@@ -11,7 +10,8 @@ using namespace moesim::test;
 namespace {
 
 /// OLMoE on one node: small enough to run often.
-constexpr const char* kSmall = R"({"schema": "moesim.scenario/1", "model": "olmoe-1b-7b", "cluster": "hgx-h200", "parallelism": {"ranks": 8},
+constexpr const char* kSmall =
+    R"({"schema": "moesim.scenario/1", "model": "olmoe-1b-7b", "cluster": "hgx-h200", "parallelism": {"ranks": 8},
   "step": {"decode": {"sequences_per_dp_rank": 16, "context": 1024}}, "routing": {"generator": {"name": "deepseek-v2-lite"}}})";
 
 nlohmann::json run_json(const ScratchFolder& folder, const std::string& options = {}) {
@@ -21,7 +21,9 @@ nlohmann::json run_json(const ScratchFolder& folder, const std::string& options 
   return nlohmann::json::parse(outcome.out);
 }
 
-double metric(const nlohmann::json& result, const char* name) { return result.at("metrics").at(name).at("value").get<double>(); }
+double metric(const nlohmann::json& result, const char* name) {
+  return result.at("metrics").at(name).at("value").get<double>();
+}
 
 struct Small {
   Small() { write_file(folder.path() / "small.json", kSmall); }
@@ -79,7 +81,8 @@ TEST_CASE_METHOD(Small, "--set changes one value") {
   const auto longer = run_json(folder, "--set /step/decode/context=8192");
   CHECK(metric(longer, "step_time") > before);
   CHECK(longer.at("scenario").at("step").at("decode").at("context") == 8192);
-  CHECK(run_program(folder.path(), "run small.json --set nonsense").err == "error: --set nonsense: expected /json/pointer=value\n");
+  CHECK(run_program(folder.path(), "run small.json --set nonsense").err ==
+        "error: --set nonsense: expected /json/pointer=value\n");
 }
 
 TEST_CASE_METHOD(Small, "--out writes result and timeline") {

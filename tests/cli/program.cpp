@@ -13,7 +13,8 @@ Outcome run_program(const std::filesystem::path& folder, const std::string& argu
   const ScratchFolder streams;
   const std::string out = streams.path() / "out";
   const std::string err = streams.path() / "err";
-  const std::string command = "cd '" + folder.string() + "' && '" MOESIM_PROGRAM "' " + arguments + " >'" + out + "' 2>'" + err + "' </dev/null";
+  const std::string command = "cd '" + folder.string() + "' && '" MOESIM_PROGRAM "' " + arguments + " >'" + out +
+                              "' 2>'" + err + "' </dev/null";
   const int status = std::system(command.c_str());  // NOLINT(concurrency-mt-unsafe): one thread
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
 }

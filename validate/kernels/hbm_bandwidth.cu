@@ -1,5 +1,5 @@
-// Bandwidth of a GPU's memory: read (a sum), write (a fill) and copy, by size. Prints JSON: median of the repetitions in
-// bytes per second, where a copy counts the bytes read and written.
+// Bandwidth of a GPU's memory: read (a sum), write (a fill) and copy, by size. Prints JSON: median of the repetitions
+// in bytes per second, where a copy counts the bytes read and written.
 //
 // Each size is measured over buffers that together exceed the L2 cache several times and are used in turn, so that
 // nothing is found in the cache. Every kernel's result is checked on the host before it is timed.
@@ -26,20 +26,23 @@ void check(cudaError_t status, const char* what) {
 }
 
 __global__ void fill(uint4* out, std::size_t count, unsigned value) {
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count; i += std::size_t{gridDim.x} * blockDim.x) {
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count;
+       i += std::size_t{gridDim.x} * blockDim.x) {
     out[i] = make_uint4(value, value, value, value);
   }
 }
 
 __global__ void copy(uint4* out, const uint4* in, std::size_t count) {
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count; i += std::size_t{gridDim.x} * blockDim.x) {
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count;
+       i += std::size_t{gridDim.x} * blockDim.x) {
     out[i] = in[i];
   }
 }
 
 __global__ void sum(unsigned long long* total, const uint4* in, std::size_t count) {
   unsigned long long mine = 0;
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count; i += std::size_t{gridDim.x} * blockDim.x) {
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count;
+       i += std::size_t{gridDim.x} * blockDim.x) {
     const uint4 v = in[i];
     mine += static_cast<unsigned long long>(v.x) + v.y + v.z + v.w;
   }
@@ -116,10 +119,15 @@ int main() {
       return 1;
     }
     const double size = static_cast<double>(bytes);
-    const double read = size / median_seconds(buffers, [&](std::size_t b) { sum<<<blocks, kThreads>>>(total, in + b * count, count); });
-    const double written = size / median_seconds(buffers, [&](std::size_t b) { fill<<<blocks, kThreads>>>(out + b * count, count, 7u); });
-    const double copied = 2 * size / median_seconds(buffers, [&](std::size_t b) { copy<<<blocks, kThreads>>>(out + b * count, in + b * count, count); });
-    std::printf("%s  {\"bytes\": %zu, \"read\": %.6g, \"write\": %.6g, \"copy\": %.6g, \"unit\": \"B/s\"}", separator, bytes, read, written, copied);
+    const double read =
+        size / median_seconds(buffers, [&](std::size_t b) { sum<<<blocks, kThreads>>>(total, in + b * count, count); });
+    const double written =
+        size / median_seconds(buffers, [&](std::size_t b) { fill<<<blocks, kThreads>>>(out + b * count, count, 7u); });
+    const double copied = 2 * size / median_seconds(buffers, [&](std::size_t b) {
+                            copy<<<blocks, kThreads>>>(out + b * count, in + b * count, count);
+                          });
+    std::printf("%s  {\"bytes\": %zu, \"read\": %.6g, \"write\": %.6g, \"copy\": %.6g, \"unit\": \"B/s\"}", separator,
+                bytes, read, written, copied);
     separator = ",\n";
     check(cudaFree(in), "free");
     check(cudaFree(out), "free");

@@ -1,5 +1,4 @@
 #include <catch2/catch.hpp>
-
 #include <numeric>
 
 #include "sim/core/random.hpp"
@@ -115,7 +114,8 @@ TEST_CASE("random programs: time is attributed to the tick, bytes arrive, links 
     }
     // Over any link no more than its capacity allows in the time.
     for (std::size_t link = 0; link < cluster.links().size(); ++link) {
-      CHECK(execution.link_bytes[link] <= cluster.links()[link].capacity.base() * execution.end.duration().base() * (1 + 1e-9));
+      CHECK(execution.link_bytes[link] <=
+            cluster.links()[link].capacity.base() * execution.end.duration().base() * (1 + 1e-9));
     }
   }
 }

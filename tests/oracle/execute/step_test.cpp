@@ -1,7 +1,6 @@
-#include <catch2/catch.hpp>
-
 #include <unistd.h>
 
+#include <catch2/catch.hpp>
 #include <filesystem>
 
 #include "sim/core/file.hpp"
@@ -31,12 +30,16 @@ std::string profile() {
   Json root = document.root();
   for (auto& [name, op] : root["operators"].items()) {
     const std::string floor = name == "streaming" ? "1 us" : "10 us";
-    op["types"] = Json{{"bf16", {{"compute_efficiency", 1.0},
-                                 {"memory_efficiency", Json::array({{{"traffic", "1 GB"}, {"efficiency", 1.0}}})},
-                                 {"launch", "0 us"},
-                                 {"floor", floor}}}};
+    op["types"] = Json{{"bf16",
+                        {{"compute_efficiency", 1.0},
+                         {"memory_efficiency", Json::array({{{"traffic", "1 GB"}, {"efficiency", 1.0}}})},
+                         {"launch", "0 us"},
+                         {"floor", floor}}}};
   }
-  const Json terms = {{"scale_up_efficiency", 1.0}, {"network_efficiency", 1.0}, {"scale_up_overhead", "3 us"}, {"network_overhead", "7 us"}};
+  const Json terms = {{"scale_up_efficiency", 1.0},
+                      {"network_efficiency", 1.0},
+                      {"scale_up_overhead", "3 us"},
+                      {"network_overhead", "7 us"}};
   root["communication"]["low_latency"] = {{"dispatch", terms}, {"combine", terms}};
   return root.dump();
 }
@@ -50,13 +53,18 @@ struct Folder {
 };
 
 /// `choices`: one expert per token, tokens rank by rank; `per_rank` of them each.
-StepResult run(const Folder& folder, int experts, int gpus_per_node, int nodes, int per_rank, const std::string& choices) {
+StepResult run(const Folder& folder, int experts, int gpus_per_node, int nodes, int per_rank,
+               const std::string& choices) {
   const int ranks = gpus_per_node * nodes;
   write_file(folder.path / "model.json", model(experts));
   write_file(folder.path / "profile.json", profile());
   std::string trace_name = "trace_T" + std::to_string(choices.size()) + "_L1_K1_E" + std::to_string(experts) + ".u8";
   write_file(folder.path / trace_name, choices);
-  const Json cluster = {{"schema", "moesim.cluster/1"}, {"name", "tiny"}, {"accelerator", "h200-sxm"}, {"gpus_per_node", gpus_per_node}, {"nodes", nodes},
+  const Json cluster = {{"schema", "moesim.cluster/1"},
+                        {"name", "tiny"},
+                        {"accelerator", "h200-sxm"},
+                        {"gpus_per_node", gpus_per_node},
+                        {"nodes", nodes},
                         {"network", {{"nic", "connectx-7-ndr"}, {"fabric", {{"rail_leaf_spine", Json::object()}}}}}};
   write_file(folder.path / "cluster.json", cluster.dump());
   const Json scenario = {{"schema", "moesim.scenario/1"},

@@ -1,5 +1,4 @@
 #include <catch2/catch.hpp>
-
 #include <filesystem>
 
 #include "scenarios.hpp"
@@ -58,8 +57,10 @@ TEST_CASE("more work takes longer: context, sequences, prompt") {
   CHECK(step_time(run_text(kTwoNodes)) < step_time(run_text(kTwoNodes, {"/step/decode/context=4096"})));
   CHECK(step_time(run_text(kTwoNodes)) < step_time(run_text(kTwoNodes, {"/step/decode/sequences_per_dp_rank=256"})));
   const char* prefill = R"(/step={"prefill":{"sequences_per_dp_rank":1,"prompt":512}})";
-  CHECK(step_time(run_text(kTwoNodes, {prefill})) < step_time(run_text(kTwoNodes, {prefill, "/step/prefill/prompt=1024"})));
-  CHECK(step_time(run_text(kTwoNodes, {prefill})) < step_time(run_text(kTwoNodes, {prefill, "/step/prefill/cached_prefix=8192"})));
+  CHECK(step_time(run_text(kTwoNodes, {prefill})) <
+        step_time(run_text(kTwoNodes, {prefill, "/step/prefill/prompt=1024"})));
+  CHECK(step_time(run_text(kTwoNodes, {prefill})) <
+        step_time(run_text(kTwoNodes, {prefill, "/step/prefill/cached_prefix=8192"})));
 }
 
 // A token has at most as many destinations as copies, and as many nodes as destinations.
@@ -73,7 +74,8 @@ TEST_CASE("deduplication sends less: per copy, per GPU, per node") {
 
 TEST_CASE("tensor parallelism splits attention, keeps the work") {
   const StepResult one = run_text(kTwoNodes);
-  const StepResult two = run_text(kTwoNodes, {"/parallelism/tensor_parallel=2", "/step/decode/sequences_per_dp_rank=256"});
+  const StepResult two =
+      run_text(kTwoNodes, {"/parallelism/tensor_parallel=2", "/step/decode/sequences_per_dp_rank=256"});
   CHECK(two.tokens == one.tokens);
   CHECK(two.imbalance.size() == one.imbalance.size());
   // Routers, embedding and norms before the split run on all tokens of the group in both its ranks; all else is split.
@@ -87,8 +89,7 @@ TEST_CASE("every model of the catalogue runs a prefill step, and a decode step i
     INFO(name);
     const std::string model = "/model=\"" + std::string(name) + "\"";
     const int ranks = name.starts_with("qwen1.5") ? 4 : 8;
-    const std::vector<std::string> small{model,
-                                         "/cluster=\"gb300-nvl72\"",
+    const std::vector<std::string> small{model, "/cluster=\"gb300-nvl72\"",
                                          "/parallelism/ranks=" + std::to_string(ranks),
                                          R"(/precision={"weights": "fp8", "experts": "mxfp4", "kv": "fp8"})",
                                          R"(/step={"prefill":{"sequences_per_dp_rank":1,"prompt":64}})"};

@@ -1,6 +1,5 @@
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
@@ -49,11 +48,14 @@ TEST_CASE("recorded DeepSeek-V3 counts: the reported imbalance is the file's") {
   }
   for (const std::size_t ranks : {std::size_t{8}, std::size_t{32}}) {
     const auto expected = imbalances(path, ranks);
-    const StepResult result = run_text(scenario_catalogue().find("deepseek-v3-decode-h200", {}).root().dump(),
-                                       {"/routing={\"counts\":{\"path\":\"" + path.string() + "\"}}", "/parallelism/ranks=" + std::to_string(ranks),
-                                        "/step/decode/sequences_per_dp_rank=8", "/cluster=\"gb300-nvl72\""});
+    const StepResult result = run_text(
+        scenario_catalogue().find("deepseek-v3-decode-h200", {}).root().dump(),
+        {"/routing={\"counts\":{\"path\":\"" + path.string() + "\"}}", "/parallelism/ranks=" + std::to_string(ranks),
+         "/step/decode/sequences_per_dp_rank=8", "/cluster=\"gb300-nvl72\""});
     const ImbalanceSummary reported = reported_imbalance(result);
-    CHECK(reported.mean == Approx(std::accumulate(expected.begin(), expected.end(), 0.0) / static_cast<double>(expected.size())).epsilon(1e-12));
+    CHECK(reported.mean ==
+          Approx(std::accumulate(expected.begin(), expected.end(), 0.0) / static_cast<double>(expected.size()))
+              .epsilon(1e-12));
     CHECK(reported.worst == Approx(*std::max_element(expected.begin(), expected.end())).epsilon(1e-12));
     CHECK(result.inputs.size() == 1);
     CHECK(result.routing_provenance.find("counts") != std::string::npos);
@@ -65,9 +67,11 @@ TEST_CASE("recorded DeepSeek-V2-Lite tokens: every recorded choice is sent and c
   if (absent(path)) {
     return;
   }
-  // 8 ranks, 128 decode tokens each; low-latency dispatch sends every copy whose expert is elsewhere, in bf16 both ways.
-  const StepResult result = run_text(kTwoNodes, {"/model=\"deepseek-v2-lite\"", "/routing={\"trace\":{\"path\":\"" + path.string() + "\"}}",
-                                                 "/parallelism/ranks=8"});
+  // 8 ranks, 128 decode tokens each; low-latency dispatch sends every copy whose expert is elsewhere, in bf16 both
+  // ways.
+  const StepResult result =
+      run_text(kTwoNodes, {"/model=\"deepseek-v2-lite\"", "/routing={\"trace\":{\"path\":\"" + path.string() + "\"}}",
+                           "/parallelism/ranks=8"});
   CHECK(result.tokens == 8 * 128);
   CHECK(result.imbalance.size() == 26);
   const double copy = 2048 * 2;

@@ -120,9 +120,11 @@ TEST_CASE("Empty shapes need nothing") {
   }
 }
 
-// An encoder's queries see all keys: 3 · 5 pairs instead of the 3 + 4 + 5 of the last three of five under a causal mask.
+// An encoder's queries see all keys: 3 · 5 pairs instead of the 3 + 4 + 5 of the last three of five under a causal
+// mask.
 TEST_CASE("a full mask lets every pair through") {
-  ContextAttention attention{.sequences = 1, .query = 3, .keys = 5, .heads = 1, .kv_heads = 1, .qk_head_dim = 2, .v_head_dim = 2, .window = 0};
+  ContextAttention attention{
+      .sequences = 1, .query = 3, .keys = 5, .heads = 1, .kv_heads = 1, .qk_head_dim = 2, .v_head_dim = 2, .window = 0};
   CHECK(demand_of(attention).work.base() == 2.0 * 12 * 4);
   attention.mask = Mask::kFull;
   CHECK(demand_of(attention).work.base() == 2.0 * 15 * 4);

@@ -1,17 +1,18 @@
-#include <catch2/catch.hpp>
+#include "sim/placement/placement.hpp"
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <set>
 
 #include "sim/core/error.hpp"
-#include "sim/placement/placement.hpp"
 
 using namespace moesim;
 
 namespace {
 
 Placement place(const std::string& strategy, std::size_t experts, std::size_t ranks, std::uint64_t seed = 1) {
-  return place_experts({strategy}, {.layers = 3, .experts = experts, .ranks = ranks, .seed = seed}, {"scenario.json", "/placement"});
+  return place_experts({strategy}, {.layers = 3, .experts = experts, .ranks = ranks, .seed = seed},
+                       {"scenario.json", "/placement"});
 }
 
 std::vector<std::uint16_t> slots(const Placement& placement, std::size_t layer, std::size_t rank) {
@@ -72,9 +73,11 @@ TEST_CASE("loads: a replicated expert is split evenly") {
 
 TEST_CASE("what cannot be placed is an error that says why") {
   CHECK_THROWS_WITH(place("contiguous", 8, 3),
-                    "scenario.json#/placement: expected a number of ranks that divides the 8 experts of a layer, found 3 ranks; the strategy "
+                    "scenario.json#/placement: expected a number of ranks that divides the 8 experts of a layer, found "
+                    "3 ranks; the strategy "
                     "contiguous gives every rank equally many");
-  CHECK_THROWS_WITH(place("contigous", 8, 4), "scenario.json#/placement/strategy: expected a placement strategy, found \"contigous\"; did you "
-                                              "mean \"contiguous\"?");
+  CHECK_THROWS_WITH(place("contigous", 8, 4),
+                    "scenario.json#/placement/strategy: expected a placement strategy, found \"contigous\"; did you "
+                    "mean \"contiguous\"?");
   CHECK_THROWS_AS(LayerPlacement(3, {{0}, {1}}), InternalError);
 }

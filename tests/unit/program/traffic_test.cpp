@@ -1,5 +1,4 @@
 #include <catch2/catch.hpp>
-
 #include <map>
 #include <numeric>
 
@@ -128,5 +127,6 @@ TEST_CASE("a group's tokens are split as evenly as whole tokens allow") {
 // 4 ranks in groups of 2, 600 B in all: each rank sends half of that to its partner.
 TEST_CASE("group collectives stay in their group") {
   const Exchange exchange = group_exchange(StepOperator::kAllGather, 4, 2, 600.0);
-  CHECK(by_pair(exchange) == std::map<std::pair<std::size_t, std::size_t>, double>{{{0, 1}, 300.0}, {{1, 0}, 300.0}, {{2, 3}, 300.0}, {{3, 2}, 300.0}});
+  CHECK(by_pair(exchange) == std::map<std::pair<std::size_t, std::size_t>, double>{
+                                 {{0, 1}, 300.0}, {{1, 0}, 300.0}, {{2, 3}, 300.0}, {{3, 2}, 300.0}});
 }
