@@ -13,7 +13,7 @@ std::string grouped(std::int64_t value) {
   for (std::size_t i = digits.size(); i > 3; i -= 3) {
     digits.insert(i - 3, ",");
   }
-  return (value < 0 ? "-" : "") + digits;
+  return fmt::format("{}{}", value < 0 ? "-" : "", digits);
 }
 
 std::string short_count(double value) {
