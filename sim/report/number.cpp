@@ -11,7 +11,7 @@ namespace moesim {
 std::string grouped(std::int64_t value) {
   std::string digits = std::to_string(value < 0 ? -value : value);
   for (std::size_t i = digits.size(); i > 3; i -= 3) {
-    digits.insert(i - 3, ",");
+    digits.insert(i - 3, 1, ',');
   }
   return fmt::format("{}{}", value < 0 ? "-" : "", digits);
 }
