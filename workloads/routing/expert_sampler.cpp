@@ -1,6 +1,8 @@
 #include "workloads/routing/expert_sampler.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <limits>
 #include <numeric>
 
 #include "sim/core/error.hpp"
@@ -33,25 +35,63 @@ ExpertSampler::ExpertSampler(std::span<const double> inclusion, std::size_t k, G
   worst_deviation_ = calibrated.worst_deviation;
   std::vector<ExpertIndex> plain(inclusion.size());
   std::iota(plain.begin(), plain.end(), ExpertIndex{0});
-  table_ = CumulativeTable(weights_, order.empty() ? plain : order);
+  const std::span<const ExpertIndex> everyone = order.empty() ? plain : order;
+  const std::size_t tables = limited_ ? limit.groups : 1;
+  const std::size_t size = inclusion.size() / tables;
+  for (std::size_t g = 0; g < tables; ++g) {
+    std::vector<ExpertIndex> members;
+    for (const ExpertIndex expert : everyone) {
+      if (expert / size == g) {
+        members.push_back(static_cast<ExpertIndex>(expert - g * size));
+      }
+    }
+    std::vector<double> weights(weights_.begin() + static_cast<std::ptrdiff_t>(g * size),
+                                weights_.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+    double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+    if (total <= 0.0) {  // a group that is never needed still has experts, should it be drawn
+      std::fill(weights.begin(), weights.end(), std::numeric_limits<double>::min());
+      total = std::accumulate(weights.begin(), weights.end(), 0.0);
+    }
+    tables_.emplace_back(weights, members);
+    group_weights_.push_back(total);
+  }
 }
 
-ExpertIndex ExpertSampler::draw_fitting(HalfWords& random, std::uint64_t groups,
+ExpertSampler::Pool ExpertSampler::pool_at(double u) const {
+  Pool pool;
+  if (!limited_) {
+    return pool;
+  }
+  double sum = 0.0;
+  for (std::uint64_t groups = design_.draw(u); groups != 0; groups &= groups - 1) {
+    const auto group = static_cast<std::size_t>(std::countr_zero(groups));
+    sum += group_weights_[group];
+    pool.group[pool.count] = static_cast<std::uint8_t>(group);
+    pool.upper[pool.count++] = sum;
+  }
+  return pool;
+}
+
+ExpertIndex ExpertSampler::draw_another(HalfWords& random, const Pool& pool,
                                         std::span<const ExpertIndex> chosen) const {
   constexpr int kTries = 64;
   for (int i = 0; i < kTries; ++i) {
-    const ExpertIndex expert = table_.at(random.uniform());
-    if (fits(expert, groups, chosen)) {
+    const ExpertIndex expert = expert_at(pool, random.uniform());
+    if (!contains(chosen, expert)) {
       return expert;
     }
   }
-  // Little is left to choose from: the same law by one pass over all.
+  // Little is left to choose from: the same law by one pass over the pool.
   double total = 0.0;
   std::vector<ExpertIndex> left;
-  for (std::size_t e = 0; e < weights_.size(); ++e) {
-    if (fits(static_cast<ExpertIndex>(e), groups, chosen)) {
-      left.push_back(static_cast<ExpertIndex>(e));
-      total += weights_[e];
+  for (std::size_t i = 0; i < std::max<std::size_t>(pool.count, 1); ++i) {
+    const std::size_t size = pool.count == 0 ? weights_.size() : group_size_;
+    const std::size_t from = pool.count == 0 ? 0 : pool.group[i] * group_size_;
+    for (std::size_t e = from; e < from + size; ++e) {
+      if (!contains(chosen, static_cast<ExpertIndex>(e))) {
+        left.push_back(static_cast<ExpertIndex>(e));
+        total += weights_[e];
+      }
     }
   }
   ensure(!left.empty(), "an expert left to choose");
@@ -66,9 +106,9 @@ ExpertIndex ExpertSampler::draw_fitting(HalfWords& random, std::uint64_t groups,
 }
 
 void ExpertSampler::draw(HalfWords& random, std::span<ExpertIndex> out) const {
-  const std::uint64_t groups = limited_ ? design_.draw(random.uniform()) : ~std::uint64_t{0};
+  const Pool pool = limited_ ? pool_at(random.uniform()) : Pool{};
   for (std::size_t slot = 0; slot < out.size(); ++slot) {
-    out[slot] = draw_fitting(random, groups, out.first(slot));
+    out[slot] = draw_another(random, pool, out.first(slot));
   }
 }
 

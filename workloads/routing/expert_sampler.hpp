@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -32,31 +34,47 @@ class HalfWords {
 /// most `per_token` groups where the model limits that.
 class ExpertSampler {
  public:
-  /// `inclusion` [experts], each in [0, 1], Σ = k (scaled to it). `order` places the experts on [0, 1) for expert_at.
+  /// `inclusion` [experts], each in [0, 1], Σ = k (scaled to it). `order` places the experts of a pool on [0, 1)
+  /// for expert_at.
   ExpertSampler(std::span<const double> inclusion, std::size_t k, GroupLimit limit,
                 std::span<const ExpertIndex> order = {});
 
   void draw(HalfWords& random, std::span<ExpertIndex> out) const;
 
-  /// The groups that a token may use, as bits, from one uniform number; all ones where there is no limit.
-  [[nodiscard]] std::uint64_t groups_at(double u) const { return limited_ ? design_.draw(u) : ~std::uint64_t{0}; }
-  /// One draw in proportion to the weights, without regard to groups or to what was drawn before.
-  [[nodiscard]] ExpertIndex expert_at(double u) const { return table_.at(u); }
-  /// Whether `expert` may join the `count` experts at the front of `out`.
-  [[nodiscard]] bool fits(ExpertIndex expert, std::uint64_t groups, std::span<const ExpertIndex> chosen) const {
-    if (limited_ && (groups >> (expert / group_size_) & 1) == 0) {
-      return false;
+  /// The experts that one token may use: all of them, or those of the groups drawn for it.
+  struct Pool {
+    std::size_t count = 0;                                  ///< drawn groups; 0 where there is no limit
+    std::array<std::uint8_t, kMostGroupsPerToken> group{};  ///< their numbers
+    std::array<double, kMostGroupsPerToken> upper{};        ///< running sums of their weights
+  };
+  /// A token's pool from one uniform number.
+  [[nodiscard]] Pool pool_at(double u) const;
+  /// One expert of the pool in proportion to the weights, from one uniform number, without regard to what was drawn
+  /// before.
+  [[nodiscard]] ExpertIndex expert_at(const Pool& pool, double u) const {
+    if (pool.count == 0) {
+      return tables_.front().at(u);
     }
+    const double x = u * pool.upper[pool.count - 1];
+    std::size_t i = 0;
+    while (i + 1 < pool.count && x >= pool.upper[i]) {
+      ++i;
+    }
+    const double below = i == 0 ? 0.0 : pool.upper[i - 1];
+    const double within = std::min((x - below) / (pool.upper[i] - below), 1.0 - 0x1p-53);
+    return static_cast<ExpertIndex>(pool.group[i] * group_size_ + tables_[pool.group[i]].at(within));
+  }
+  /// An expert of the pool that is not among `chosen`, drawn in proportion to the weights of those that are not.
+  [[nodiscard]] ExpertIndex draw_another(HalfWords& random, const Pool& pool,
+                                         std::span<const ExpertIndex> chosen) const;
+  static bool contains(std::span<const ExpertIndex> chosen, ExpertIndex expert) {
     for (const ExpertIndex other : chosen) {
       if (other == expert) {
-        return false;
+        return true;
       }
     }
-    return true;
+    return false;
   }
-  /// An expert that fits, drawn in proportion to the weights of those that do.
-  [[nodiscard]] ExpertIndex draw_fitting(HalfWords& random, std::uint64_t groups,
-                                         std::span<const ExpertIndex> chosen) const;
 
   /// Worst relative deviation of the true inclusion probabilities from those asked for.
   [[nodiscard]] double worst_deviation() const { return worst_deviation_; }
@@ -67,7 +85,8 @@ class ExpertSampler {
   std::size_t group_size_ = 1;
   GroupDesign design_;
   std::vector<double> weights_;
-  CumulativeTable table_;
+  std::vector<CumulativeTable> tables_;  ///< one over all experts; where groups limit the choice, one a group
+  std::vector<double> group_weights_;
   double worst_deviation_ = 0.0;
 };
 

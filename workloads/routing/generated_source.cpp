@@ -121,23 +121,23 @@ void GeneratedSource::choose(std::uint32_t point, std::size_t layer, RandomStrea
   const double* offsets = offsets_.data() + layer * shape_.k * kAttempts;
   const double place = (static_cast<double>(point) + 0.5) / static_cast<double>(points_);
   HalfWords words(random);
-  std::uint64_t groups = ~std::uint64_t{0};
+  ExpertSampler::Pool pool;
   if (limited_) {
     const bool follows = words.uniform() < correlation_.shared;
-    groups = sampler.groups_at(follows ? group_choice_[layer * points_ + point] : words.uniform());
+    pool = sampler.pool_at(follows ? group_choice_[layer * points_ + point] : words.uniform());
   }
   for (std::size_t slot = 0; slot < out.size(); ++slot) {
     const auto chosen = out.first(slot);
     std::size_t attempt = words.uniform() < correlation_.shared ? 0 : kAttempts;
     for (; attempt < kAttempts; ++attempt) {
       const double look = place + offsets[slot * kAttempts + attempt];
-      out[slot] = sampler.expert_at(look < 1.0 ? look : look - 1.0);
-      if (sampler.fits(out[slot], groups, chosen)) {
+      out[slot] = sampler.expert_at(pool, look < 1.0 ? look : look - 1.0);
+      if (!ExpertSampler::contains(chosen, out[slot])) {
         break;
       }
     }
     if (attempt == kAttempts) {
-      out[slot] = sampler.draw_fitting(words, groups, chosen);
+      out[slot] = sampler.draw_another(words, pool, chosen);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "workloads/routing/group_design.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -55,7 +56,8 @@ std::vector<double> symmetric_sums(std::span<const double> odds, std::size_t cou
 GroupDesign::GroupDesign(std::span<const double> shares, std::span<const double> least, std::size_t per_token)
     : per_token_(per_token) {
   const std::size_t groups = shares.size();
-  ensure(per_token > 0 && per_token < groups && groups <= 64, "a limit on up to 64 groups");
+  ensure(per_token > 0 && per_token < groups && groups <= kMostGroups && per_token <= kMostGroupsPerToken,
+         "a limit on groups that are not too many");
   const std::vector<double> target = target_inclusion(shares, least, per_token);
   odds_.resize(groups);
   inclusion_.resize(groups);
@@ -97,9 +99,39 @@ GroupDesign::GroupDesign(std::span<const double> shares, std::span<const double>
     }
     after = std::move(from);
   }
+  list_sets();
+}
+
+void GroupDesign::list_sets() {
+  constexpr std::size_t kMostToTry = 16;
+  constexpr std::size_t kMostSets = 4096;
+  if (odds_.size() > kMostToTry) {
+    return;
+  }
+  std::vector<double> weights;
+  for (std::uint64_t set = 0; set < std::uint64_t{1} << odds_.size(); ++set) {
+    if (static_cast<std::size_t>(std::popcount(set)) == per_token_) {
+      double product = 1.0;
+      for (std::size_t g = 0; g < odds_.size(); ++g) {
+        product *= (set >> g & 1) != 0 ? odds_[g] : 1.0;
+      }
+      sets_.push_back(set);
+      weights.push_back(product);
+    }
+  }
+  if (sets_.size() > kMostSets) {
+    sets_.clear();
+    return;
+  }
+  std::vector<ExpertIndex> order(sets_.size());
+  std::iota(order.begin(), order.end(), ExpertIndex{0});
+  table_ = CumulativeTable(weights, order);
 }
 
 std::uint64_t GroupDesign::draw(double u) const {
+  if (!sets_.empty()) {
+    return sets_[table_.at(u)];
+  }
   std::uint64_t taken = 0;
   std::size_t needed = per_token_;
   for (std::size_t g = 0; g < odds_.size() && needed > 0; ++g) {

@@ -5,7 +5,12 @@
 #include <span>
 #include <vector>
 
+#include "workloads/routing/cumulative_table.hpp"
+
 namespace moesim {
+
+constexpr std::size_t kMostGroups = 64;          ///< one bit each
+constexpr std::size_t kMostGroupsPerToken = 16;  ///< where the choice of groups is limited
 
 /// Experts come in `groups` equal contiguous blocks, and a token's experts may come from `per_token` of them
 /// (DeepSeek's group-limited routing, arXiv 2412.19437, section 2.1.2).
@@ -33,6 +38,7 @@ class GroupDesign {
   [[nodiscard]] std::size_t per_token() const { return per_token_; }
 
  private:
+  void list_sets();
   [[nodiscard]] double include(std::size_t group, std::size_t needed) const {
     return include_[group * (per_token_ + 1) + needed];
   }
@@ -40,7 +46,9 @@ class GroupDesign {
   std::size_t per_token_ = 0;
   std::vector<double> odds_;
   std::vector<double> inclusion_;
-  std::vector<double> include_;  ///< [group, needed]: probability to take the group when that many are still needed
+  std::vector<double> include_;      ///< [group, needed]: probability to take the group when that many are still needed
+  std::vector<std::uint64_t> sets_;  ///< all sets, where they are few: one look-up instead of a pass over the groups
+  CumulativeTable table_;            ///< over sets_
 };
 
 }  // namespace moesim

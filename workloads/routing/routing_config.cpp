@@ -23,7 +23,6 @@ RoutingShape shape_of(const RoutingNeeds& needs) {
 
 /// What no source can serve, whatever the configuration.
 void check_needs(const RoutingNeeds& needs, const Place& place) {
-  constexpr std::size_t kMostGroups = 64;
   if (needs.k == 0 || needs.k > needs.experts || needs.experts > std::size_t{1} << 16 || needs.moe_layers == 0) {
     throw ConfigError(place,
                       fmt::format("expected a model with MoE layers of at most 65536 experts that sends tokens to "
@@ -31,9 +30,12 @@ void check_needs(const RoutingNeeds& needs, const Place& place) {
                                   needs.moe_layers, needs.experts, needs.k));
   }
   if (limit_of(needs).limits()) {
-    if (needs.groups > kMostGroups || needs.experts % needs.groups != 0) {
-      throw ConfigError(place, fmt::format("expected at most {} groups that divide the {} experts, found {}",
-                                           kMostGroups, needs.experts, needs.groups));
+    if (needs.groups > kMostGroups || needs.groups_per_token > kMostGroupsPerToken || needs.groups_per_token == 0 ||
+        needs.experts % needs.groups != 0) {
+      throw ConfigError(
+          place, fmt::format("expected at most {} groups that divide the {} experts, and 1 to {} of them per "
+                             "token, found {} and {}",
+                             kMostGroups, needs.experts, kMostGroupsPerToken, needs.groups, needs.groups_per_token));
     }
     if (needs.experts / needs.groups * needs.groups_per_token < needs.k) {
       throw ConfigError(place,

@@ -116,6 +116,26 @@ TEST_CASE("group design: the probabilities of all sets add up to one") {
   CHECK(sum == Approx(1.0));
 }
 
+TEST_CASE("group design: many groups are drawn one by one to the same law") {
+  // Twenty groups, too many to list their sets: shares 1 .. 20 of 210, three groups: α = 3·share/210.
+  std::vector<double> shares(20);
+  std::iota(shares.begin(), shares.end(), 1.0);
+  const GroupDesign design(shares, std::vector<double>(20, 0.0), 3);
+  constexpr int kDraws = 100000;
+  RandomStream random(2, "group-test");
+  std::vector<int> drawn(20, 0);
+  for (int i = 0; i < kDraws; ++i) {
+    const std::uint64_t groups = design.draw(random.uniform());
+    REQUIRE(__builtin_popcountll(groups) == 3);
+    for (std::size_t g = 0; g < 20; ++g) {
+      drawn[g] += static_cast<int>(groups >> g & 1);
+    }
+  }
+  for (std::size_t g = 0; g < 20; ++g) {
+    CHECK(drawn[g] / double(kDraws) == Approx(3.0 * shares[g] / 210.0).margin(5.0 * std::sqrt(0.25 / kDraws)));
+  }
+}
+
 TEST_CASE("inclusion: within drawn groups the experts still add up to k and meet what was asked") {
   std::vector<double> wanted = inclusion_from_loads(random_weights(64, 0.8, 9), 8);
   std::vector<double> shares(8, 0.0);
