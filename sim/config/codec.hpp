@@ -314,7 +314,8 @@ struct Codec<std::variant<Alternatives...>> {
     ((Alternatives::kTag.empty() ? void() : tags.push_back(Alternatives::kTag)), ...);
     if (kHasBare && json.is_string()) {
       bool good = false;
-      ((Alternatives::kTag.empty() && (good = decode_as<Alternatives>(cursor, rules, out), true)) || ...);
+      static_cast<void>(
+          ((Alternatives::kTag.empty() && (good = decode_as<Alternatives>(cursor, rules, out), true)) || ...));
       return good;
     }
     if (!json.is_object() || json.size() != 1) {

@@ -2,8 +2,12 @@
 
 #include "models/architecture/architecture.hpp"
 #include "models/hardware/hardware.hpp"
+#include "models/kernels/profile.hpp"
 #include "sim/config/catalogue.hpp"
+#include "sim/scenario/scenario.hpp"
 #include "tests/unit/config/sample.hpp"
+#include "topologies/cluster_config.hpp"
+#include "workloads/routing/generator.hpp"
 
 using namespace moesim;
 
@@ -32,6 +36,18 @@ TEST_CASE("schema and decoder agree on accelerators") {
 }
 TEST_CASE("schema and decoder agree on network interfaces") {
   check_agreement<Nic>("nic", examples_of(nic_catalogue()));
+}
+TEST_CASE("schema and decoder agree on clusters") {
+  check_agreement<ClusterConfig>("cluster", examples_of(cluster_catalogue()), 2000);
+}
+TEST_CASE("schema and decoder agree on profiles of kernel cost") {
+  check_agreement<RooflineProfile>("profile", examples_of(profile_catalogue()), 2000);
+}
+TEST_CASE("schema and decoder agree on generators of routing") {
+  check_agreement<GeneratorParameters>("generator", examples_of(generator_catalogue()), 2000);
+}
+TEST_CASE("schema and decoder agree on scenarios") {
+  check_agreement<Scenario>("scenario", examples_of(scenario_catalogue()), 4000);
 }
 
 TEST_CASE("defaults that a schema shows are ones that it accepts") {
