@@ -76,7 +76,7 @@ TEST_CASE_METHOD(Small, "the scenario in a result can be run again and gives the
   CHECK(nlohmann::json::parse(again.out).at("metrics") == result.at("metrics"));
 }
 
-TEST_CASE_METHOD(Small, "--set changes one value") {
+TEST_CASE_METHOD(Small, "set: changes one value") {
   const double before = metric(run_json(folder), "step_time");
   const auto longer = run_json(folder, "--set /step/decode/context=8192");
   CHECK(metric(longer, "step_time") > before);
@@ -85,7 +85,7 @@ TEST_CASE_METHOD(Small, "--set changes one value") {
         "error: --set nonsense: expected /json/pointer=value\n");
 }
 
-TEST_CASE_METHOD(Small, "--out writes result and timeline") {
+TEST_CASE_METHOD(Small, "out: writes result and timeline") {
   REQUIRE(run_program(folder.path(), "run small.json --out results").exit_code == 0);
   const auto trace = nlohmann::json::parse(read_file(folder.path() / "results/timeline.json"));
   CHECK(trace.at("traceEvents").size() > 8 * 16);

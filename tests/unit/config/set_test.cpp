@@ -21,7 +21,7 @@ std::string after(std::string_view text, std::initializer_list<std::string_view>
 
 }  // namespace
 
-TEST_CASE("--set replaces what is there and adds what is not") {
+TEST_CASE("set: replaces what is there and adds what is not") {
   CHECK(after(R"({"a": 1, "b": 2})", {"/a=3"}) == R"({"a":3,"b":2})");
   CHECK(after(R"({"a": 1})", {"/b=2"}) == R"({"a":1,"b":2})");
   CHECK(after("{}", {"/a/b/c=1"}) == R"({"a":{"b":{"c":1}}})");
@@ -32,7 +32,7 @@ TEST_CASE("--set replaces what is there and adds what is not") {
   CHECK(after("{}", {"/a=1", "/a=2"}) == R"({"a":2})");
 }
 
-TEST_CASE("--set takes JSON, or else the text itself") {
+TEST_CASE("set: takes JSON, or else the text itself") {
   CHECK(after("{}", {"/a=true"}) == R"({"a":true})");
   CHECK(after("{}", {"/a=null"}) == R"({"a":null})");
   CHECK(after("{}", {"/a=-1.5"}) == R"({"a":-1.5})");
@@ -45,7 +45,7 @@ TEST_CASE("--set takes JSON, or else the text itself") {
   CHECK(after("{}", {"/a=café"}) == R"({"a":"café"})");
 }
 
-TEST_CASE("--set goes into arrays by index, and appends") {
+TEST_CASE("set: goes into arrays by index, and appends") {
   CHECK(after("[1, 2]", {"/0=9"}) == "[9,2]");
   CHECK(after("[1, 2]", {"/2=9"}) == "[1,2,9]");
   CHECK(after("[1, 2]", {"/-=9", "/-=8"}) == "[1,2,9,8]");
@@ -59,7 +59,7 @@ TEST_CASE("--set goes into arrays by index, and appends") {
         "--set /9999999=9: expected an index up to 1 in the array at \"\", found \"9999999\"");
 }
 
-TEST_CASE("--set unescapes ~0 and ~1 in the pointer") {
+TEST_CASE("set: unescapes ~0 and ~1 in the pointer") {
   CHECK(after("{}", {"/a~1b=1"}) == R"({"a/b":1})");
   CHECK(after("{}", {"/a~0b=1"}) == R"({"a~b":1})");
   CHECK(after("{}", {"/~01=1"}) == R"({"~1":1})");  // not unescaped twice
@@ -67,7 +67,7 @@ TEST_CASE("--set unescapes ~0 and ~1 in the pointer") {
   CHECK(after("{}", {"/a~=1"}) == "--set /a~=1: expected ~0 or ~1 after ~ in the JSON pointer");
 }
 
-TEST_CASE("--set refuses what is no assignment") {
+TEST_CASE("set: refuses what is no assignment") {
   CHECK(after("{}", {"a=1"}) == "--set a=1: expected /json/pointer=value");
   CHECK(after("{}", {"/a"}) == "--set /a: expected /json/pointer=value");
   CHECK(after("{}", {""}) == "--set : expected /json/pointer=value");
@@ -76,7 +76,7 @@ TEST_CASE("--set refuses what is no assignment") {
   CHECK(after("{}", {"/\xff=1"}) == "--set: expected text in UTF-8");
 }
 
-TEST_CASE("--set does not take faulty JSON for a text") {
+TEST_CASE("set: does not take faulty JSON for a text") {
   using Catch::Matchers::StartsWith;
   CHECK_THAT(after("{}", {"/a={\"b\": 1"}), StartsWith("--set /a={\"b\": 1: expected JSON, found a fault at line 1"));
   CHECK_THAT(after("{}", {"/a=[1,]"}), StartsWith("--set /a=[1,]: expected JSON, found a fault at line 1, column 4"));
@@ -85,7 +85,7 @@ TEST_CASE("--set does not take faulty JSON for a text") {
         "--set /a={\"b\": 1, \"b\": 2}: expected each key once, found it twice");
 }
 
-TEST_CASE("--set nests at most 64 levels deep") {
+TEST_CASE("set: nests at most 64 levels deep") {
   std::string deep;
   for (int i = 0; i < 64; ++i) {
     deep += "/a";

@@ -67,7 +67,7 @@ TEST_CASE("uniform has the moments of the uniform distribution") {
   CHECK(std::abs(m.third) < kSigmas * std::sqrt((1.0 / 448 + 9.0 / 1728 - 6.0 / 960) / kDraws));
 }
 
-TEST_CASE("uniform stays in [0, 1) and fills it evenly") {
+TEST_CASE("uniform stays between 0 and 1 and fills the interval evenly") {
   RandomStream random(2, "uniform cells");
   std::vector<int> cells(1000);
   for (int i = 0; i < kDraws; ++i) {
