@@ -11,7 +11,7 @@ namespace moesim {
 
 namespace {
 
-std::string line(std::string_view label, const std::string& value) { return fmt::format("  {:<24}{}\n", label, value); }
+std::string line(std::string_view label, const std::string& value) { return fmt::format("  {:<28}{}\n", label, value); }
 
 std::string step_text(const StepChoice& step) {
   if (const auto* decode = std::get_if<DecodeStep>(&step)) {
@@ -52,7 +52,7 @@ std::string speed(const StepResult& result) {
 }
 
 std::string share_line(std::string_view label, Duration part, Duration whole) {
-  return fmt::format("  {:<24}{:>11}  {:>7}\n", label, to_text(part), percent(part / whole));
+  return fmt::format("  {:<28}{:>11}  {:>7}\n", label, to_text(part), percent(part / whole));
 }
 
 std::string time_parts(const StepResult& result) {
@@ -81,7 +81,7 @@ std::string memory(const StepResult& result) {
                                  to_text(result.accelerator.memory));
   for (const auto& [part, size] : footprint.parts()) {
     if (size.base() > 0.0) {
-      text += fmt::format("  {:<24}{:>11}\n", part, to_text(size));
+      text += fmt::format("  {:<28}{:>11}\n", part, to_text(size));
     }
   }
   return text;
