@@ -263,7 +263,7 @@ class Executor {
     for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
       record(RankId(rank), result_.end, TimeCategory::kImbalanceWait, StepOperator::kSampling, program_.stages - 1);
     }
-    constexpr std::size_t kShown = 8;  // one out-of-range shape seldom comes alone
+    constexpr std::size_t kShown = 3;  // one out-of-range shape seldom comes alone
     for (const std::string& warning : warnings_) {
       if (result_.warnings.size() == kShown) {
         result_.warnings.push_back(fmt::format("and {} more warnings of this kind", warnings_.size() - kShown));

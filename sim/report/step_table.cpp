@@ -26,8 +26,9 @@ std::string step_text(const StepChoice& step) {
 
 std::string heading(const StepResult& result) {
   const Scenario& scenario = result.scenario;
-  std::string text = fmt::format("{} on {} x {} ({}, {} nodes)\n", result.model_name, result.ranks,
-                                 result.accelerator.name, result.cluster.name, result.cluster.nodes.value_or(1));
+  const std::size_t nodes = result.cluster.nodes.value_or(1);
+  std::string text = fmt::format("{} on {} x {} ({}, {} node{})\n", result.model_name, result.ranks,
+                                 result.accelerator.name, result.cluster.name, nodes, nodes == 1 ? "" : "s");
   text += fmt::format("{}\n", step_text(scenario.step));
   text += fmt::format("attention DP{} x TP{}, experts EP{}, {} placement, dispatch {}\n",
                       result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
