@@ -26,6 +26,13 @@ DataType attention_compute(DataType kv) {
   }
 }
 
+/// Type of a GEMM's other operand: 8-bit weights are multiplied with inputs quantised alike, 4-bit weights with
+/// activations as they are, the rest with their own type.
+DataType operand_type(DataType weight, DataType activation) {
+  const bool four_bit = weight == DataType::kMxFp4 || weight == DataType::kNvFp4;
+  return four_bit ? activation : weight;
+}
+
 /// m, n, k [elements], w, a, c [B/element] of weights, inputs, outputs:
 ///   work = 2·m·n·k·batch,  traffic = batch·(m·k·a + k·n·w + m·n·c)
 /// Each matrix passes HBM once, which holds while the two inputs' tiles fit L2 (aiconfigurator's speed of light).
@@ -38,8 +45,8 @@ KernelDemand demand(const Gemm& gemm) {
   const double k = number(gemm.k);
   const double batch = number(gemm.batch);
   return {.work = flops(2.0 * m * n * k * batch),
-          .traffic = batch * (m * k * activation_element_size(gemm.weight) + k * n * element_size(gemm.weight) +
-                              m * n * activation_element_size(gemm.activation)),
+          .traffic = batch * (m * k * activation_element_size(operand_type(gemm.weight, gemm.activation)) +
+                              k * n * element_size(gemm.weight) + m * n * activation_element_size(gemm.activation)),
           .compute = gemm.weight};
 }
 
@@ -57,7 +64,8 @@ KernelDemand demand(const GroupedGemm& gemm) {
   const double n = number(gemm.n);
   const double k = number(gemm.k);
   return {.work = flops(2.0 * rows * n * k),
-          .traffic = rows * k * activation_element_size(gemm.weight) + activated * k * n * element_size(gemm.weight) +
+          .traffic = rows * k * activation_element_size(operand_type(gemm.weight, gemm.activation)) +
+                     activated * k * n * element_size(gemm.weight) +
                      rows * n * activation_element_size(gemm.activation),
           .compute = gemm.weight};
 }

@@ -114,10 +114,11 @@ double attended_pairs(std::int64_t query, std::int64_t keys, std::int64_t window
 
 struct KernelCost {
   Duration time = {};
+  Duration busy = {};       ///< of that, what work or traffic take; the rest is launch and floor
+  Duration peak_time = {};  ///< work at the full rate of the type computed in; zero for kernels that only stream
   KernelDemand demand = {};
-  Bound bound = Bound::kOverhead;
+  Bound bound = Bound::kOverhead;                 ///< of the busy part; kOverhead where there is none
   Confidence confidence = Confidence::kMeasured;  ///< CostModel::warnings says why
-  Duration peak_time;  ///< work at the full rate of the type computed in; zero for kernels that only stream
 };
 
 /// Time of one kernel that runs alone on one GPU.

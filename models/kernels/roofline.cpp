@@ -101,9 +101,8 @@ class RooflineModel final : public CostModel {
                                 : Duration{};
     const Duration busy = std::max(compute, memory);
     cost.time = std::max(terms.floor, terms.launch + busy);
-    if (busy >= cost.time * 0.5) {
-      cost.bound = compute > memory ? Bound::kCompute : Bound::kMemory;
-    }
+    cost.busy = std::min(busy, cost.time);
+    cost.bound = compute > memory ? Bound::kCompute : Bound::kMemory;
     cost.confidence = terms.warnings.empty() && unmeasured_.empty() && in_range(kernel, cost.demand.traffic)
                           ? Confidence::kMeasured
                           : Confidence::kExtrapolated;

@@ -20,11 +20,11 @@ struct Width {
 Width width_of(const GroupedQueryAttention& a, ServingPhase) {
   return {.split = 2.0 * a.head_dim * (static_cast<double>(a.heads) + a.kv_heads)};
 }
-/// Prompts: queries and keys (nope + rope), values and output, per head. Generation: absorbed queries (r_kv + rope)
-/// and outputs over the latent (r_kv). Both: the latents.
+/// Prompts: queries (nope + rope) and output per head; keys and values are in expanded_bytes. Generation: absorbed
+/// queries (r_kv + rope) and outputs over the latent (r_kv). Both: the latents.
 Width width_of(const LatentAttention& a, ServingPhase phase) {
   const double head = phase == ServingPhase::kContext
-                          ? 2.0 * (a.qk_nope_head_dim + a.qk_rope_head_dim) + 2.0 * a.v_head_dim
+                          ? static_cast<double>(a.qk_nope_head_dim) + a.qk_rope_head_dim + a.v_head_dim
                           : 2.0 * a.kv_lora_rank + a.qk_rope_head_dim;
   return {.split = a.heads * head, .whole = static_cast<double>(a.q_lora_rank) + a.kv_lora_rank + a.qk_rope_head_dim};
 }
@@ -36,10 +36,23 @@ Width width_of(const LinearAttention& a, ServingPhase) {
 /// Four gates and the cells.
 Width width_of(const Lstm& lstm, ServingPhase) { return {.split = 5.0 * lstm.units}; }
 
+/// Prompts expand the latents of all tokens that they attend to, cached ones included, into keys and values:
+/// [sequences · tokens_per_sequence, heads/TP · (nope + rope + v)].
+Bytes expanded_bytes(const MemoryRequest& request, const Mixer& mixer) {
+  const auto* latent = std::get_if<LatentAttention>(&mixer);
+  if (latent == nullptr || request.phase != ServingPhase::kContext) {
+    return {};
+  }
+  const double width = static_cast<double>(latent->qk_nope_head_dim) + latent->qk_rope_head_dim + latent->v_head_dim;
+  return static_cast<double>(request.sequences) * static_cast<double>(request.tokens_per_sequence) * latent->heads /
+         request.tensor_parallel * width * activation_element_size(request.precision.activations);
+}
+
 Bytes mixer_bytes(const MemoryRequest& request, const Block& block) {
   const Width width = std::visit([&](const auto& m) { return width_of(m, request.phase); }, block.mixer);
-  return static_cast<double>(request.step_tokens) * (width.split / request.tensor_parallel + width.whole) *
-         activation_element_size(request.precision.activations);
+  return expanded_bytes(request, block.mixer) + static_cast<double>(request.step_tokens) *
+                                                    (width.split / request.tensor_parallel + width.whole) *
+                                                    activation_element_size(request.precision.activations);
 }
 
 /// Inner activations of a feed-forward block: outputs of the inward matrices and what the activation makes of them.
@@ -64,11 +77,11 @@ Bytes feed_forward_bytes(const MemoryRequest& request, const MixtureOfExperts& m
   const Bytes activation = activation_element_size(request.precision.activations);
   const double hidden = request.model.architecture().hidden;
   const double inner = inner_widths(moe) * moe.intermediate / request.expert_tensor_parallel;
-  const double shared = inner_widths(moe) * moe.shared_intermediate / request.tensor_parallel;
+  const double shared = inner_widths(moe) * moe.shared_intermediate;
   return expert_rows(request, moe, slots) *
              (hidden * activation_element_size(request.precision.dispatch) + inner * activation +
               hidden * activation_element_size(request.precision.combine)) +
-         static_cast<double>(request.step_tokens) * shared * activation;
+         static_cast<double>(request.step_tokens) / request.tensor_parallel * shared * activation;
 }
 
 }  // namespace

@@ -81,6 +81,10 @@ std::string step_remedy(const MemoryRequest& request, const Accelerator& acceler
   return most > 0 ? fmt::format("at most {} tokens per step", most) : "";
 }
 
+bool is_allowed(const MemoryRequest& request, int expert_ranks, int tensor_parallel) {
+  return !request.allowed || request.allowed(expert_ranks, tensor_parallel);
+}
+
 /// The same physical experts spread evenly over more ranks.
 std::string expert_ranks_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
   const auto most = std::max_element(request.expert_slots.begin(), request.expert_slots.end());
@@ -91,7 +95,8 @@ std::string expert_ranks_remedy(const MemoryRequest& request, const Accelerator&
   MemoryRequest changed = request;
   for (std::size_t ranks = now + 1; ranks <= *most * now; ++ranks) {
     // Only where the fullest layer gets fewer slots does another rank help.
-    if ((*most * now + ranks - 1) / ranks == (*most * now + ranks - 2) / (ranks - 1)) {
+    if (!is_allowed(request, static_cast<int>(ranks), request.tensor_parallel) ||
+        (*most * now + ranks - 1) / ranks == (*most * now + ranks - 2) / (ranks - 1)) {
       continue;
     }
     for (std::size_t layer = 0; layer < request.expert_slots.size(); ++layer) {
@@ -110,6 +115,13 @@ std::string tensor_parallel_remedy(const MemoryRequest& request, const Accelerat
   MemoryRequest changed = request;
   for (int factor = 2; request.tensor_parallel * factor <= kMost; factor *= 2) {
     changed.tensor_parallel = request.tensor_parallel * factor;
+    if (!is_allowed(request, request.expert_ranks, changed.tensor_parallel)) {
+      continue;
+    }
+    changed.max_dispatch_tokens = (request.max_dispatch_tokens + factor - 1) / factor;
+    if (request.expert_rows) {
+      changed.expert_rows = (*request.expert_rows + factor - 1) / factor;
+    }
     if (request.expert_ranks == 1) {
       changed.expert_tensor_parallel = request.expert_tensor_parallel * factor;
     }

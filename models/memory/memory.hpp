@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -46,6 +47,8 @@ struct MemoryRequest {
   KvSharding kv_sharding = KvSharding::kHeads;
   std::int64_t kv_block = 1;     ///< tokens in a page of the cache; every sequence fills whole pages
   double memory_fraction = 1.0;  ///< of the HBM that the server may use
+  /// Which numbers of expert ranks and of tensor-parallel ranks check_fits may propose; empty: any.
+  std::function<bool(int expert_ranks, int tensor_parallel)> allowed = {};
   /// Outside everything named here: CUDA context, workspaces, graphs 3.5 GB, NCCL 0.4 GB (aiconfigurator).
   Bytes reserve = bytes(3.9e9);
 };

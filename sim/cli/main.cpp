@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "sim/cli/commands.hpp"
 #include "sim/core/error.hpp"
@@ -36,6 +38,9 @@ int main(int argc, char** argv) {
     moesim::add_catalogue_commands(app);
     moesim::add_trace(app);
     app.parse(argc, argv);
+    if (std::fflush(stdout) != 0) {
+      throw std::system_error(errno, std::generic_category());
+    }
     return exit_code;
   } catch (const CLI::ParseError& error) {
     return exit_code_of(app, error);
@@ -46,6 +51,9 @@ int main(int argc, char** argv) {
     return kBadInput;
   } catch (const moesim::ModelError& error) {
     fmt::print(stderr, "error: {}\n", error.what());
+    return kBadInput;
+  } catch (const std::system_error& error) {
+    fmt::print(stderr, "error: cannot write the result: {}\n", error.code().message());
     return kBadInput;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "error: the scenario needs more memory than this machine has\n");

@@ -92,6 +92,10 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
       fail(path.parent_path(), "cannot create the folder", error.value());
     }
   }
+  const auto status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw ConfigError({path.string(), {}}, "expected a file to write, found a folder or device");
+  }
   std::filesystem::path beside = path;
   beside += ".part-" + std::to_string(::getpid());
   {

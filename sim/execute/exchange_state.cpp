@@ -1,6 +1,7 @@
 #include "sim/execute/exchange_state.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "sim/core/error.hpp"
 
@@ -27,6 +28,20 @@ ExchangeState::ExchangeState(const Exchange& exchange, std::size_t ranks)
     first_[rank + 1] += first_[rank];
   }
   started_.resize(first_.back());
+  open_.assign(exchange.transfers.size(), 1);
+  if (!exchange.orders.empty()) {
+    first_then_.assign(exchange.transfers.size() + 1, 0);
+    for (const Exchange::Order& order : exchange.orders) {
+      ++open_[order.then];
+      ++first_then_[order.first + 1];
+    }
+    std::partial_sum(first_then_.begin(), first_then_.end(), first_then_.begin());
+    then_.resize(exchange.orders.size());
+    std::vector<std::uint32_t> place(first_then_.begin(), first_then_.end() - 1);
+    for (const Exchange::Order& order : exchange.orders) {
+      then_[place[order.first]++] = order.then;
+    }
+  }
   std::vector<std::uint32_t> next(first_.begin(), first_.end() - 1);
   for (std::size_t t = 0; t < exchange.transfers.size(); ++t) {
     for (const RankId starter : starters_of(exchange, exchange.transfers[t])) {
@@ -52,13 +67,27 @@ std::optional<std::uint32_t> ExchangeState::send(RankId rank, SimTime now) {
   return static_cast<std::uint32_t>(launches_.size() - 1);
 }
 
-bool ExchangeState::arrive(RankId to) {
-  ensure(pending_[to.index()] > 0, "a rank got more than was sent to it");
-  const bool all = --pending_[to.index()] == 0;
-  if (all && waiting_[to.index()] != 0) {
-    ++received_;
+std::vector<RankId> ExchangeState::finish(std::uint32_t transfer) {
+  std::vector<RankId> complete;
+  std::vector<std::uint32_t> through{transfer};
+  while (!through.empty()) {
+    const std::uint32_t current = through.back();
+    through.pop_back();
+    ensure(open_[current] > 0, "a transfer arrived twice");
+    if (--open_[current] > 0) {
+      continue;
+    }
+    const RankId to = exchange_.transfers[current].to;
+    ensure(pending_[to.index()] > 0, "a rank got more than was sent to it");
+    if (--pending_[to.index()] == 0) {
+      received_ += waiting_[to.index()] != 0 ? 1 : 0;
+      complete.push_back(to);
+    }
+    if (!first_then_.empty()) {
+      through.insert(through.end(), then_.begin() + first_then_[current], then_.begin() + first_then_[current + 1]);
+    }
   }
-  return all;
+  return complete;
 }
 
 bool ExchangeState::receive(RankId rank) {

@@ -19,8 +19,9 @@ class ExchangeState {
   std::optional<std::uint32_t> send(RankId rank, SimTime now);
   /// The transfers of a batch, indices into Exchange::transfers.
   [[nodiscard]] std::span<const std::uint32_t> launched(std::uint32_t batch) const { return launches_[batch]; }
-  /// A transfer to `to` has arrived. True if it was the last one.
-  bool arrive(RankId to);
+  /// A transfer's bytes are through. Returns the ranks for which the last transfer has arrived with that: with hops of
+  /// a path, its own receiver and those of later hops.
+  std::vector<RankId> finish(std::uint32_t transfer);
   /// A rank waits from now on. True if everything for it has arrived already.
   bool receive(RankId rank);
   [[nodiscard]] bool waiting(RankId rank) const { return waiting_[rank.index()] != 0; }
@@ -31,12 +32,15 @@ class ExchangeState {
 
  private:
   const Exchange& exchange_;
-  std::vector<std::uint32_t> first_;    // [ranks + 1] into started_
-  std::vector<std::uint32_t> started_;  // transfers by starter
-  std::vector<std::uint32_t> missing_;  // [transfers]: starters that have not sent
-  std::vector<std::uint32_t> pending_;  // [ranks]: transfers that have not arrived
-  std::vector<char> waiting_;           // [ranks]
-  std::vector<SimTime> last_send_;      // [ranks]
+  std::vector<std::uint32_t> first_;       // [ranks + 1] into started_
+  std::vector<std::uint32_t> started_;     // transfers by starter
+  std::vector<std::uint32_t> missing_;     // [transfers]: starters that have not sent
+  std::vector<std::uint32_t> pending_;     // [ranks]: transfers that have not arrived
+  std::vector<std::uint32_t> open_;        // [transfers]: own bytes and earlier hops that are not through
+  std::vector<std::uint32_t> first_then_;  // [transfers + 1] into then_; empty where no hop follows another
+  std::vector<std::uint32_t> then_;        // later hops by earlier hop
+  std::vector<char> waiting_;              // [ranks]
+  std::vector<SimTime> last_send_;         // [ranks]
   std::vector<std::vector<std::uint32_t>> launches_;
   std::size_t received_ = 0;
 };

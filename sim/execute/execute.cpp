@@ -31,7 +31,7 @@ struct KernelOnRank {
 };
 struct TransferOnWay {
   std::uint32_t exchange = 0;
-  RankId to;
+  std::uint32_t transfer = 0;
 };
 using Meaning = std::variant<KernelOnRank, TransferOnWay>;
 
@@ -63,6 +63,7 @@ class Executor {
         terms_(cluster, communication, program.ranks.size()),
         exchanges_(program.exchanges.size()),
         kernel_costs_(program.kernels.size()),
+        taken_(program.ranks.size(), 0.0),
         next_(program.ranks.size(), 0),
         since_(program.ranks.size()) {
     const std::size_t ranks = program.ranks.size();
@@ -173,6 +174,7 @@ class Executor {
 
   void post(RankId rank, std::uint32_t index) {
     ExchangeState& state = state_of(index);
+    occupy(rank, program_.exchanges[index], +1);
     if (const auto batch = state.send(rank, now_)) {
       const Duration overhead = terms_.overhead(program_.exchanges[index]);
       queue_.push(now_ + round_to_ticks(overhead), Phase::kStart, Launch{index, *batch});
@@ -184,7 +186,7 @@ class Executor {
     for (const std::uint32_t index : exchanges_[launch.exchange]->launched(launch.batch)) {
       const Transfer& transfer = exchange.transfers[index];
       if (!(transfer.bytes > 0.0)) {
-        arrive(launch.exchange, transfer.to);
+        arrive(launch.exchange, index);
         continue;
       }
       const auto& path = terms_.path(exchange, transfer.from, transfer.to);
@@ -192,7 +194,7 @@ class Executor {
         result_.link_bytes[link.index()] += transfer.bytes;
       }
       (path.crosses_network ? result_.bytes_inter_node : result_.bytes_intra_node) += transfer.bytes;
-      start({.amount = transfer.bytes, .uses = path.uses}, TransferOnWay{launch.exchange, transfer.to});
+      start({.amount = transfer.bytes, .uses = path.uses}, TransferOnWay{launch.exchange, index});
     }
   }
 
@@ -201,30 +203,58 @@ class Executor {
     if (const auto* kernel = std::get_if<KernelOnRank>(&meaning)) {
       const std::size_t rank = kernel->rank.index();
       const auto& instruction = std::get<RunKernel>(program_.ranks[rank][next_[rank]]);
-      record(kernel->rank, now_, category_of(cost_of(instruction.kernel).bound), instruction.op, instruction.stage);
+      const KernelCost& cost = cost_of(instruction.kernel);
+      const Duration fixed = (now_ - since_[rank]).duration() * (1.0 - cost.busy / cost.time);
+      const SimTime busy_from = std::min(since_[rank] + round_to_ticks(fixed), now_);
+      record(kernel->rank, busy_from, TimeCategory::kOverhead, instruction.op, instruction.stage);
+      record(kernel->rank, now_, category_of(cost.bound), instruction.op, instruction.stage);
       ++next_[rank];
       advance_rank(kernel->rank);
     } else {
       const auto& transfer = std::get<TransferOnWay>(meaning);
-      arrive(transfer.exchange, transfer.to);
+      arrive(transfer.exchange, transfer.transfer);
     }
   }
 
-  void arrive(std::uint32_t index, RankId to) {
-    ExchangeState& state = *exchanges_[index];
-    if (!state.arrive(to) || !state.waiting(to)) {
-      return;
+  void arrive(std::uint32_t index, std::uint32_t transfer) {
+    for (const RankId to : exchanges_[index]->finish(transfer)) {
+      if (exchanges_[index]->waiting(to)) {
+        go_on(index, to);
+      }
     }
-    // Until the last sender had sent it was waiting for that rank, from then on for the network.
+    release(index);
+  }
+
+  /// A rank that waited has everything: until the last sender had sent it was waiting for that rank, then for the
+  /// protocol's fixed time, and from then on for the links.
+  void go_on(std::uint32_t index, RankId rank) {
     const Exchange& exchange = program_.exchanges[index];
-    const SimTime all_sent = std::clamp(state.last_send(to), since_[to.index()], now_);
-    record(to, all_sent, TimeCategory::kImbalanceWait, exchange.op, exchange.stage);
-    record(to, now_, exposed_category(exchange.op), exchange.op, exchange.stage);
-    if (state.done()) {
+    const SimTime last_send = exchanges_[index]->last_send(rank);
+    const SimTime begin = since_[rank.index()];
+    const SimTime all_sent = std::clamp(last_send, begin, now_);
+    const SimTime flowing = std::clamp(last_send + round_to_ticks(terms_.overhead(exchange)), begin, now_);
+    record(rank, all_sent, TimeCategory::kImbalanceWait, exchange.op, exchange.stage);
+    record(rank, flowing, TimeCategory::kOverhead, exchange.op, exchange.stage);
+    record(rank, now_, exposed_category(exchange.op), exchange.op, exchange.stage);
+    ++next_[rank.index()];
+    occupy(rank, exchange, -1);
+    advance_rank(rank);
+  }
+
+  void release(std::uint32_t index) {
+    if (exchanges_[index] && exchanges_[index]->done()) {
       exchanges_[index].reset();
     }
-    ++next_[to.index()];
-    advance_rank(to);
+  }
+
+  /// Kernels of a protocol that keeps compute units hold them from a rank's Send to the end of its Receive.
+  void occupy(RankId rank, const Exchange& exchange, int change) {
+    const double share = terms_.compute_share(exchange);
+    if (share > 0.0) {
+      double& taken = taken_[rank.index()];
+      taken = std::max(0.0, taken + change * share);
+      fluid_.set_capacity(now_, compute_[rank.index()], std::max(1.0 - taken, 0.01));
+    }
   }
 
   /// True if everything is there already.
@@ -235,9 +265,8 @@ class Executor {
       return false;
     }
     record(rank, now_, TimeCategory::kOverhead, program_.exchanges[index].op, program_.exchanges[index].stage);
-    if (state.done()) {
-      exchanges_[index].reset();
-    }
+    occupy(rank, program_.exchanges[index], -1);
+    release(index);
     return true;
   }
 
@@ -260,6 +289,8 @@ class Executor {
       const auto& timeline = result_.timeline[rank];
       result_.end = std::max(result_.end, timeline.empty() ? SimTime() : timeline.back().end);
     }
+    ensure(std::all_of(exchanges_.begin(), exchanges_.end(), [](const auto& state) { return state == nullptr; }),
+           "an exchange has transfers that never arrived");
     for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
       record(RankId(rank), result_.end, TimeCategory::kImbalanceWait, StepOperator::kSampling, program_.stages - 1);
     }
@@ -288,6 +319,7 @@ class Executor {
   std::vector<Meaning> meanings_;  // by activity
   std::vector<std::unique_ptr<ExchangeState>> exchanges_;
   std::vector<std::optional<KernelCost>> kernel_costs_;
+  std::vector<double> taken_;      // [ranks]: share of the compute units that communication keeps
   std::vector<std::size_t> next_;  // [ranks]: the instruction that runs
   std::vector<SimTime> since_;     // [ranks]: when it began
   std::set<std::string> warnings_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "models/hardware/hardware.hpp"
 #include "sim/core/error.hpp"
 
 namespace moesim {
@@ -35,6 +36,15 @@ Duration NetworkTerms::overhead(const Exchange& exchange) const {
   }
   const TransferTerms& terms = dispatch_terms(exchange);
   return one_domain_ ? terms.scale_up_overhead : terms.network_overhead;
+}
+
+double NetworkTerms::compute_share(const Exchange& exchange) const {
+  if (exchange.protocol == Protocol::kCollective) {
+    return 0.0;
+  }
+  const DispatchTerms& terms =
+      exchange.protocol == Protocol::kLowLatency ? profile_.low_latency : profile_.high_throughput;
+  return static_cast<double>(terms.compute_units.value_or(0)) / cluster_.accelerator().compute_units;
 }
 
 NetworkTerms::Efficiency NetworkTerms::efficiency(const Exchange& exchange) const {

@@ -20,6 +20,9 @@ class NetworkTerms {
   /// From a rank's Send until its transfers begin to flow. Includes the latency of the path (communication.hpp).
   [[nodiscard]] Duration overhead(const Exchange& exchange) const;
 
+  /// Share of a GPU's compute units that the exchange's kernels keep while they run.
+  [[nodiscard]] double compute_share(const Exchange& exchange) const;
+
   struct Path {
     std::vector<LinkId> links;
     std::vector<Use> uses;  ///< resource = link

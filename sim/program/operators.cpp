@@ -36,7 +36,8 @@ OperatorKernel rotate_and_cache(const OperatorContext& context, std::int64_t tok
                     flops(static_cast<double>(tokens * (query_width + cache_width)) * 6.0)}};
 }
 
-std::int64_t split(int count, int parts) { return std::max<std::int64_t>(1, count / parts); }
+/// The share of one of `parts` ranks, rounded up: the widest rank sets the pace.
+std::int64_t split(int count, int parts) { return (count + parts - 1) / parts; }
 
 KernelList grouped_query(const OperatorContext& context, const GroupedQueryAttention& attention,
                          const BatchShape& batch) {
@@ -51,7 +52,7 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
                      gemm(context, tokens, width * (attention.output_gate ? 2 : 1) + kv_width, context.hidden)});
   kernels.push_back(rotate_and_cache(context, tokens, width, kv_width));
   const std::int64_t window = attention.window.value_or(0);
-  if (batch.query == 1) {
+  if (batch.phase == StepPhase::kDecode) {
     kernels.push_back({StepOperator::kAttention, GenerationAttention{.sequences = batch.sequences,
                                                                      .keys = batch.keys,
                                                                      .heads = heads,
@@ -91,7 +92,7 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
   project(tokens, heads * query_dim, attention.q_lora_rank > 0 ? attention.q_lora_rank : context.hidden);
   kernels.push_back(
       rotate_and_cache(context, tokens, attention.q_lora_rank + heads * attention.qk_rope_head_dim, cache_width));
-  if (batch.query == 1) {
+  if (batch.phase == StepPhase::kDecode) {
     project(tokens, attention.kv_lora_rank, attention.qk_nope_head_dim, heads);
     kernels.push_back({StepOperator::kAttention, LatentGenerationAttention{.sequences = batch.sequences,
                                                                            .keys = batch.keys,
@@ -273,9 +274,33 @@ KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOf
   return feed_forward(context, StepOperator::kSharedExperts, tokens, moe.shared_intermediate, moe.gated ? 2 : 1);
 }
 
-OperatorKernel permute_kernel(const OperatorContext& context, std::int64_t copies) {
-  const Bytes rows = elements(copies * context.hidden, context.precision.activations);
-  return {StepOperator::kPermute, Streaming{rows, rows, flops(0.0)}};
+OperatorKernel permute_kernel(const OperatorContext& context, std::int64_t tokens, std::int64_t rows,
+                              DataType arrived) {
+  const DataType wanted = input_type(context, context.expert_weights);
+  return {StepOperator::kPermute,
+          Streaming{elements(tokens * context.hidden, arrived), elements(rows * context.hidden, wanted), flops(0.0)}};
+}
+
+OperatorKernel unpermute_kernel(const OperatorContext& context, std::int64_t tokens, std::int64_t rows, DataType sent) {
+  return {StepOperator::kPermute,
+          Streaming{elements(rows * context.hidden, context.precision.activations),
+                    elements(tokens * context.hidden, sent), flops(2.0 * static_cast<double>(rows * context.hidden))}};
+}
+
+KernelList quantise_kernels(const OperatorContext& context, std::int64_t tokens, DataType to) {
+  const DataType from = context.precision.activations;
+  if (to == from || tokens == 0) {
+    return {};
+  }
+  return {
+      {StepOperator::kPermute, Streaming{elements(tokens * context.hidden, from), elements(tokens * context.hidden, to),
+                                         flops(2.0 * static_cast<double>(tokens * context.hidden))}}};
+}
+
+KernelList cross_cache_kernels(const OperatorContext& context, const GroupedQueryAttention& attention,
+                               std::int64_t tokens) {
+  const std::int64_t width = 2 * split(attention.kv_heads, context.tensor_parallel) * attention.head_dim;
+  return {{StepOperator::kAttentionProjection, gemm(context, tokens, width, context.hidden)}};
 }
 
 OperatorKernel embedding_kernel(const OperatorContext& context, std::int64_t tokens) {

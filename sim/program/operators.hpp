@@ -17,12 +17,16 @@ struct OperatorKernel {
 };
 using KernelList = std::vector<OperatorKernel>;
 
+/// Prompts are computed whole; generation adds one token to each sequence and runs latent attention absorbed.
+enum class StepPhase { kPrefill, kDecode };
+
 /// What one attention group (the tensor-parallel ranks that share sequences) computes in a step: `query` new tokens
-/// of each of `sequences`, attending over `keys` tokens each, the new ones included. Decode: query = 1.
+/// of each of `sequences`, attending over `keys` tokens each, the new ones included.
 struct BatchShape {
   std::int64_t sequences = 0;
   std::int64_t query = 0;
   std::int64_t keys = 0;
+  StepPhase phase = StepPhase::kDecode;
   Mask mask = Mask::kCausal;
   [[nodiscard]] std::int64_t tokens() const { return sequences * query; }
 };
@@ -50,8 +54,16 @@ KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts
 KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows);
 /// The shared experts (or dense residual) over the rank's own tokens.
 KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens);
-/// Sorting copies by expert and summing them back, where nothing is sent because there is one rank.
-OperatorKernel permute_kernel(const OperatorContext& context, std::int64_t copies);
+/// Copying `tokens` that a rank has into the `rows` of its experts, in the type that the experts take, and summing
+/// the rows back to one result per token, in the type that is sent back. Low-latency dispatch delivers rows as they
+/// are wanted, and needs neither.
+OperatorKernel permute_kernel(const OperatorContext& context, std::int64_t tokens, std::int64_t rows, DataType arrived);
+OperatorKernel unpermute_kernel(const OperatorContext& context, std::int64_t tokens, std::int64_t rows, DataType sent);
+/// Activations [tokens, hidden] to the narrower type in which they are sent; nothing where the types are one.
+KernelList quantise_kernels(const OperatorContext& context, std::int64_t tokens, DataType to);
+/// Keys and values of an encoder's output for one decoder layer's cross-attention, made once per prompt.
+KernelList cross_cache_kernels(const OperatorContext& context, const GroupedQueryAttention& attention,
+                               std::int64_t tokens);
 OperatorKernel embedding_kernel(const OperatorContext& context, std::int64_t tokens);
 /// Final norm, logits [sequences, vocabulary/tensor_parallel] and greedy or top-p sampling over them.
 KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int64_t sequences);

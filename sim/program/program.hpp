@@ -77,9 +77,17 @@ struct Exchange {
   std::uint32_t stage = 0;
   std::vector<Transfer> transfers;
   std::vector<RankId> starters;
+  /// Hops of one path: `then` has arrived only when its own bytes and all of `first` have. Chunks are forwarded as they
+  /// come, so that the hops run side by side.
+  struct Order {
+    std::uint32_t first;
+    std::uint32_t then;
+  };
+  std::vector<Order> orders;
 
-  void add(RankId from, RankId to, double bytes) { add(from, to, bytes, std::span(&from, 1)); }
-  void add(RankId from, RankId to, double bytes, std::span<const RankId> starting_ranks);
+  /// Both return the transfer's index.
+  std::uint32_t add(RankId from, RankId to, double bytes) { return add(from, to, bytes, std::span(&from, 1)); }
+  std::uint32_t add(RankId from, RankId to, double bytes, std::span<const RankId> starting_ranks);
 };
 
 struct RunKernel {

@@ -1,6 +1,7 @@
 #include "sim/program/step.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "sim/core/error.hpp"
@@ -28,39 +29,62 @@ class StepBuilder {
   StepProgram build() {
     count_all_traffic();
     all_run({embedding_kernel(context_, plan_.batch.tokens())});
+    group_collective(StepOperator::kReduceScatter);  // each rank of a group has a part of the vocabulary
+    group_collective(StepOperator::kAllGather);
+    bool generates = false;
     for (const Layer& layer : plan_.model->layers()) {
       ++stage_;
       if (runs(layer)) {
         add_layer(layer);
+        generates = layer.stack == Stack::kDecoder;
+      } else if (layer.block->cross_attention && plan_.batch.phase == StepPhase::kPrefill) {
+        all_run(cross_cache_kernels(context_, *layer.block->cross_attention, plan_.batch.tokens()));
       }
     }
     ++stage_;
-    all_run(head_kernels(context_, plan_.model->architecture().vocabulary, plan_.batch.sequences));
+    if (generates) {
+      add_head();
+    }
     program_.stages = stage_ + 1;
-    return {std::move(program_), std::move(traffic_)};
+    return {std::move(program_), std::move(traffic_), std::move(moe_layers_)};
   }
 
  private:
-  [[nodiscard]] bool decode() const { return plan_.batch.query == 1; }
-  [[nodiscard]] bool runs(const Layer& layer) const {
-    return layer.stack == Stack::kEncoder ? !decode() : (decode() || !has_encoder());
-  }
-  [[nodiscard]] bool has_encoder() const {
-    const auto& layers = plan_.model->layers();
-    return std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.stack == Stack::kEncoder; });
-  }
+  [[nodiscard]] bool runs(const Layer& layer) const { return layer_runs(*plan_.model, layer, plan_.batch.phase); }
   [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const {
     return static_cast<std::int64_t>(first_token_[rank + 1] - first_token_[rank]);
+  }
+
+  void add_head() {
+    const int vocabulary = plan_.model->architecture().vocabulary;
+    KernelList head = head_kernels(context_, vocabulary, plan_.batch.sequences);
+    if (head.empty()) {
+      return;
+    }
+    OperatorKernel sampling = std::move(head.back());
+    head.pop_back();
+    all_run(std::move(head));
+    if (plan_.tensor_parallel > 1) {
+      const double logits = bytes_of(plan_.batch.sequences * vocabulary, DataType::kFp32);
+      all_exchange(group_exchange(StepOperator::kAllGather, plan_.ranks,
+                                  static_cast<std::size_t>(plan_.tensor_parallel), logits));
+    }
+    all_run({std::move(sampling)});
   }
 
   void count_all_traffic() {
     if (plan_.routing == nullptr) {
       return;
     }
-    const std::size_t layers = plan_.model->moe_layers();
-    std::vector<std::optional<LayerTraffic>> counted(layers);
-    pool_.for_each_index(layers, [&](std::size_t l) {
-      counted[l] = count_traffic(plan_.placement->layers[l], *plan_.cluster, plan_.routing->layer(l),
+    for (const Layer& layer : plan_.model->layers()) {
+      if (layer.moe_index && runs(layer)) {
+        moe_layers_.push_back(*layer.moe_index);
+      }
+    }
+    std::vector<std::optional<LayerTraffic>> counted(moe_layers_.size());
+    pool_.for_each_index(moe_layers_.size(), [&](std::size_t i) {
+      const std::size_t layer = moe_layers_[i];
+      counted[i] = count_traffic(plan_.placement->layers[layer], *plan_.cluster, plan_.routing->layer(layer),
                                  plan_.routing->shape.k, first_token_);
     });
     for (auto& traffic : counted) {
@@ -155,7 +179,7 @@ class StepBuilder {
   void add_experts(const Layer& layer) {
     const MixtureOfExperts& moe = *layer.moe();
     ensure(plan_.routing != nullptr, "a MoE layer runs without routing");
-    const LayerTraffic& traffic = traffic_[*layer.moe_index];
+    const LayerTraffic& traffic = traffic_.at(next_moe_++);
     all_run_own_tokens([&](std::int64_t tokens) {
       KernelList kernels{norm_kernel(context_, tokens)};
       for (auto& kernel : router_kernels(context_, moe, tokens)) {
@@ -169,29 +193,44 @@ class StepBuilder {
     if (plan_.shared_experts == SharedExpertSchedule::kSerial) {
       run_shared();
     }
-    const bool alone = plan_.ranks == 1;
+    const Precision& precision = plan_.precision;
+    const bool delivers_rows = plan_.ranks > 1 && plan_.dispatch == DispatchProtocol::kDeepEpLowLatency;
     std::uint32_t dispatch = 0;
-    if (alone) {
-      all_run({permute_kernel(context_, plan_.batch.tokens() * moe.experts_per_token)});
-    } else {
-      dispatch = store(dispatch_exchange(traffic, *plan_.cluster, plan_.dispatch,
-                                         bytes_of(context_.hidden, plan_.precision.dispatch)));
+    if (plan_.ranks > 1) {
+      if (!delivers_rows) {  // low-latency kernels quantise as they send
+        all_run_own_tokens([&](std::int64_t tokens) { return quantise_kernels(context_, tokens, precision.dispatch); });
+      }
+      dispatch = store(
+          dispatch_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, precision.dispatch)));
       all_do(Send{dispatch});
     }
     if (plan_.shared_experts == SharedExpertSchedule::kOverlapped) {
       run_shared();
     }
-    if (!alone) {
+    if (plan_.ranks > 1) {
       all_do(Receive{dispatch});
     }
+    const DataType arrived = plan_.ranks > 1 ? precision.dispatch : precision.activations;
+    const DataType sent = plan_.ranks > 1 ? precision.combine : precision.activations;
     for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-      run(rank, store(expert_kernels(context_, moe, traffic.rows[rank])));
+      const auto& rows = traffic.rows[rank];
+      const std::int64_t copies = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+      const std::int64_t tokens = delivers_rows ? 0 : traffic.tokens_at(rank);
+      KernelList kernels;
+      if (tokens > 0) {
+        kernels.push_back(permute_kernel(context_, tokens, copies, arrived));
+      }
+      for (OperatorKernel& kernel : expert_kernels(context_, moe, rows)) {
+        kernels.push_back(std::move(kernel));
+      }
+      if (tokens > 0) {
+        kernels.push_back(unpermute_kernel(context_, tokens, copies, sent));
+      }
+      run(rank, store(std::move(kernels)));
     }
-    if (alone) {
-      all_run({permute_kernel(context_, plan_.batch.tokens() * moe.experts_per_token)});
-    } else {
-      all_exchange(combine_exchange(traffic, *plan_.cluster, plan_.dispatch,
-                                    bytes_of(context_.hidden, plan_.precision.combine)));
+    if (plan_.ranks > 1) {
+      all_exchange(
+          combine_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, precision.combine)));
     }
   }
 
@@ -200,11 +239,23 @@ class StepBuilder {
   OperatorContext context_;
   std::vector<std::size_t> first_token_;
   std::vector<LayerTraffic> traffic_;
+  std::vector<std::size_t> moe_layers_;  // of traffic_, by index among the model's MoE layers
+  std::size_t next_moe_ = 0;
   Program program_;
   std::uint32_t stage_ = 0;
 };
 
 }  // namespace
+
+bool layer_runs(const Model& model, const Layer& layer, StepPhase phase) {
+  if (layer.stack == Stack::kEncoder) {
+    return phase == StepPhase::kPrefill;
+  }
+  const auto& layers = model.layers();
+  const bool has_encoder =
+      std::any_of(layers.begin(), layers.end(), [](const Layer& other) { return other.stack == Stack::kEncoder; });
+  return phase == StepPhase::kDecode || !has_encoder;
+}
 
 std::vector<std::size_t> token_offsets(std::size_t ranks, int tensor_parallel, std::int64_t tokens_per_group) {
   const auto group = static_cast<std::size_t>(tensor_parallel);

@@ -40,11 +40,14 @@ std::vector<std::size_t> token_offsets(std::size_t ranks, int tensor_parallel, s
 
 struct StepProgram {
   Program program;
-  std::vector<LayerTraffic> traffic;  ///< [MoE layers that run]; empty for one rank
+  std::vector<LayerTraffic> traffic;    ///< of the MoE layers that run
+  std::vector<std::size_t> moe_layers;  ///< which those are, among the model's MoE layers
 };
 
-/// Lays out one forward step. Encoder layers run in prefill only, the decoder layers of an encoder–decoder model in
-/// decode only.
+/// Encoder layers run in prefill only, the decoder layers of an encoder–decoder model in decode only.
+bool layer_runs(const Model& model, const Layer& layer, StepPhase phase);
+
+/// Lays out one forward step of the layers that run.
 StepProgram build_step(const StepPlan& plan, const TaskPool& pool);
 
 }  // namespace moesim

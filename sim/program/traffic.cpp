@@ -1,6 +1,7 @@
 #include "sim/program/traffic.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "sim/core/error.hpp"
 
@@ -27,6 +28,19 @@ RankId forwarder(const Cluster& cluster, std::size_t from, std::size_t node, std
 double direct_count(const LayerTraffic& traffic, DispatchProtocol protocol, std::size_t from, std::size_t to) {
   return protocol == DispatchProtocol::kDeepEpLowLatency ? traffic.copies_between(from, to)
                                                          : traffic.tokens_between(from, to);
+}
+
+bool crosses(const Cluster& cluster, DispatchProtocol protocol, RankId a, RankId b) {
+  return protocol == DispatchProtocol::kDeepEpNormal && cluster.node_of(a) != cluster.node_of(b);
+}
+
+std::vector<RankId> ranks_of(const Cluster& cluster, std::size_t node, std::size_t ranks) {
+  const std::size_t first = node * cluster.gpus_per_node();
+  std::vector<RankId> result;
+  for (std::size_t r = first; r < std::min(first + cluster.gpus_per_node(), ranks); ++r) {
+    result.emplace_back(r);
+  }
+  return result;
 }
 
 Exchange empty_exchange(StepOperator op, DispatchProtocol protocol) {
@@ -77,6 +91,11 @@ LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& clust
       }
     }
   }
+  std::int64_t computed = 0;
+  for (const auto& rank_rows : traffic.rows) {
+    computed = std::accumulate(rank_rows.begin(), rank_rows.end(), computed);
+  }
+  ensure(computed == static_cast<std::int64_t>(choices.size()), "routed copies and computed rows differ");
   return traffic;
 }
 
@@ -87,23 +106,28 @@ Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, 
   const std::size_t nodes = node_count(cluster, ranks);
   for (std::size_t from = 0; from < ranks; ++from) {
     const RankId home(from);
+    // Once over the network to each other node, then from the relay to that node's other ranks.
+    std::vector<std::uint32_t> crossing(nodes, 0);
+    for (std::size_t node = 0; protocol == DispatchProtocol::kDeepEpNormal && node < nodes; ++node) {
+      if (cluster.node_of(home).index() != node) {
+        crossing[node] = exchange.add(home, forwarder(cluster, from, node, ranks),
+                                      traffic.node_tokens[from * nodes + node] * token_bytes);
+      }
+    }
     for (std::size_t to = 0; to < ranks; ++to) {
-      const RankId target(to);
       if (from == to) {
         continue;
       }
-      const double count = direct_count(traffic, protocol, from, to);
-      if (protocol != DispatchProtocol::kDeepEpNormal || cluster.node_of(home) == cluster.node_of(target)) {
-        exchange.add(home, target, count * token_bytes);
+      const RankId target(to);
+      const double bytes = direct_count(traffic, protocol, from, to) * token_bytes;
+      if (!crosses(cluster, protocol, home, target)) {
+        exchange.add(home, target, bytes);
         continue;
       }
-      // Chunks are forwarded as they arrive, so the second hop runs beside the first and starts with it.
-      const RankId relay = forwarder(cluster, from, cluster.node_of(target).index(), ranks);
-      if (relay == target) {
-        const double crossing = traffic.node_tokens[from * nodes + cluster.node_of(target).index()];
-        exchange.add(home, target, crossing * token_bytes);
-      } else {
-        exchange.add(relay, target, count * token_bytes, std::span(&home, 1));
+      const std::size_t node = cluster.node_of(target).index();
+      const RankId relay = forwarder(cluster, from, node, ranks);
+      if (relay != target) {
+        exchange.orders.push_back({crossing[node], exchange.add(relay, target, bytes, std::span(&home, 1))});
       }
     }
   }
@@ -115,41 +139,36 @@ Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, D
   Exchange exchange = empty_exchange(StepOperator::kCombine, protocol);
   const std::size_t ranks = traffic.ranks;
   const std::size_t nodes = node_count(cluster, ranks);
-  const auto crosses = [&](std::size_t a, std::size_t b) {
-    return protocol == DispatchProtocol::kDeepEpNormal && cluster.node_of(RankId(a)) != cluster.node_of(RankId(b));
-  };
-  for (std::size_t from = 0; from < ranks; ++from) {
-    for (std::size_t home = 0; home < ranks; ++home) {
+  for (std::size_t home = 0; home < ranks; ++home) {
+    const RankId target(home);
+    std::vector<std::vector<std::uint32_t>> gathered(nodes);
+    for (std::size_t from = 0; from < ranks; ++from) {
       if (from == home) {
         continue;
       }
-      const double count = direct_count(traffic, protocol, home, from);
-      if (!crosses(from, home)) {
-        exchange.add(RankId(from), RankId(home), count * token_bytes);
+      const RankId source(from);
+      const double bytes = direct_count(traffic, protocol, home, from) * token_bytes;
+      if (!crosses(cluster, protocol, source, target)) {
+        exchange.add(source, target, bytes);
         continue;
       }
-      // Inside the node results are summed at the relay, which waits for nobody's Receive but needs their Send.
-      const RankId relay = forwarder(cluster, home, cluster.node_of(RankId(from)).index(), ranks);
-      if (relay != RankId(from)) {
-        exchange.add(RankId(from), relay, count * token_bytes);
+      const std::size_t node = cluster.node_of(source).index();
+      const RankId relay = forwarder(cluster, home, node, ranks);
+      if (relay != source) {
+        gathered[node].push_back(exchange.add(source, relay, bytes));
       }
     }
-  }
-  if (protocol != DispatchProtocol::kDeepEpNormal) {
-    return exchange;
-  }
-  for (std::size_t home = 0; home < ranks; ++home) {
-    for (std::size_t node = 0; node < nodes; ++node) {
-      if (cluster.node_of(RankId(home)).index() == node) {
+    // The relay sums what its node has for a token and sends it home once, when all of them have begun to send.
+    for (std::size_t node = 0; protocol == DispatchProtocol::kDeepEpNormal && node < nodes; ++node) {
+      if (cluster.node_of(target).index() == node) {
         continue;
       }
-      const std::size_t first = node * cluster.gpus_per_node();
-      std::vector<RankId> contributors;
-      for (std::size_t r = first; r < std::min(first + cluster.gpus_per_node(), ranks); ++r) {
-        contributors.emplace_back(r);
+      const std::uint32_t last =
+          exchange.add(forwarder(cluster, home, node, ranks), target,
+                       traffic.node_tokens[home * nodes + node] * token_bytes, ranks_of(cluster, node, ranks));
+      for (const std::uint32_t first : gathered[node]) {
+        exchange.orders.push_back({first, last});
       }
-      exchange.add(forwarder(cluster, home, node, ranks), RankId(home),
-                   traffic.node_tokens[home * nodes + node] * token_bytes, contributors);
     }
   }
   return exchange;

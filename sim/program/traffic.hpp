@@ -33,6 +33,14 @@ struct LayerTraffic {
   std::vector<std::uint32_t> tokens;       ///< [from, to]: distinct tokens of `from` with an expert on `to`
   std::vector<std::uint32_t> node_tokens;  ///< [from, node]: distinct tokens of `from` with an expert in the node
 
+  /// Distinct tokens that a rank has rows for, its own included.
+  [[nodiscard]] std::int64_t tokens_at(std::size_t to) const {
+    std::int64_t sum = 0;
+    for (std::size_t from = 0; from < ranks; ++from) {
+      sum += tokens_between(from, to);
+    }
+    return sum;
+  }
   [[nodiscard]] std::uint32_t copies_between(std::size_t from, std::size_t to) const {
     return copies[from * ranks + to];
   }

@@ -115,9 +115,12 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
       {"flops", execution.work.base(), "FLOP",
        "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
-      {"mfu", execution.peak_time.base() / (step * ranks), "1",
-       "model FLOP utilisation: each kernel's operations / the dense peak rate of the type it computes in, summed, / "
-       "(step_time * ranks)"},
+      {"mfu", result.model_work / (result.reference_peak * ranks) / seconds(step), "1",
+       "model FLOP utilisation: operations that the model needs (two per weight and token, attention unabsorbed and "
+       "causal) / (dense peak rate of the weights' type * ranks * step_time)"},
+      {"hfu", execution.peak_time.base() / (step * ranks), "1",
+       "hardware FLOP utilisation: operations of each GEMM and attention kernel as executed / the dense peak rate of "
+       "the type it computes in, summed, / (step_time * ranks)"},
       {"hbm_utilisation", (execution.traffic / seconds(step) / (result.accelerator.memory_bandwidth * ranks)), "1",
        "HBM bytes read and written by all kernels / (HBM bandwidth * step_time * ranks)"},
       {"parameters_total", result.parameters_total.total(), "1", "weights of the model, computed from its shapes"},

@@ -9,7 +9,9 @@
 namespace moesim {
 
 std::string grouped(std::int64_t value) {
-  std::string digits = std::to_string(value < 0 ? -value : value);
+  // The magnitude of the smallest number has no place in its own type.
+  const auto magnitude = static_cast<std::uint64_t>(value);
+  std::string digits = std::to_string(value < 0 ? 0 - magnitude : magnitude);
   for (std::size_t i = digits.size(); i > 3; i -= 3) {
     digits.insert(i - 3, 1, ',');
   }

@@ -56,11 +56,18 @@ Json ranks_json(const StepResult& result) {
   return rows;
 }
 
+/// Rows of the table of links: the busiest of what may be tens of thousands.
+constexpr std::size_t kLinksShown = 64;
+
+std::size_t links_left_out(const StepResult& result) {
+  const std::size_t used = busiest_links(result).size();
+  return used > kLinksShown ? used - kLinksShown : 0;
+}
+
 Json links_json(const StepResult& result) {
-  constexpr std::size_t kShown = 64;
   Json rows = Json::array();
   for (const LinkUse& use : busiest_links(result)) {
-    if (rows.size() == kShown) {
+    if (rows.size() == kLinksShown) {
       break;
     }
     rows.push_back({{"link", result.link_names[use.link]},
@@ -97,6 +104,7 @@ Json step_result_json(const StepResult& result, std::string_view command) {
                {"layers", layers_json(result)},
                {"ranks", ranks_json(result)},
                {"links", links_json(result)},
+               {"links_left_out", links_left_out(result)},
                {"memory", memory_json(result)}};
   for (const InputFile& input : result.inputs) {
     json["inputs"].push_back({{"path", input.path.string()}, {"sha256", input.sha256}});

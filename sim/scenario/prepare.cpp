@@ -14,13 +14,60 @@ constexpr double kMaxRoutingEntries = 4e9;
 
 BatchShape batch_of(const StepChoice& step) {
   if (const auto* decode = std::get_if<DecodeStep>(&step)) {
-    return {decode->sequences_per_dp_rank, 1, decode->context};
+    return {decode->sequences_per_dp_rank, 1, decode->context, StepPhase::kDecode};
   }
   const auto& prefill = std::get<PrefillStep>(step);
-  return {prefill.sequences_per_dp_rank, prefill.prompt, prefill.prompt + prefill.cached_prefix};
+  return {prefill.sequences_per_dp_rank, prefill.prompt, prefill.prompt + prefill.cached_prefix, StepPhase::kPrefill};
 }
 
 Place below(const Place& place, std::string_view pointer) { return {place.file, place.pointer + std::string(pointer)}; }
+
+/// How many parts a layer's mixer can be split into: a divisor of each of these, except that key-value heads may be
+/// copied once there is less than one per rank.
+struct Heads {
+  std::string what;
+  int count;
+  bool may_be_copied;
+};
+
+std::vector<Heads> heads_of(const Block& block) {
+  std::vector<Heads> heads;
+  const auto grouped = [&](const GroupedQueryAttention& attention, const char* prefix) {
+    heads.push_back({std::string(prefix) + "heads", attention.heads, false});
+    heads.push_back({std::string(prefix) + "key-value heads", attention.kv_heads, true});
+  };
+  if (const auto* attention = std::get_if<GroupedQueryAttention>(&block.mixer)) {
+    grouped(*attention, "");
+  } else if (const auto* latent = std::get_if<LatentAttention>(&block.mixer)) {
+    heads.push_back({"heads", latent->heads, false});
+  } else if (const auto* linear = std::get_if<LinearAttention>(&block.mixer)) {
+    heads.push_back({"value heads", linear->value_heads, false});
+    heads.push_back({"key heads", linear->key_heads, true});
+  } else {
+    heads.push_back({"recurrent layer, which is not split,", 1, false});
+  }
+  if (block.cross_attention) {
+    grouped(*block.cross_attention, "cross-attention ");
+  }
+  return heads;
+}
+
+bool splits(const Heads& heads, int parts) {
+  return heads.count % parts == 0 || (heads.may_be_copied && parts % heads.count == 0);
+}
+
+/// Whether a model can be spread like that at all, with as many experts on every rank.
+bool divides(const Model& model, const Cluster& cluster, int ranks, int tensor_parallel) {
+  bool good = ranks % tensor_parallel == 0 &&
+              cluster.gpus_per_node() % static_cast<std::size_t>(tensor_parallel) == 0 &&
+              (model.moe() == nullptr || model.moe()->experts % ranks == 0);
+  for (const auto& [name, block] : model.architecture().blocks) {
+    for (const Heads& heads : heads_of(block)) {
+      good = good && splits(heads, tensor_parallel);
+    }
+  }
+  return good;
+}
 
 void check_parallelism(const Scenario& scenario, const Model& model, const Cluster& cluster, const Place& place) {
   const auto [ranks, tensor_parallel] = scenario.parallelism;
@@ -34,20 +81,11 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
                                          cluster.gpus_per_node(), tensor_parallel)});
   }
   for (const auto& [name, block] : model.architecture().blocks) {
-    const int heads = std::visit(
-        []<class M>(const M& mixer) {
-          if constexpr (requires { mixer.heads; }) {
-            return mixer.heads;
-          } else if constexpr (requires { mixer.value_heads; }) {
-            return mixer.value_heads;
-          } else {
-            return mixer.units;
-          }
-        },
-        block.mixer);
-    if (heads % tensor_parallel != 0) {
-      faults.push_back({where, fmt::format("expected a divisor of the {} heads of the layers \"{}\", found {}", heads,
-                                           name, tensor_parallel)});
+    for (const Heads& heads : heads_of(block)) {
+      if (!splits(heads, tensor_parallel)) {
+        faults.push_back({where, fmt::format("expected a divisor of the {} {} of the layers \"{}\", found {}",
+                                             heads.count, heads.what, name, tensor_parallel)});
+      }
     }
   }
   if (!faults.empty()) {
@@ -118,13 +156,19 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     for (const LayerPlacement& layer : placement.layers) {
       request.expert_slots.push_back(layer.slots_of(RankId(rank)).size());
     }
-    request.phase = batch.query == 1 ? ServingPhase::kGeneration : ServingPhase::kContext;
+    request.phase = batch.phase == StepPhase::kDecode ? ServingPhase::kGeneration : ServingPhase::kContext;
     request.sequences = batch.sequences;
     request.tokens_per_sequence = batch.keys;
     request.encoder_tokens = batch.keys;
     request.step_tokens = batch.tokens();
     request.exchange = exchange_of(scenario, model);
     request.max_dispatch_tokens = (batch.tokens() + tensor_parallel - 1) / tensor_parallel;
+    if (const MixtureOfExperts* moe = model.moe()) {  // balanced, until the routing is drawn
+      request.expert_rows = (batch.tokens() * moe->experts_per_token + tensor_parallel - 1) / tensor_parallel;
+    }
+    request.allowed = [this](int expert_ranks, int groups_of) {
+      return divides(model, cluster, expert_ranks, groups_of);
+    };
     requests.push_back(std::move(request));
   }
   return requests;

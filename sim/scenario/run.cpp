@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "sim/core/file.hpp"
+#include "sim/scenario/model_flops.hpp"
 
 namespace moesim {
 
@@ -22,7 +23,8 @@ TokenBatch token_batch(const PreparedStep& step) {
   return batch;
 }
 
-std::vector<LayerImbalance> imbalances(const PreparedStep& step, const std::vector<LayerTraffic>& traffic) {
+std::vector<LayerImbalance> imbalances(const PreparedStep& step, const StepProgram& built) {
+  const std::vector<LayerTraffic>& traffic = built.traffic;
   std::vector<LayerImbalance> imbalance;
   const std::optional<CountTrace> recorded = step.routing ? step.routing->recorded_counts() : std::nullopt;
   for (std::size_t layer = 0; layer < traffic.size(); ++layer) {
@@ -32,7 +34,8 @@ std::vector<LayerImbalance> imbalances(const PreparedStep& step, const std::vect
     }
     LayerImbalance row{load_imbalance(loads), std::nullopt};
     if (recorded) {
-      row.recording = load_imbalance(rank_loads(step.placement.layers[layer], recorded->layer(layer)));
+      const std::size_t index = built.moe_layers[layer];
+      row.recording = load_imbalance(rank_loads(step.placement.layers[index], recorded->layer(index)));
     }
     imbalance.push_back(row);
   }
@@ -45,6 +48,7 @@ std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vec
   std::vector<MemoryFootprint> footprints;
   auto requests = step.memory_requests();
   for (std::size_t rank = 0; rank < requests.size(); ++rank) {
+    requests[rank].expert_rows = traffic.empty() ? std::nullopt : std::optional<std::int64_t>(0);
     for (const LayerTraffic& layer : traffic) {
       const auto& rows = layer.rows[rank];
       requests[rank].expert_rows =
@@ -101,11 +105,14 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   result.accelerator = step.cluster.accelerator();
   result.parameters_total = total_parameters(step.model);
   result.parameters_active = active_parameters(step.model);
+  const std::int64_t groups = scenario.parallelism.ranks / scenario.parallelism.tensor_parallel;
+  result.model_work = model_flops(step.model, step.batch) * static_cast<double>(groups);
+  result.reference_peak = reference_peak(result.accelerator, scenario.precision.weights);
   result.ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
   result.layers = step.model.layers().size();
-  result.tokens = step.batch.tokens() * (scenario.parallelism.ranks / scenario.parallelism.tensor_parallel);
+  result.tokens = step.batch.tokens() * groups;
   for (const Layer& layer : step.model.layers()) {
-    if (layer.moe_index) {
+    if (layer.moe_index && layer_runs(step.model, layer, step.batch.phase)) {
       result.moe_layer_index.push_back(layer.index);
     }
   }
@@ -129,7 +136,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
     result.routing_provenance = "none: the model has no experts";
   }
   const StepProgram built = build_step(plan, pool);
-  result.imbalance = imbalances(step, built.traffic);
+  result.imbalance = imbalances(step, built);
   result.memory = footprints(step, built.traffic, place);
   const auto costs = make_cost_model(step.profile, step.cluster.accelerator());
   result.execution = execute(built.program, step.cluster, *costs, step.profile.communication);

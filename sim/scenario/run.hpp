@@ -51,6 +51,8 @@ struct StepResult {
   Accelerator accelerator;
   ParameterCount parameters_total;
   ParameterCount parameters_active;
+  Flops model_work;                          ///< model_flops of all attention groups
+  FlopRate reference_peak;                   ///< of one GPU
   std::vector<MemoryFootprint> memory;       ///< [ranks]
   std::vector<LayerImbalance> imbalance;     ///< [MoE layers]
   std::vector<std::size_t> moe_layer_index;  ///< [MoE layers]: which layer of the model

@@ -13,6 +13,7 @@ class CountedMicroseconds final : public CostModel {
   [[nodiscard]] KernelCost cost(const Kernel& kernel) const override {
     KernelCost cost;
     cost.time = seconds(static_cast<double>(std::get<Gemm>(kernel).m) * 1e-6);
+    cost.busy = cost.time;
     cost.bound = Bound::kCompute;
     return cost;
   }

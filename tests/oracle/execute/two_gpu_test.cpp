@@ -10,7 +10,8 @@ using namespace moesim::test;
 //
 //   rank 0: busy 0–10, sends at 10; what rank 1 sent at 4 arrived at 4 + 2 + 2 = 8, so it goes on at 10 and ends at 15.
 //   rank 1: busy 0–4, waits for rank 0's data until 10 + 2 + 1 = 13: of that 4–10 because rank 0 had not sent
-//           (imbalance), 10–13 for the network (exposed dispatch); ends at 18. Rank 0 waits 15–18 for the end.
+//           (imbalance), 10–12 for the fixed time (overhead), 12–13 for the link (exposed dispatch); ends at 18. Rank 0
+//           waits 15–18 for the end.
 TEST_CASE("two GPUs: a late sender costs imbalance, its data exposed dispatch") {
   Program program;
   program.stages = 1;
@@ -31,7 +32,8 @@ TEST_CASE("two GPUs: a late sender costs imbalance, its data exposed dispatch") 
   CHECK(spent(execution, 0, TimeCategory::kExposedDispatch) == 0.0);
   CHECK(spent(execution, 1, TimeCategory::kCompute) == Approx(9e-6).epsilon(1e-9));
   CHECK(spent(execution, 1, TimeCategory::kImbalanceWait) == Approx(6e-6).epsilon(1e-9));
-  CHECK(spent(execution, 1, TimeCategory::kExposedDispatch) == Approx(3e-6).epsilon(1e-9));
+  CHECK(spent(execution, 1, TimeCategory::kOverhead) == Approx(2e-6).epsilon(1e-9));
+  CHECK(spent(execution, 1, TimeCategory::kExposedDispatch) == Approx(1e-6).epsilon(1e-9));
   CHECK(execution.bytes_intra_node == 1'350'000.0);
   CHECK(execution.bytes_inter_node == 0.0);
 }
@@ -52,7 +54,8 @@ TEST_CASE("two GPUs in two nodes use the network's bandwidth and fixed time") {
   }
   const Execution execution = execute(program, h200_nodes(1, 2), CountedMicroseconds(), plain_network());
   CHECK(execution.end == microseconds(7));
-  CHECK(spent(execution, 0, TimeCategory::kExposedCombine) == Approx(7e-6).epsilon(1e-9));
+  CHECK(spent(execution, 0, TimeCategory::kOverhead) == Approx(5e-6).epsilon(1e-9));
+  CHECK(spent(execution, 0, TimeCategory::kExposedCombine) == Approx(2e-6).epsilon(1e-9));
   CHECK(execution.bytes_inter_node == 200'000.0);
   CHECK(execution.bytes_intra_node == 0.0);
 }
@@ -91,7 +94,48 @@ TEST_CASE("a transfer waits for all its starters") {
   const Execution execution = execute(program, h200_nodes(3, 1), CountedMicroseconds(), plain_network());
   CHECK(execution.end == microseconds(23));
   CHECK(spent(execution, 0, TimeCategory::kImbalanceWait) == Approx(20e-6).epsilon(1e-9));
-  CHECK(spent(execution, 0, TimeCategory::kExposedCombine) == Approx(3e-6).epsilon(1e-9));
+  CHECK(spent(execution, 0, TimeCategory::kExposedCombine) == Approx(1e-6).epsilon(1e-9));
+}
+
+// Two nodes of two: 1,000,000 B of rank 0's go to rank 3 by way of rank 2. The crossing takes 20 us at 50 GB/s, the hop
+// inside the node 2.2 us beside it: rank 3 has its tokens when the crossing is through, 5 us of fixed time later, and
+// not before.
+TEST_CASE("forwarded tokens do not arrive before they have crossed the network") {
+  Program program;
+  program.stages = 1;
+  program.ranks.assign(4, {Send{0}, Receive{0}});
+  Exchange exchange;
+  exchange.protocol = Protocol::kHighThroughput;
+  const RankId home(0);
+  const std::uint32_t crossing = exchange.add(home, RankId(2), 1'000'000.0);
+  const std::uint32_t hop = exchange.add(RankId(2), RankId(3), 1'000'000.0, std::span(&home, 1));
+  exchange.orders.push_back({crossing, hop});
+  program.exchanges.push_back(exchange);
+  const Execution execution = execute(program, h200_nodes(2, 2), CountedMicroseconds(), plain_network());
+  CHECK(execution.end == microseconds(25));
+  CHECK(execution.timeline[3].front().category == TimeCategory::kOverhead);
+  CHECK(spent(execution, 3, TimeCategory::kExposedDispatch) == Approx(20e-6).epsilon(1e-9));
+}
+
+// Kernels of a protocol that keeps 33 of the 132 SMs: a kernel of 3 us between Send and Receive has three quarters of
+// them and takes 4 us; the one after has them all.
+TEST_CASE("a protocol's kernels take compute units from those beside them") {
+  Program program;
+  program.stages = 1;
+  program.ranks.resize(2);
+  Exchange exchange;
+  exchange.protocol = Protocol::kHighThroughput;
+  exchange.add(RankId(0), RankId(1), 4'500'000.0);
+  exchange.add(RankId(1), RankId(0), 4'500'000.0);
+  program.exchanges.push_back(exchange);
+  for (auto& rank : program.ranks) {
+    rank = {Send{0}, busy(program, 3), Receive{0}, busy(program, 3)};
+  }
+  CommunicationProfile profile = plain_network();
+  profile.high_throughput.compute_units = 33;
+  const Execution execution = execute(program, h200_nodes(2, 1), CountedMicroseconds(), profile);
+  CHECK(execution.timeline[0].front().end == microseconds(4));
+  CHECK(execution.end == microseconds(2 + 10 + 3));
 }
 
 TEST_CASE("a program in which a rank waits for what nobody sends is a fault of ours") {

@@ -1,0 +1,78 @@
+#include "sim/scenario/model_flops.hpp"
+
+#include <algorithm>
+
+#include "models/kernels/kernel.hpp"
+#include "sim/program/step.hpp"
+
+namespace moesim {
+
+namespace {
+
+double attention_flops(const Mixer& mixer, const BatchShape& batch, Mask mask) {
+  const auto sequences = static_cast<double>(batch.sequences);
+  const auto pairs = [&](std::int64_t window) {
+    return mask == Mask::kFull ? static_cast<double>(batch.query) * static_cast<double>(batch.keys)
+                               : attended_pairs(batch.query, batch.keys, window);
+  };
+  if (const auto* grouped = std::get_if<GroupedQueryAttention>(&mixer)) {
+    return 4.0 * grouped->heads * grouped->head_dim * sequences * pairs(grouped->window.value_or(0));
+  }
+  if (const auto* latent = std::get_if<LatentAttention>(&mixer)) {
+    return 2.0 * latent->heads * (latent->qk_nope_head_dim + latent->qk_rope_head_dim + latent->v_head_dim) *
+           sequences * pairs(0);
+  }
+  if (const auto* linear = std::get_if<LinearAttention>(&mixer)) {  // update and read of the state, per token
+    return 4.0 * linear->value_heads * linear->key_head_dim * linear->value_head_dim *
+           static_cast<double>(batch.tokens());
+  }
+  return 0.0;
+}
+
+double active_weights(const Block& block, int hidden) {
+  double weights = mixer_parameters(block, hidden);
+  if (const auto* dense = std::get_if<DenseFeedForward>(&block.feed_forward)) {
+    return weights + dense_parameters(*dense, hidden);
+  }
+  const auto& moe = std::get<MixtureOfExperts>(block.feed_forward);
+  return weights + moe.experts_per_token * expert_parameters(moe, hidden) + shared_expert_parameters(moe, hidden) +
+         router_parameters(moe, hidden);
+}
+
+}  // namespace
+
+Flops model_flops(const Model& model, const BatchShape& batch) {
+  const Architecture& architecture = model.architecture();
+  double work = 0.0;
+  bool generates = false;
+  for (const Layer& layer : model.layers()) {
+    if (!layer_runs(model, layer, batch.phase)) {
+      continue;
+    }
+    generates = layer.stack == Stack::kDecoder;
+    const Mask mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
+    work += 2.0 * active_weights(*layer.block, architecture.hidden) * static_cast<double>(batch.tokens());
+    work += attention_flops(layer.block->mixer, batch, mask);
+    if (layer.block->cross_attention) {
+      work += attention_flops(*layer.block->cross_attention, batch, Mask::kFull);
+    }
+  }
+  if (generates) {
+    work +=
+        2.0 * architecture.hidden * static_cast<double>(architecture.vocabulary) * static_cast<double>(batch.sequences);
+  }
+  return flops(work);
+}
+
+FlopRate reference_peak(const Accelerator& accelerator, DataType weights) {
+  for (const DataType type : {weights, weights == DataType::kFp8Block ? DataType::kFp8 : weights, DataType::kBf16}) {
+    if (const auto found = accelerator.peak.find(type); found != accelerator.peak.end()) {
+      return found->second;
+    }
+  }
+  return std::max_element(accelerator.peak.begin(), accelerator.peak.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->second;
+}
+
+}  // namespace moesim
