@@ -99,7 +99,8 @@ void info(const TraceArguments& arguments) {
   fmt::print("layer         choices  max/mean    gini  entropy (bits)\n");
   for (const LayerStatistics& layer : result.layers) {
     fmt::print("{:>5}  {:>14}  {:>8.3f}  {:>6.3f}  {:>14.3f}\n", layer.layer,
-               layer.choices < 1e15 ? grouped(std::llround(layer.choices)) : fmt::format("{:.4g}", layer.choices), layer.max_over_mean, layer.gini, layer.entropy);
+               layer.choices < 1e15 ? grouped(std::llround(layer.choices)) : fmt::format("{:.4g}", layer.choices),
+               layer.max_over_mean, layer.gini, layer.entropy);
   }
   fmt::print(
       "\nload of ranks when experts are placed in contiguous blocks, max/mean\nranks    mean over layers    worst "

@@ -16,8 +16,9 @@ struct CountsFile {
 
   template <class F>
   static void describe(F& f) {
+    constexpr double kMost = 0x1p53;  // whole numbers up to here are exact, and their sums finite
     f.required("logical_count", &CountsFile::logical_count, "Tokens that each expert received, [layers][experts]",
-               Rules::at_least(0));
+               Rules::between(0, kMost));
   }
 };
 

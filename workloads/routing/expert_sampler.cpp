@@ -10,9 +10,26 @@
 
 namespace moesim {
 
+namespace {
+
+/// Groups with an expert that is ever chosen. A layer that uses no more than a token may visit is not limited.
+std::size_t groups_used(std::span<const double> inclusion, GroupLimit limit) {
+  std::vector<bool> used(limit.groups, false);
+  for (std::size_t e = 0; e < inclusion.size(); ++e) {
+    if (inclusion[e] > 0.0) {
+      used[e * limit.groups / inclusion.size()] = true;
+    }
+  }
+  return static_cast<std::size_t>(std::count(used.begin(), used.end(), true));
+}
+
+}  // namespace
+
 ExpertSampler::ExpertSampler(std::span<const double> inclusion, std::size_t k, GroupLimit limit,
                              std::span<const ExpertIndex> order)
-    : k_(k), limited_(limit.limits()), group_size_(inclusion.size() / limit.groups) {
+    : k_(k),
+      limited_(limit.limits() && groups_used(inclusion, limit) > limit.per_token),
+      group_size_(inclusion.size() / limit.groups) {
   ensure(k > 0 && k <= inclusion.size(), "k experts of those there are");
   ensure(inclusion.size() % limit.groups == 0 && group_size_ * limit.per_token >= k, "groups that hold k experts");
   if (limited_) {

@@ -25,7 +25,7 @@ TEST_CASE("counts: rows of zeros are dense layers and dropped, with a note which
 
 TEST_CASE("counts: what is wrong is said") {
   CHECK(fault(R"({"logical_count": [[1, -2]]})") ==
-        "c.json#/logical_count/0/1: expected a number, at least 0, found the number -2");
+        "c.json#/logical_count/0/1: expected a number, 0 to 9007199254740992, found the number -2");
   CHECK(fault(R"({"logical_count": [[1, 2], [1, 2, 3]]})") ==
         "c.json#/logical_count/1: expected 2 experts, as in the first layer, found 3");
   CHECK(fault(R"({"logical_count": []})") == "c.json#/logical_count: expected counts [layers][experts], found none");
@@ -144,4 +144,9 @@ TEST_CASE("statistics: the recordings are as uneven as was published about them"
   for (const LayerStatistics& layer : statistics(count(lite), 6).layers) {
     CHECK(*layer.tokens == 8327.0);
   }
+}
+
+TEST_CASE("Counts too large to add up are refused") {
+  CHECK_THROWS_WITH(parse_counts("c.json", R"({"logical_count": [[1, 1e308]]})"),
+                    "c.json#/logical_count/0/1: expected a number, 0 to 9007199254740992, found the number 1e+308");
 }
