@@ -184,13 +184,13 @@ std::optional<std::int64_t> kv_capacity_tokens(const MemoryRequest& request, con
   for (const Layer& layer : request.model.layers()) {
     const LayerCache cache = cache_of(layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
     if (cache.window) {
-      const auto pages = static_cast<double>((*cache.window + request.kv_block - 1) / request.kv_block);
-      fixed += pages * static_cast<double>(request.kv_block) * cache.per_token;
+      const std::int64_t pages = (*cache.window + request.kv_block - 1) / request.kv_block;
+      fixed += static_cast<double>(pages * request.kv_block) * cache.per_token;
     } else {
       growing += cache.per_token;
     }
-    const auto pages = static_cast<double>((request.encoder_tokens + request.kv_block - 1) / request.kv_block);
-    fixed += pages * static_cast<double>(request.kv_block) *
+    const std::int64_t pages = (request.encoder_tokens + request.kv_block - 1) / request.kv_block;
+    fixed += static_cast<double>(pages * request.kv_block) *
              cross_cache_of(layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
   }
   if (growing == Bytes{}) {
