@@ -11,8 +11,10 @@ void CommonOptions::add_set(CLI::App& command) {
   command.add_option("--set", assignments, "Change one value: /json/pointer=value (repeatable)")
       ->allow_extra_args(false);
 }
-void CommonOptions::add_seed(CLI::App& command) { command.add_option("--seed", seed, "Seed of every random draw")
-      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{INT64_MAX})); }
+void CommonOptions::add_seed(CLI::App& command) {
+  command.add_option("--seed", seed, "Seed of every random draw")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{INT64_MAX}));
+}
 void CommonOptions::add_threads(CLI::App& command) {
   command.add_option("--threads", threads, "Threads to use; results do not depend on it (default: all cores)")
       ->check(CLI::Range(1, 1024));
