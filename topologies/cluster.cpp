@@ -10,6 +10,8 @@
 
 namespace moesim {
 
+template struct DescribedCodec<ClusterConfig>;
+
 std::span<const EmbeddedFile> embedded_clusters();
 
 struct Cluster::Data {

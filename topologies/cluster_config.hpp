@@ -125,6 +125,7 @@ struct ClusterConfig {
     f.optional("unverified", &ClusterConfig::unverified, "Fields whose figure was not read in a source");
   }
 };
+extern template struct DescribedCodec<ClusterConfig>;
 
 /// A scenario's cluster by its name in the catalogue: "hgx-h200", with as many nodes as the ranks need.
 struct ClusterName {

@@ -195,6 +195,7 @@ struct Block {
     f.required("feed_forward", &Block::feed_forward, "Dense or mixture of experts");
   }
 };
+extern template struct DescribedCodec<Block>;
 
 /// Norms in front of mixers and feed-forwards and behind the last layer. RMSNorm learns one vector, LayerNorm two.
 enum class Norm { kRms, kLayer, kNone };
@@ -280,6 +281,7 @@ struct Architecture {
     f.optional("unverified", &Architecture::unverified, "Fields whose figure was not read in a source");
   }
 };
+extern template struct DescribedCodec<Architecture>;
 
 /// One layer of a model with its place in it.
 struct Layer {

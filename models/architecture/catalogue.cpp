@@ -2,6 +2,9 @@
 
 namespace moesim {
 
+template struct DescribedCodec<Block>;
+template struct DescribedCodec<Architecture>;
+
 // Generated from catalogue/*.json (moesim_embed in CMakeLists.txt).
 std::span<const EmbeddedFile> model_files();
 

@@ -1,5 +1,7 @@
 #include "models/architecture/huggingface_parts.hpp"
 
+#include <fmt/format.h>
+
 namespace moesim::huggingface {
 
 namespace {

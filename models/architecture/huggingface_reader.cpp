@@ -1,5 +1,7 @@
 #include "models/architecture/huggingface_reader.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace moesim {

@@ -2,6 +2,9 @@
 
 namespace moesim {
 
+template struct DescribedCodec<Accelerator>;
+template struct DescribedCodec<Nic>;
+
 // Generated from catalogue/*/*.json (moesim_embed in CMakeLists.txt).
 std::span<const EmbeddedFile> accelerator_files();
 std::span<const EmbeddedFile> nic_files();

@@ -49,6 +49,7 @@ struct Accelerator {
     f.optional("unverified", &Accelerator::unverified, "Fields whose figure was not read in a source");
   }
 };
+extern template struct DescribedCodec<Accelerator>;
 
 /// One network interface.
 struct Nic {
@@ -67,6 +68,7 @@ struct Nic {
     f.optional("unverified", &Nic::unverified, "Fields whose figure was not read in a source");
   }
 };
+extern template struct DescribedCodec<Nic>;
 
 const Catalogue& accelerator_catalogue();
 const Catalogue& nic_catalogue();

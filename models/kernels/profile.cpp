@@ -1,9 +1,13 @@
 #include "models/kernels/profile.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <span>
 
 namespace moesim {
+
+template struct DescribedCodec<RooflineProfile>;
 
 std::span<const EmbeddedFile> profile_files();
 

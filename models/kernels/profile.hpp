@@ -119,6 +119,7 @@ struct RooflineProfile {
     f.optional("unverified", &RooflineProfile::unverified, "Fields whose figure was assumed, not read in a source");
   }
 };
+extern template struct DescribedCodec<RooflineProfile>;
 
 const Catalogue& profile_catalogue();
 

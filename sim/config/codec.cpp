@@ -1,5 +1,7 @@
 #include "sim/config/codec.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 namespace moesim {
@@ -81,7 +83,93 @@ Json quantity_schema(const UnitTable& table, const Rules& rules) {
           {"description", fmt::format("{} such as \"{}\"", table.noun, table.example)}};
 }
 
+bool fail_choice(const Cursor& cursor, const Names& names) {
+  return cursor.expected(fmt::format("one of {}", fmt::join(names, ", ")));
+}
+
+bool fail_name(const Cursor& cursor, const Names& names, std::string_view found) {
+  return cursor.fail(
+      fmt::format("expected one of {}, found \"{}\"{}", fmt::join(names, ", "), found, did_you_mean(found, names)));
+}
+
+bool is_array_of(const Cursor& cursor, std::size_t min_items) {
+  const Json& json = cursor.value();
+  if (json.is_array() && json.size() >= min_items) {
+    return true;
+  }
+  return cursor.expected(min_items > 0 ? fmt::format("an array of at least {}", min_items) : "an array");
+}
+
+const std::string* only_key(const Cursor& cursor, const Names& tags, BareName bare) {
+  const Json& json = cursor.value();
+  if (json.is_object() && json.size() == 1) {
+    return &json.get_ref<const Json::object_t&>().begin()->first;
+  }
+  cursor.fail(fmt::format("expected {}an object with one of the keys {}, found {}",
+                          bare == BareName::kAllowed ? "a name or " : "", fmt::join(tags, ", "),
+                          json.is_object() ? fmt::format("{} keys", json.size()) : cursor.found()));
+  return nullptr;
+}
+
+bool fail_tag(const Cursor& cursor, const Names& tags, std::string_view found) {
+  return cursor.fail(fmt::format("expected one of the keys {}, found \"{}\"{}", fmt::join(tags, ", "), found,
+                                 did_you_mean(found, tags)));
+}
+
+Json integer_schema(std::int64_t low, std::int64_t high, const Rules& rules) {
+  Json schema = {{"type", "integer"}, {"minimum", low}, {"maximum", high}};
+  number_rules(schema, rules);
+  return schema;
+}
+
+Json names_schema(const Names& names) {
+  Json json = Json::array();
+  for (const std::string_view name : names) {
+    json.push_back(std::string(name));
+  }
+  return {{"enum", std::move(json)}};
+}
+
+Json array_schema(Json items, std::size_t min_items) {
+  Json schema = {{"type", "array"}, {"items", std::move(items)}};
+  if (min_items > 0) {
+    schema["minItems"] = min_items;
+  }
+  return schema;
+}
+
+Json keyed_schema(const Names& keys, const Json& value) {
+  Json properties = Json::object();
+  for (const std::string_view key : keys) {
+    properties[std::string(key)] = value;
+  }
+  return {{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
+}
+
+Json open_schema(Json value) { return {{"type", "object"}, {"additionalProperties", std::move(value)}}; }
+
+Json tagged_schema(std::string_view tag, Json value) {
+  return {{"type", "object"},
+          {"properties", tagged(tag, std::move(value))},
+          {"required", Json::array({std::string(tag)})},
+          {"additionalProperties", false}};
+}
+
+Json tagged(std::string_view tag, Json value) {
+  Json json = Json::object();
+  json[std::string(tag)] = std::move(value);
+  return json;
+}
+
 }  // namespace detail
+
+Json Codec<bool>::schema(const Rules&) { return {{"type", "boolean"}}; }
+
+Json Codec<double>::schema(const Rules& rules) {
+  Json schema = {{"type", "number"}};
+  detail::number_rules(schema, rules);
+  return schema;
+}
 
 bool Codec<std::string>::decode(const Cursor& cursor, const Rules& rules, std::string& out) {
   if (!cursor.value().is_string() || cursor.value().get_ref<const std::string&>().size() < rules.min_items) {
@@ -98,6 +186,8 @@ Json Codec<std::string>::schema(const Rules& rules) {
   }
   return schema;
 }
+
+Json Codec<FilePath>::schema(const Rules&) { return {{"type", "string"}, {"minLength", 1}}; }
 
 bool Codec<FilePath>::decode(const Cursor& cursor, const Rules&, FilePath& out) {
   if (!Codec<std::string>::decode(cursor, Rules::not_empty(), out.written)) {

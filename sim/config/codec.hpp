@@ -1,7 +1,5 @@
 #pragma once
 
-#include <fmt/format.h>
-
 #include <array>
 #include <concepts>
 #include <cstdint>
@@ -66,9 +64,26 @@ bool decode_integer(const Cursor& cursor, const Rules& rules, std::int64_t low, 
 bool decode_quantity(const Cursor& cursor, const Rules& rules, const UnitTable& table, double& out);
 Json quantity_schema(const UnitTable& table, const Rules& rules);
 
+using Names = std::vector<std::string_view>;
+bool fail_choice(const Cursor& cursor, const Names& names);
+bool fail_name(const Cursor& cursor, const Names& names, std::string_view found);
+bool is_array_of(const Cursor& cursor, std::size_t min_items);
+enum class BareName { kAllowed, kNot };
+/// The only key of an object that is a choice among `tags`; null after noting a fault.
+const std::string* only_key(const Cursor& cursor, const Names& tags, BareName bare);
+bool fail_tag(const Cursor& cursor, const Names& tags, std::string_view found);
+
+Json integer_schema(std::int64_t low, std::int64_t high, const Rules& rules);
+Json names_schema(const Names& names);
+Json array_schema(Json items, std::size_t min_items);
+Json keyed_schema(const Names& keys, const Json& value);  ///< an object with some of these keys
+Json open_schema(Json value);                             ///< an object with any keys
+Json tagged_schema(std::string_view tag, Json value);     ///< an object with just this key
+Json tagged(std::string_view tag, Json value);            ///< {tag: value}
+
 template <NamedEnum E>
-std::vector<std::string_view> enum_names() {
-  std::vector<std::string_view> names;
+Names enum_names() {
+  Names names;
   for (const auto& [value, name] : EnumNames<E>::names) {
     names.push_back(name);
   }
@@ -83,8 +98,7 @@ bool enum_from(const Cursor& cursor, std::string_view text, E& out) {
       return true;
     }
   }
-  return cursor.fail(fmt::format("expected one of {}, found \"{}\"{}", fmt::join(enum_names<E>(), ", "), text,
-                                 did_you_mean(text, enum_names<E>())));
+  return fail_name(cursor, enum_names<E>(), text);
 }
 
 }  // namespace detail
@@ -99,7 +113,7 @@ struct Codec<bool> {
     return true;
   }
   static Json encode(bool value) { return value; }
-  static Json schema(const Rules&) { return {{"type", "boolean"}}; }
+  static Json schema(const Rules&);
 };
 
 /// Integers are strict: 3.0, true and anything out of range are faults, not rounded.
@@ -120,11 +134,7 @@ struct Codec<T> {
     return true;
   }
   static Json encode(T value) { return value; }
-  static Json schema(const Rules& rules) {
-    Json schema = {{"type", "integer"}, {"minimum", kLow}, {"maximum", kHigh}};
-    detail::number_rules(schema, rules);
-    return schema;
-  }
+  static Json schema(const Rules& rules) { return detail::integer_schema(kLow, kHigh, rules); }
 };
 
 template <>
@@ -137,11 +147,7 @@ struct Codec<double> {
     return detail::check_number(cursor, rules, out);
   }
   static Json encode(double value) { return value; }
-  static Json schema(const Rules& rules) {
-    Json schema = {{"type", "number"}};
-    detail::number_rules(schema, rules);
-    return schema;
-  }
+  static Json schema(const Rules& rules);
 };
 
 template <>
@@ -155,7 +161,7 @@ template <>
 struct Codec<FilePath> {
   static bool decode(const Cursor& cursor, const Rules& rules, FilePath& out);
   static Json encode(const FilePath& value) { return value.written; }
-  static Json schema(const Rules&) { return {{"type", "string"}, {"minLength", 1}}; }
+  static Json schema(const Rules&);
 };
 
 template <int T, int B, int F, int M>
@@ -177,18 +183,12 @@ template <NamedEnum E>
 struct Codec<E> {
   static bool decode(const Cursor& cursor, const Rules&, E& out) {
     if (!cursor.value().is_string()) {
-      return cursor.expected(fmt::format("one of {}", fmt::join(detail::enum_names<E>(), ", ")));
+      return detail::fail_choice(cursor, detail::enum_names<E>());
     }
     return detail::enum_from(cursor, cursor.value().get_ref<const std::string&>(), out);
   }
   static Json encode(E value) { return std::string(name_of(value)); }
-  static Json schema(const Rules&) {
-    Json names = Json::array();
-    for (const std::string_view name : detail::enum_names<E>()) {
-      names.push_back(std::string(name));
-    }
-    return {{"enum", names}};
-  }
+  static Json schema(const Rules&) { return detail::names_schema(detail::enum_names<E>()); }
 };
 
 /// Present or absent; JSON null is not a way to say absent.
@@ -205,16 +205,14 @@ struct Codec<std::optional<T>> {
 template <class T>
 struct Codec<std::vector<T>> {
   static bool decode(const Cursor& cursor, const Rules& rules, std::vector<T>& out) {
-    const Json& json = cursor.value();
-    if (!json.is_array() || json.size() < rules.min_items) {
-      return cursor.expected(rules.min_items > 0 ? fmt::format("an array of at least {}", rules.min_items)
-                                                 : "an array");
+    if (!detail::is_array_of(cursor, rules.min_items)) {
+      return false;
     }
     Rules element_rules = rules;
     element_rules.min_items = 0;
     out.clear();
     bool good = true;
-    for (std::size_t i = 0; i < json.size(); ++i) {
+    for (std::size_t i = 0; i < cursor.value().size(); ++i) {
       T element{};
       good = Codec<T>::decode(cursor.element(i), element_rules, element) && good;
       out.push_back(std::move(element));
@@ -231,11 +229,7 @@ struct Codec<std::vector<T>> {
   static Json schema(const Rules& rules) {
     Rules element_rules = rules;
     element_rules.min_items = 0;
-    Json schema = {{"type", "array"}, {"items", Codec<T>::schema(element_rules)}};
-    if (rules.min_items > 0) {
-      schema["minItems"] = rules.min_items;
-    }
-    return schema;
+    return detail::array_schema(Codec<T>::schema(element_rules), rules.min_items);
   }
 };
 
@@ -276,13 +270,9 @@ struct Codec<std::map<K, T>> {
   }
   static Json schema(const Rules& rules) {
     if constexpr (NamedEnum<K>) {
-      Json properties = Json::object();
-      for (const std::string_view name : detail::enum_names<K>()) {
-        properties[std::string(name)] = Codec<T>::schema(rules);
-      }
-      return {{"type", "object"}, {"properties", properties}, {"additionalProperties", false}};
+      return detail::keyed_schema(detail::enum_names<K>(), Codec<T>::schema(rules));
     } else {
-      return {{"type", "object"}, {"additionalProperties", Codec<T>::schema(rules)}};
+      return detail::open_schema(Codec<T>::schema(rules));
     }
   }
 };
@@ -309,30 +299,24 @@ struct Codec<std::variant<Alternatives...>> {
   static constexpr bool kHasBare = (Alternatives::kTag.empty() || ...);
 
   static bool decode(const Cursor& cursor, const Rules& rules, Choice& out) {
-    const Json& json = cursor.value();
-    std::vector<std::string_view> tags;
+    detail::Names tags;
     ((Alternatives::kTag.empty() ? void() : tags.push_back(Alternatives::kTag)), ...);
-    if (kHasBare && json.is_string()) {
+    if (kHasBare && cursor.value().is_string()) {
       bool good = false;
       static_cast<void>(
           ((Alternatives::kTag.empty() && (good = decode_as<Alternatives>(cursor, rules, out), true)) || ...));
       return good;
     }
-    if (!json.is_object() || json.size() != 1) {
-      const std::string found = json.is_object() ? fmt::format("{} keys", json.size()) : cursor.found();
-      return cursor.fail(fmt::format("expected {}an object with one of the keys {}, found {}",
-                                     kHasBare ? "a name or " : "", fmt::join(tags, ", "), found));
+    const std::string* const key =
+        detail::only_key(cursor, tags, kHasBare ? detail::BareName::kAllowed : detail::BareName::kNot);
+    if (key == nullptr) {
+      return false;
     }
-    const std::string& key = json.items().begin().key();
     bool good = false;
-    const bool known = ((!Alternatives::kTag.empty() && Alternatives::kTag == key &&
-                         (good = decode_as<Alternatives>(cursor.member(key), rules, out), true)) ||
+    const bool known = ((!Alternatives::kTag.empty() && Alternatives::kTag == *key &&
+                         (good = decode_as<Alternatives>(cursor.member(*key), rules, out), true)) ||
                         ...);
-    if (!known) {
-      return cursor.fail(fmt::format("expected one of the keys {}, found \"{}\"{}", fmt::join(tags, ", "), key,
-                                     did_you_mean(key, tags)));
-    }
-    return good;
+    return known ? good : detail::fail_tag(cursor, tags, *key);
   }
   static Json encode(const Choice& choice) {
     return std::visit(
@@ -340,7 +324,7 @@ struct Codec<std::variant<Alternatives...>> {
           if constexpr (A::kTag.empty()) {
             return Codec<A>::encode(alternative);
           } else {
-            return {{std::string(A::kTag), Codec<A>::encode(alternative)}};
+            return detail::tagged(A::kTag, Codec<A>::encode(alternative));
           }
         },
         choice);
@@ -361,11 +345,7 @@ struct Codec<std::variant<Alternatives...>> {
     if constexpr (A::kTag.empty()) {
       return Codec<A>::schema(rules);
     } else {
-      const std::string tag(A::kTag);
-      return {{"type", "object"},
-              {"properties", {{tag, Codec<A>::schema(rules)}}},
-              {"required", Json::array({tag})},
-              {"additionalProperties", false}};
+      return detail::tagged_schema(A::kTag, Codec<A>::schema(rules));
     }
   }
 };

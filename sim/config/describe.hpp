@@ -1,6 +1,8 @@
 #pragma once
 
-#include <algorithm>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "sim/config/codec.hpp"
 
@@ -22,151 +24,170 @@
 ///
 /// From that come the strict decoder, the encoder (for resolved configurations) and the JSON Schema, so that the
 /// three cannot disagree. A kind of file also says f.tag("schema", "moesim.nic/1") first.
+///
+/// Large structs are compiled once: `extern template struct DescribedCodec<T>;` below the struct, the same without
+/// `extern` in one .cpp.
 namespace moesim {
 
 namespace detail {
 
-template <class T>
-class FieldDecoder {
- public:
-  FieldDecoder(const Cursor& cursor, T& out) : cursor_(cursor), out_(out) {}
+// What does not depend on the struct stands in describe.cpp: these classes are instantiated for every field there is.
 
-  void tag(const char* name, std::string_view constant) {
-    known_.push_back(name);
-    if (!cursor_.value().contains(name)) {
-      good_ = cursor_.fail(fmt::format("expected the key \"{}\": \"{}\", found none", name, constant));
-      return;
-    }
-    const Cursor member = cursor_.member(name);
-    if (!member.value().is_string() || member.value().template get_ref<const std::string&>() != constant) {
-      good_ = member.expected(fmt::format("\"{}\"", constant));
-    }
-  }
+class FieldDecoderBase {
+ public:
+  explicit FieldDecoderBase(const Cursor& cursor) : cursor_(cursor) {}
+
+  void tag(const char* name, std::string_view constant);
+  /// False where a key that nobody described stands in the document, or a field was at fault.
+  bool finish();
+
+ protected:
+  /// Both note the key as known; is it there?
+  bool has_required(const char* name);
+  bool has_optional(const char* name);
+
+  const Cursor& cursor_;
+  bool good_ = true;
+
+ private:
+  std::vector<std::string_view> known_;
+};
+
+template <class T>
+class FieldDecoder : public FieldDecoderBase {
+ public:
+  FieldDecoder(const Cursor& cursor, T& out) : FieldDecoderBase(cursor), out_(out) {}
+
   template <class M>
   void required(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
-    known_.push_back(name);
-    if (!cursor_.value().contains(name)) {
-      good_ = cursor_.fail(fmt::format("expected the key \"{}\", found none", name));
-      return;
+    if (has_required(name)) {
+      good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
     }
-    good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
   }
   template <class M>
   void optional(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
-    known_.push_back(name);
-    if (cursor_.value().contains(name)) {
+    if (has_optional(name)) {
       good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
     }
   }
 
-  bool finish() {
-    for (const auto& [key, unused] : cursor_.value().items()) {
-      if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
-        good_ = cursor_.fail(fmt::format("expected a known key, found \"{}\"{}", key, suggestion(key, known_)));
-      }
-    }
-    return good_;
-  }
+ private:
+  T& out_;
+};
+
+class FieldEncoderBase {
+ public:
+  void tag(const char* name, std::string_view constant);
+  Json take() { return std::move(json_); }
+
+ protected:
+  void put(const char* name, Json value);
+  void put_if_present(const char* name, Json value);
 
  private:
-  const Cursor& cursor_;
-  T& out_;
-  std::vector<std::string_view> known_;
-  bool good_ = true;
+  Json json_ = Json::object();
 };
 
 template <class T>
-class FieldEncoder {
+class FieldEncoder : public FieldEncoderBase {
  public:
   explicit FieldEncoder(const T& value) : value_(value) {}
 
-  void tag(const char* name, std::string_view constant) { json[name] = std::string(constant); }
   template <class M>
   void required(const char* name, M T::* member, std::string_view, const Rules& = {}) {
-    json[name] = Codec<M>::encode(value_.*member);
+    put(name, Codec<M>::encode(value_.*member));
   }
   template <class M>
   void optional(const char* name, M T::* member, std::string_view, const Rules& = {}) {
-    Json encoded = Codec<M>::encode(value_.*member);
-    if (!encoded.is_null()) {
-      json[name] = std::move(encoded);
-    }
+    put_if_present(name, Codec<M>::encode(value_.*member));
   }
-
-  Json json = Json::object();
 
  private:
   const T& value_;
 };
 
-template <class T>
-class FieldSchema {
+class FieldSchemaBase {
  public:
-  void tag(const char* name, std::string_view constant) {
-    properties[name] = {{"const", std::string(constant)}};
-    required_names.push_back(name);
-  }
+  void tag(const char* name, std::string_view constant);
+  /// The object's schema; without a description where `doc` is empty.
+  Json take(std::string_view doc);
+
+ protected:
+  void add_required(const char* name, std::string_view doc, Json schema);
+  /// `fallback` is null where the field has none.
+  void add_optional(const char* name, std::string_view doc, Json schema, Json fallback);
+
+ private:
+  void add(const char* name, std::string_view doc, Json schema);
+
+  Json properties_ = Json::object();
+  Json required_ = Json::array();
+};
+
+template <class T>
+class FieldSchema : public FieldSchemaBase {
+ public:
   template <class M>
   void required(const char* name, M T::*, std::string_view doc, const Rules& rules = {}) {
-    add<M>(name, doc, rules);
-    required_names.push_back(name);
+    add_required(name, doc, Codec<M>::schema(rules));
   }
   template <class M>
   void optional(const char* name, M T::* member, std::string_view doc, const Rules& rules = {}) {
-    add<M>(name, doc, rules);
-    Json fallback = Codec<M>::encode(T{}.*member);
-    if (!fallback.is_null()) {
-      properties[name]["default"] = std::move(fallback);
-    }
+    add_optional(name, doc, Codec<M>::schema(rules), Codec<M>::encode(defaults_.*member));
   }
-
-  Json properties = Json::object();
-  Json required_names = Json::array();
 
  private:
-  template <class M>
-  void add(const char* name, std::string_view doc, const Rules& rules) {
-    Json schema = Codec<M>::schema(rules);
-    const std::string inner = schema.value("description", "");
-    schema["description"] = inner.empty() ? std::string(doc) : fmt::format("{} ({})", doc, inner);
-    properties[name] = std::move(schema);
-  }
+  T defaults_{};
 };
+
+/// Throws ConfigError with the faults, if there are any.
+void raise(std::vector<Diagnostic> faults);
+Json titled_schema(std::string_view title, Json schema);
 
 }  // namespace detail
 
 template <class T>
 concept Described = requires(detail::FieldSchema<T>& f) { T::describe(f); };
 
-template <Described T>
-struct Codec<T> {
-  static bool decode(const Cursor& cursor, const Rules&, T& out) {
-    if (!cursor.value().is_object()) {
-      return cursor.expected("an object");
-    }
-    detail::FieldDecoder<T> fields(cursor, out);
-    T::describe(fields);
-    return fields.finish();
-  }
-  static Json encode(const T& value) {
-    detail::FieldEncoder<T> fields(value);
-    T::describe(fields);
-    return std::move(fields.json);
-  }
-  static Json schema(const Rules&) {
-    detail::FieldSchema<T> fields;
-    T::describe(fields);
-    Json schema = {{"type", "object"}, {"properties", std::move(fields.properties)}};
-    if (!fields.required_names.empty()) {
-      schema["required"] = std::move(fields.required_names);
-    }
-    schema["additionalProperties"] = false;
-    if constexpr (requires { T::kDoc; }) {
-      schema["description"] = std::string(T::kDoc);
-    }
-    return schema;
-  }
+/// Not constrained, unlike Codec: GCC 12 instantiates nothing where several constrained specialisations are at hand.
+template <class T>
+struct DescribedCodec {
+  static bool decode(const Cursor& cursor, const Rules& rules, T& out);
+  static Json encode(const T& value);
+  static Json schema(const Rules& rules);
 };
+
+// Outside the class, so as not to be inline: else `extern template` would not keep them from being compiled.
+template <class T>
+bool DescribedCodec<T>::decode(const Cursor& cursor, const Rules&, T& out) {
+  if (!cursor.value().is_object()) {
+    return cursor.expected("an object");
+  }
+  detail::FieldDecoder<T> fields(cursor, out);
+  T::describe(fields);
+  return fields.finish();
+}
+
+template <class T>
+Json DescribedCodec<T>::encode(const T& value) {
+  detail::FieldEncoder<T> fields(value);
+  T::describe(fields);
+  return fields.take();
+}
+
+template <class T>
+Json DescribedCodec<T>::schema(const Rules&) {
+  detail::FieldSchema<T> fields;
+  T::describe(fields);
+  if constexpr (requires { T::kDoc; }) {
+    return fields.take(T::kDoc);
+  } else {
+    return fields.take({});
+  }
+}
+
+template <Described T>
+struct Codec<T> : DescribedCodec<T> {};
 
 /// Decodes a whole document. Throws ConfigError with all faults.
 template <class T>
@@ -174,18 +195,14 @@ T decode_document(const Document& document) {
   std::vector<Diagnostic> faults;
   T out{};
   Codec<T>::decode(Cursor(document, faults), {}, out);
-  if (!faults.empty()) {
-    throw ConfigError(std::move(faults));
-  }
+  detail::raise(std::move(faults));
   return out;
 }
 
 /// The JSON Schema of a kind of file.
 template <class T>
 Json document_schema(std::string_view title) {
-  Json schema = {{"$schema", "http://json-schema.org/draft-07/schema#"}, {"title", std::string(title)}};
-  schema.update(Codec<T>::schema({}));
-  return schema;
+  return detail::titled_schema(title, Codec<T>::schema({}));
 }
 
 }  // namespace moesim

@@ -2,6 +2,8 @@
 
 namespace moesim {
 
+template struct DescribedCodec<Scenario>;
+
 std::span<const EmbeddedFile> scenario_files();
 
 const Catalogue& scenario_catalogue() {

@@ -116,6 +116,7 @@ struct Scenario {
     f.optional("seed", &Scenario::seed, "Of every random draw");
   }
 };
+extern template struct DescribedCodec<Scenario>;
 
 /// Scenarios that come with the program.
 const Catalogue& scenario_catalogue();

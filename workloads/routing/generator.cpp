@@ -1,11 +1,15 @@
 #include "workloads/routing/generator.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <numeric>
 
 #include "sim/core/error.hpp"
 
 namespace moesim {
+
+template struct DescribedCodec<GeneratorParameters>;
 
 namespace {
 

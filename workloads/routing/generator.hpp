@@ -113,6 +113,7 @@ struct GeneratorParameters {
     f.optional("provenance", &GeneratorParameters::provenance, "Where the parameters come from");
   }
 };
+extern template struct DescribedCodec<GeneratorParameters>;
 
 /// Decodes and checks what the schema cannot: as many block spreads as spreads. Throws ConfigError.
 GeneratorParameters decode_generator(const Document& document);

@@ -1,5 +1,7 @@
 #include "workloads/routing/routing_config.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "workloads/routing/drawn_source.hpp"
