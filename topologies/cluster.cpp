@@ -56,8 +56,10 @@ Route Cluster::route(RankId from, RankId to) const {
   ensure(from.index() < gpus() && to.index() < gpus() && from != to, "route: two different GPUs of this cluster");
   auto path = data_->router.path(VertexId(from.index()), VertexId(to.index()));
   ensure(path.has_value(), "route: every builder connects all GPUs");
-  Route route{std::move(*path), Duration{}};
-  for (const LinkId id : route.links) {
+  Route route;
+  route.hops.reserve(path->size());
+  for (const LinkId id : *path) {
+    route.hops.push_back({id});
     route.latency += links()[id.index()].latency;
   }
   return route;

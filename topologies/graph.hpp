@@ -47,10 +47,18 @@ struct ClusterGraph {
   void connect(VertexId a, VertexId b, Bandwidth capacity, Duration latency, LinkKind kind);
 };
 
-/// The links from one GPU to another in the order of travel.
+/// A link that a route takes, and what part of the route's bytes takes it.
+struct RouteHop {
+  LinkId link;
+  double share = 1.0;  ///< fraction of the bytes, summed over the paths that take the link; above 0, at most 1
+  bool operator==(const RouteHop&) const = default;
+};
+
+/// The way from one GPU to another: one path, or several with the bytes spread over them. Every byte leaves the first
+/// GPU and enters the last, so that the shares of links into a vertex on the way equal those out of it.
 struct Route {
-  std::vector<LinkId> links;
-  Duration latency;  ///< sum over the links
+  std::vector<RouteHop> hops;  ///< each link once; in the order of travel where there is one path
+  Duration latency;            ///< sum over the links of the longest path
 };
 
 }  // namespace moesim

@@ -190,8 +190,8 @@ class Executor {
         continue;
       }
       const auto& path = terms_.path(exchange, transfer.from, transfer.to);
-      for (const LinkId link : path.links) {
-        result_.link_bytes[link.index()] += transfer.bytes;
+      for (const auto& [link, share] : path.hops) {
+        result_.link_bytes[link.index()] += transfer.bytes * share;
       }
       (path.crosses_network ? result_.bytes_inter_node : result_.bytes_intra_node) += transfer.bytes;
       start({.amount = transfer.bytes, .uses = path.uses}, TransferOnWay{launch.exchange, index});

@@ -66,11 +66,11 @@ const NetworkTerms::Path& NetworkTerms::path(const Exchange& exchange, RankId fr
   auto& path = table->paths[from.index() * ranks_ + to.index()];
   if (!path) {
     path = std::make_unique<Path>();
-    path->links = cluster_.route(from, to).links;
-    for (const LinkId link : path->links) {
+    path->hops = cluster_.route(from, to).hops;
+    for (const auto& [link, share] : path->hops) {
       const bool scale_up = cluster_.link(link).kind == LinkKind::kScaleUp;
       path->crosses_network |= cluster_.link(link).kind == LinkKind::kNetwork;
-      path->uses.push_back({ResourceId(link.index()), 1.0 / (scale_up ? wanted.scale_up : wanted.network)});
+      path->uses.push_back({ResourceId(link.index()), share / (scale_up ? wanted.scale_up : wanted.network)});
     }
   }
   return *path;

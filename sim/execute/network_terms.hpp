@@ -24,7 +24,7 @@ class NetworkTerms {
   [[nodiscard]] double compute_share(const Exchange& exchange) const;
 
   struct Path {
-    std::vector<LinkId> links;
+    std::vector<RouteHop> hops;
     std::vector<Use> uses;  ///< resource = link
     bool crosses_network = false;
   };

@@ -53,7 +53,7 @@ TEST_CASE("Every catalogue entry builds, bears its file's name and says where it
     // Three nodes are a network; any pair can talk.
     const Cluster cluster = load(name, 3 * config.gpus_per_node);
     CHECK(cluster.nodes() == 3);
-    CHECK_FALSE(cluster.route(rank(0), rank(cluster.gpus() - 1)).links.empty());
+    CHECK_FALSE(cluster.route(rank(0), rank(cluster.gpus() - 1)).hops.empty());
   }
 }
 

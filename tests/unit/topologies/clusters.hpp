@@ -28,9 +28,9 @@ inline RankId rank(std::size_t index) { return RankId(index); }
 /// The route as names of the vertices passed, both ends included.
 inline std::vector<std::string> hops(const Cluster& cluster, std::size_t from, std::size_t to) {
   const Route route = cluster.route(rank(from), rank(to));
-  std::vector<std::string> names{cluster.vertex(cluster.link(route.links.front()).from).name};
-  for (const LinkId id : route.links) {
-    names.push_back(cluster.vertex(cluster.link(id).to).name);
+  std::vector<std::string> names{cluster.vertex(cluster.link(route.hops.front().link).from).name};
+  for (const RouteHop& hop : route.hops) {
+    names.push_back(cluster.vertex(cluster.link(hop.link).to).name);
   }
   return names;
 }

@@ -14,8 +14,8 @@ namespace {
 bool is_path(const Cluster& cluster, const Route& route, RankId from, RankId to) {
   VertexId at(from.index());
   std::vector<VertexId> passed{at};
-  for (const LinkId id : route.links) {
-    const Link& link = cluster.link(id);
+  for (const RouteHop& hop : route.hops) {
+    const Link& link = cluster.link(hop.link);
     const bool inner = link.to != VertexId(to.index());
     if (link.from != at || (inner && !is_transit(cluster.vertex(link.to).kind)) ||
         std::find(passed.begin(), passed.end(), link.to) != passed.end()) {
@@ -29,9 +29,10 @@ bool is_path(const Cluster& cluster, const Route& route, RankId from, RankId to)
 
 /// The route back, reversed: the same cables in the other direction.
 bool mirrors(const Cluster& cluster, const Route& there, const Route& back) {
-  return std::equal(there.links.begin(), there.links.end(), back.links.rbegin(), back.links.rend(),
-                    [&](LinkId a, LinkId b) {
-                      return cluster.link(a).from == cluster.link(b).to && cluster.link(a).to == cluster.link(b).from;
+  return std::equal(there.hops.begin(), there.hops.end(), back.hops.rbegin(), back.hops.rend(),
+                    [&](const RouteHop& a, const RouteHop& b) {
+                      return a.share == 1.0 && b.share == 1.0 && cluster.link(a.link).from == cluster.link(b.link).to &&
+                             cluster.link(a.link).to == cluster.link(b.link).from;
                     });
 }
 
@@ -112,7 +113,7 @@ TEST_CASE("In any cluster every pair has a path, the shortest, and the same way 
                                                                           : 6;
         const double latency = links == 2 ? 3.33e-6 : links == 4 ? 2.8e-6 : 3.7e-6;
         over_spine += links == 6 ? 1 : 0;
-        if (!is_path(cluster, route, rank(a), rank(b)) || route.links.size() != links ||
+        if (!is_path(cluster, route, rank(a), rank(b)) || route.hops.size() != links ||
             !mirrors(cluster, route, cluster.route(rank(b), rank(a))) ||
             route.latency.base() != Approx(latency).epsilon(1e-12)) {
           FAIL("trial " << trial << ": from " << a << " to " << b);
@@ -125,16 +126,16 @@ TEST_CASE("In any cluster every pair has a path, the shortest, and the same way 
 
 TEST_CASE("Threads may ask for routes at the same time", "[topologies]") {
   const Cluster cluster = build(eight_gpu_nodes(8));
-  std::vector<std::vector<LinkId>> expected;
+  std::vector<std::vector<RouteHop>> expected;
   for (std::size_t to = 1; to < cluster.gpus(); ++to) {
-    expected.push_back(cluster.route(rank(0), rank(to)).links);
+    expected.push_back(cluster.route(rank(0), rank(to)).hops);
   }
   std::vector<std::size_t> wrong(4, 0);
   std::vector<std::thread> threads;
   for (std::size_t t = 0; t < wrong.size(); ++t) {
     threads.emplace_back([&, t] {
       for (std::size_t to = 1; to < cluster.gpus(); ++to) {
-        wrong[t] += cluster.route(rank(0), rank(to)).links == expected[to - 1] ? 0 : 1;
+        wrong[t] += cluster.route(rank(0), rank(to)).hops == expected[to - 1] ? 0 : 1;
       }
     });
   }
@@ -150,8 +151,8 @@ TEST_CASE("A thousand GPUs", "[topologies]") {
   // 128 nodes × (8 GPUs + switch + 8 NICs) + 8 leaves + spine; 1,024 × 6 links + 8 trunks both ways.
   CHECK(cluster.vertices().size() == 128 * 17 + 9);
   CHECK(cluster.links().size() == 1024 * 6 + 16);
-  CHECK(cluster.route(rank(0), rank(1023)).links.size() == 6);
-  CHECK(cluster.route(rank(7), rank(1023)).links.size() == 4);
+  CHECK(cluster.route(rank(0), rank(1023)).hops.size() == 6);
+  CHECK(cluster.route(rank(7), rank(1023)).hops.size() == 4);
 }
 
 TEST_CASE("Sixteen thousand GPUs are built, and routed between, in seconds", "[topologies]") {
@@ -159,7 +160,7 @@ TEST_CASE("Sixteen thousand GPUs are built, and routed between, in seconds", "[t
   CHECK(cluster.vertices().size() == 2048 * 17 + 9);
   std::size_t links = 0;
   for (std::size_t to = 1; to < cluster.gpus(); ++to) {
-    links += cluster.route(rank(0), rank(to)).links.size();
+    links += cluster.route(rank(0), rank(to)).hops.size();
   }
   // From GPU 0: 7 neighbours, 2,047 on its rail, the rest over the spine.
   CHECK(links == 7 * 2 + 2047 * 4 + (16383 - 7 - 2047) * 6);
