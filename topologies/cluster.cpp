@@ -106,22 +106,30 @@ Chosen read_choice(const ClusterFile& file, const Place&) {
   return {decode_document<ClusterConfig>(document), {document.name(), ""}};
 }
 
-}  // namespace
-
-Cluster load_cluster(const ClusterChoice& choice, std::size_t ranks, const Place& place) {
-  Chosen chosen = std::visit([&](const auto& which) { return read_choice(which, place); }, choice);
-  ClusterConfig& config = chosen.config;
+/// `asked` is where the number of ranks was asked for.
+Cluster build_for(ClusterConfig config, std::size_t ranks, const Place& place, const Place& asked) {
   if (!config.nodes) {
     const std::size_t needed = ranks == 0 ? 1 : (ranks - 1) / config.gpus_per_node + 1;
     config.nodes = config.network ? needed : 1;
   }
   const std::size_t nodes = *config.nodes;
   if (nodes <= kMaxGpus / config.gpus_per_node && ranks > nodes * config.gpus_per_node) {
-    throw ConfigError(place, fmt::format("expected at most {} ranks ({} node{} × {} GPUs of {}), found {}",
+    throw ConfigError(asked, fmt::format("expected at most {} ranks ({} node{} × {} GPUs of {}), found {}",
                                          nodes * config.gpus_per_node, nodes, nodes == 1 ? "" : "s",
                                          config.gpus_per_node, config.name, ranks));
   }
-  return build_cluster(config, chosen.place);
+  return build_cluster(config, place);
+}
+
+}  // namespace
+
+Cluster load_cluster(const ClusterChoice& choice, std::size_t ranks, const Place& place) {
+  Chosen chosen = std::visit([&](const auto& which) { return read_choice(which, place); }, choice);
+  return build_for(std::move(chosen.config), ranks, chosen.place, place);
+}
+
+Cluster build_cluster_for(ClusterConfig config, std::size_t ranks, const Place& place) {
+  return build_for(std::move(config), ranks, place, place);
 }
 
 }  // namespace moesim

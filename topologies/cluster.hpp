@@ -60,6 +60,9 @@ Cluster build_cluster(const ClusterConfig& config, const Place& place);
 /// ConfigError, also for more ranks than GPUs; `place` is where the choice stands.
 Cluster load_cluster(const ClusterChoice& choice, std::size_t ranks, const Place& place);
 
+/// The same for a configuration that stands at `place`.
+Cluster build_cluster_for(ClusterConfig config, std::size_t ranks, const Place& place);
+
 /// The graph for Graphviz. As many whole nodes as have sixteen GPUs together (at least one) and the switches
 /// they hang on; further nodes are alike and are only counted.
 std::string to_dot(const Cluster& cluster);

@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   int exit_code = moesim::kDone;
   try {
     moesim::add_run(app);
+    moesim::add_network(app);
     moesim::add_check(app, exit_code);
     moesim::add_catalogue_commands(app);
     moesim::add_trace(app);

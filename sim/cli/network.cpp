@@ -1,0 +1,151 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "sim/cli/cluster_argument.hpp"
+#include "sim/cli/commands.hpp"
+#include "sim/cli/options.hpp"
+#include "sim/core/file.hpp"
+#include "sim/core/units.hpp"
+#include "sim/report/network_report.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// Links that the table shows and whose senders are looked up.
+constexpr std::size_t kLinksShown = 8;
+constexpr std::size_t kSendersShown = 3;
+constexpr std::size_t kSlots = 20;
+
+struct NetworkOptions : CommonOptions {
+  std::string cluster;
+  std::optional<std::size_t> ranks;
+  std::string alltoall;
+  std::string traffic;
+  Fidelity fidelity = Fidelity::kFlow;
+  double epsilon = 0.0;
+  std::string flow_times;
+  std::string link_use;
+  bool timing = false;
+};
+
+TrafficMatrix read_traffic(const NetworkOptions& options) {
+  if (options.alltoall.empty() == options.traffic.empty()) {
+    throw ConfigError({"moesim network", {}},
+                      fmt::format("expected one of --alltoall BYTES and --traffic FILE, found {}",
+                                  options.traffic.empty() ? "neither" : "both"));
+  }
+  if (!options.traffic.empty()) {
+    return TrafficMatrix::read(options.traffic, options.ranks);
+  }
+  std::string message;
+  const auto size = parse_quantity(options.alltoall, unit_table<Bytes>(), message);
+  if (!size) {
+    throw ConfigError({"--alltoall", {}}, message);
+  }
+  const std::size_t ranks = options.ranks ? *options.ranks : all_gpus(options.cluster, options.assignments);
+  return TrafficMatrix::uniform(ranks, Bytes::from_base(*size));
+}
+
+std::string describe(const NetworkOptions& options, const TrafficMatrix& traffic) {
+  if (!options.traffic.empty()) {
+    return options.traffic;
+  }
+  return fmt::format("{} a rank, {} to each, its own share stays local", options.alltoall,
+                     to_text(bytes(*traffic.uniform_bytes())));
+}
+
+void network(const NetworkOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  const TrafficMatrix traffic = read_traffic(options);
+  const Cluster cluster = read_cluster_argument(options.cluster, options.assignments, traffic.ranks());
+
+  AllToAllOptions how;
+  how.fidelity = options.fidelity;
+  how.epsilon = options.epsilon;
+  how.symmetry = options.flow_times.empty() ? AllToAllOptions::Symmetry::kUse : AllToAllOptions::Symmetry::kIgnore;
+  how.slots = options.link_use.empty() ? 0 : kSlots;
+  NetworkReport report;
+  report.result = all_to_all(cluster, traffic, how);
+  report.ranks = traffic.ranks();
+  report.traffic = describe(options, traffic);
+  report.epsilon = options.epsilon;
+  report.busiest = most_used_links(cluster, report.result, kLinksShown);
+  if (!traffic.uniform_bytes()) {  // of equal pairs there is no heaviest sender
+    report.loaders = link_loaders(cluster, traffic, report.busiest, kSendersShown);
+    if (traffic.local_bytes() > 0.0) {
+      report.warnings.push_back(fmt::format("{}: {} from ranks to themselves stay local: they take no link and no time",
+                                            options.traffic, to_text(bytes(traffic.local_bytes()))));
+    }
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+
+  Json json = network_json(report, cluster);
+  for (const std::string& path : {options.cluster, options.traffic}) {
+    if (!path.empty() && std::filesystem::is_regular_file(path)) {
+      json["inputs"].push_back({{"path", path}, {"sha256", sha256(read_file(path))}});
+    }
+  }
+  if (options.timing) {
+    json["metrics"]["simulation_time"] = {
+        {"value", took.count()}, {"unit", "s"}, {"definition", "wall-clock time from reading the input to the result"}};
+  }
+  const std::string text = json.dump(2) + '\n';
+  if (!options.flow_times.empty()) {
+    write_file(options.flow_times, flow_times_csv(report.result));
+  }
+  if (!options.link_use.empty()) {
+    write_file(options.link_use, link_use_csv(report.result, cluster));
+  }
+  if (!options.out.empty()) {
+    const std::filesystem::path folder(options.out);
+    write_file(folder / "result.json", text);
+    write_file(folder / "result.txt", network_table(report, cluster));
+  }
+  for (const std::string& warning : report.warnings) {
+    fmt::print(stderr, "warning: {}\n", warning);
+  }
+  fmt::print("{}", options.format == OutputFormat::kJson ? text : network_table(report, cluster));
+  if (options.timing && options.format == OutputFormat::kTable) {
+    fmt::print("\nsimulated in {:.4f} s of wall-clock time\n", took.count());
+  }
+}
+
+}  // namespace
+
+void add_network(CLI::App& app) {
+  static const std::map<std::string, Fidelity> kFidelities{{"flow", Fidelity::kFlow}, {"bound", Fidelity::kBound}};
+  auto options = std::make_shared<NetworkOptions>();
+  CLI::App* command = app.add_subcommand("network", "Time an all-to-all on a cluster's links, flow by flow");
+  command
+      ->add_option("cluster", options->cluster,
+                   "A moesim.cluster/1 file, or the name of one that comes with the program")
+      ->required();
+  command
+      ->add_option("--ranks", options->ranks,
+                   "GPUs that take part, from the first on (default: those that the "
+                   "traffic names, or all)")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
+  command->add_option("--alltoall", options->alltoall,
+                      "Every rank holds so much, such as \"64 MiB\", and sends an equal share to each rank");
+  command->add_option("--traffic", options->traffic, "CSV src,dst,bytes, or a square .npy [from, to], in bytes");
+  command->add_option("--fidelity", options->fidelity, "flow (default): max-min fair; bound: the busiest link alone")
+      ->transform(CLI::CheckedTransformer(kFidelities))
+      ->option_text("flow|bound");
+  command->add_option("--epsilon", options->epsilon, "Error allowed for speed, as a share of each time; 0: exact")
+      ->check(CLI::Range(0.0, 0.5));
+  command->add_option("--flow-times", options->flow_times,
+                      "Write when each transfer is through: src,dst,bytes,finish_s");
+  command->add_option("--link-use", options->link_use, "Write each link's use over time: link,begin_s,end_s,use");
+  options->add_set(*command);
+  options->add_out(*command);
+  options->add_format(*command);
+  command->add_flag("--timing", options->timing, "Also say how long the simulation itself took");
+  command->callback([options] { network(*options); });
+}
+
+}  // namespace moesim

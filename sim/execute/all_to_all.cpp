@@ -1,0 +1,262 @@
+#include "sim/execute/all_to_all.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include "sim/core/error.hpp"
+#include "sim/fluid/fluid_system.hpp"
+
+namespace moesim {
+
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+/// Equal transfers that never differ: one by itself, or all of a class of symmetric ones.
+struct Bundle {
+  double bytes = 0.0;           ///< of each
+  SimTime latency;              ///< before it takes any link
+  std::uint32_t first_use = 0;  ///< in Bundles::uses
+  std::uint32_t use_count = 0;
+};
+
+/// What is to be shared: resources are links, or classes of links that carry the same.
+struct Bundles {
+  std::vector<double> capacity;            ///< [resources], bytes/s
+  std::vector<std::uint32_t> resource_of;  ///< [links]
+  std::vector<Bundle> bundles;
+  std::vector<Use> uses;
+
+  [[nodiscard]] std::span<const Use> uses_of(const Bundle& bundle) const {
+    return std::span(uses).subspan(bundle.first_use, bundle.use_count);
+  }
+};
+
+bool crosses_network(const Cluster& cluster, const Route& route) {
+  return std::any_of(route.hops.begin(), route.hops.end(),
+                     [&](const RouteHop& hop) { return cluster.link(hop.link).kind == LinkKind::kNetwork; });
+}
+
+void count(const Cluster& cluster, const Route& route, double bytes, AllToAllResult& result) {
+  (crosses_network(cluster, route) ? result.bytes_inter_node : result.bytes_intra_node) += bytes;
+}
+
+Bundles one_by_one(const Cluster& cluster, std::span<const PairBytes> pairs, AllToAllResult& result) {
+  Bundles all;
+  all.resource_of.resize(cluster.links().size());
+  std::iota(all.resource_of.begin(), all.resource_of.end(), 0U);
+  for (const Link& link : cluster.links()) {
+    all.capacity.push_back(link.capacity.base());
+  }
+  all.bundles.reserve(pairs.size());
+  for (const PairBytes& pair : pairs) {
+    const Route route = cluster.route(pair.from, pair.to);
+    count(cluster, route, pair.bytes, result);
+    all.bundles.push_back({pair.bytes, round_to_ticks(route.latency), static_cast<std::uint32_t>(all.uses.size()),
+                           static_cast<std::uint32_t>(route.hops.size())});
+    for (const RouteHop& hop : route.hops) {
+      all.uses.push_back({ResourceId(hop.link.index()), hop.share});
+    }
+  }
+  return all;
+}
+
+/// Resource by resource: what it carries, and the least time before which none of that can flow.
+struct Load {
+  double bytes = 0.0;
+  double earliest = kNever;
+};
+
+std::vector<Load> loads_of(const Bundles& all) {
+  std::vector<Load> loads(all.capacity.size());
+  for (const Bundle& bundle : all.bundles) {
+    for (const Use& use : all.uses_of(bundle)) {
+      Load& load = loads[use.resource.index()];
+      load.bytes += bundle.bytes * use.weight;
+      load.earliest = std::min(load.earliest, bundle.latency.duration().base());
+    }
+  }
+  return loads;
+}
+
+void take_bound(const Bundles& all, std::span<const Load> loads, AllToAllResult& result) {
+  double worst = 0.0;
+  for (std::size_t link = 0; link < all.resource_of.size(); ++link) {
+    const std::uint32_t resource = all.resource_of[link];
+    const double time = loads[resource].earliest + loads[resource].bytes / all.capacity[resource];
+    if (loads[resource].bytes > 0.0 && time > worst) {
+      worst = time;
+      result.bound_link = LinkId(link);
+    }
+  }
+  result.bound = round_to_ticks(seconds(worst));
+}
+
+/// Runs the bundles from event to event.
+class Run {
+ public:
+  Run(const Bundles& all, const AllToAllOptions& options, AllToAllResult& result)
+      : all_(all), result_(result), finish_(all.bundles.size()) {
+    static_cast<void>(options);
+    for (const double capacity : all.capacity) {
+      fluid_.add_resource(capacity);
+    }
+    if (options.slots > 0 && result.bound.ticks() > 0) {
+      const auto slots = static_cast<std::int64_t>(options.slots);
+      result.slot = SimTime::from_ticks((result.bound.ticks() + slots - 1) / slots);
+      next_sample_ = result.slot;
+      carried_.assign(all.capacity.size(), 0.0);
+    }
+  }
+
+  /// When each bundle is through.
+  std::vector<SimTime> run() {
+    std::vector<std::uint32_t> order(all_.bundles.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return all_.bundles[a].latency < all_.bundles[b].latency;
+    });
+    meaning_.reserve(order.size());
+    for (const std::uint32_t index : order) {
+      const Bundle& bundle = all_.bundles[index];
+      advance(bundle.latency);
+      const ActivityId id = fluid_.start(bundle.latency, {.amount = bundle.bytes, .uses = all_.uses_of(bundle)});
+      ensure(id.index() == meaning_.size(), "activities are not numbered in order");
+      meaning_.push_back(index);
+    }
+    while (const auto next = fluid_.next_completion()) {
+      advance(*next);
+    }
+    sample(result_.completion);
+    check();
+    return std::move(finish_);
+  }
+
+ private:
+  void advance(SimTime to) {
+    while (next_sample_ <= to) {
+      step(next_sample_);
+      sample(next_sample_);
+      next_sample_ += result_.slot;
+    }
+    step(to);
+  }
+
+  void step(SimTime to) {
+    for (auto next = fluid_.next_completion(); next && *next <= to; next = fluid_.next_completion()) {
+      completed_.clear();
+      fluid_.advance(*next, completed_);
+      for (const ActivityId activity : completed_) {
+        finish_[meaning_[activity.index()]] = *next;
+      }
+      result_.completion = std::max(result_.completion, *next);
+    }
+    completed_.clear();
+    fluid_.advance(to, completed_);
+    ensure(completed_.empty(), "a transfer that was through was not reported");
+  }
+
+  /// Notes the links' use since the last sample.
+  void sample(SimTime now) {
+    const double length = (now - sampled_).duration().base();
+    if (carried_.empty() || !(length > 0.0)) {
+      return;
+    }
+    std::vector<double> use(all_.capacity.size());
+    for (std::size_t resource = 0; resource < use.size(); ++resource) {
+      const double carried = fluid_.carried(ResourceId(resource));
+      use[resource] = (carried - carried_[resource]) / (length * all_.capacity[resource]);
+      carried_[resource] = carried;
+    }
+    std::vector<double> links(all_.resource_of.size());
+    for (std::size_t link = 0; link < links.size(); ++link) {
+      links[link] = use[all_.resource_of[link]];
+    }
+    result_.use_over_time.push_back(std::move(links));
+    sampled_ = now;
+  }
+
+  /// Bytes are conserved: every resource has carried just what its transfers brought, and nothing beats the bound.
+  void check() {
+    const std::vector<Load> loads = loads_of(all_);
+    result_.link_busy.resize(all_.resource_of.size());
+    for (std::size_t resource = 0; resource < loads.size(); ++resource) {
+      const double carried = fluid_.carried(ResourceId(resource));
+      ensure(std::abs(carried - loads[resource].bytes) <= 1e-9 * loads[resource].bytes,
+             "a link carried other bytes than were sent over it");
+    }
+    for (std::size_t link = 0; link < result_.link_busy.size(); ++link) {
+      result_.link_busy[link] = fluid_.busy_seconds(ResourceId(all_.resource_of[link]));
+    }
+  }
+
+  const Bundles& all_;
+  AllToAllResult& result_;
+  FluidSystem fluid_;
+  std::vector<SimTime> finish_;         // [bundles]
+  std::vector<std::uint32_t> meaning_;  // activity → bundle
+  std::vector<ActivityId> completed_;
+  std::vector<double> carried_;  // [resources], at the last sample; empty: do not sample
+  SimTime sampled_;
+  SimTime next_sample_ = SimTime::never();
+};
+
+}  // namespace
+
+AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, const AllToAllOptions& options) {
+  ensure(traffic.ranks() <= cluster.gpus(), "a matrix has more ranks than the cluster has GPUs");
+  AllToAllResult result;
+  result.fidelity = options.fidelity;
+  result.bytes_local = traffic.local_bytes();
+  const std::vector<PairBytes> pairs = traffic.pairs();
+  const Bundles all = one_by_one(cluster, pairs, result);
+  result.transfers = pairs.size();
+  const std::vector<Load> loads = loads_of(all);
+  result.link_bytes.resize(all.resource_of.size());
+  for (std::size_t link = 0; link < result.link_bytes.size(); ++link) {
+    result.link_bytes[link] = loads[all.resource_of[link]].bytes;
+  }
+  take_bound(all, loads, result);
+  if (options.fidelity == Fidelity::kBound) {
+    result.completion = result.bound;
+    return result;
+  }
+  const std::vector<SimTime> finish = Run(all, options, result).run();
+  result.flows.reserve(pairs.size());
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    result.flows.push_back({pairs[i], finish[i]});
+  }
+  return result;
+}
+
+std::vector<std::vector<LinkLoader>> link_loaders(const Cluster& cluster, const TrafficMatrix& traffic,
+                                                  std::span<const LinkId> links, std::size_t count) {
+  std::vector<std::map<RankId, double>> sums(links.size());
+  std::map<LinkId, std::size_t> wanted;
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    wanted.emplace(links[i], i);
+  }
+  for (const PairBytes& pair : traffic.pairs()) {
+    for (const RouteHop& hop : cluster.route(pair.from, pair.to).hops) {
+      const auto found = wanted.find(hop.link);
+      if (found != wanted.end()) {
+        sums[found->second][pair.from] += pair.bytes * hop.share;
+      }
+    }
+  }
+  std::vector<std::vector<LinkLoader>> result(links.size());
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    for (const auto& [from, bytes] : sums[i]) {
+      result[i].push_back({from, bytes});
+    }
+    std::stable_sort(result[i].begin(), result[i].end(),
+                     [](const LinkLoader& a, const LinkLoader& b) { return a.bytes > b.bytes; });
+    result[i].resize(std::min(result[i].size(), count));
+  }
+  return result;
+}
+
+}  // namespace moesim
