@@ -14,7 +14,7 @@ void add_check(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("check", "Say whether a file is valid, and if not what is wrong with it");
   command->add_option("file", *file, "A file of any kind that `moesim schema` knows")->required();
   command->callback([file, &exit_code] {
-    const Document document = Document::read(*file);
+    const Document document = read_scenario_argument(*file, {});
     try {
       fmt::print("{}: a valid {}\n", *file, check_document(document));
     } catch (const ConfigError& error) {

@@ -58,7 +58,12 @@ struct Recording {
 
 Recording read_recording(const TraceArguments& arguments) {
   if (is_counts(arguments.file)) {
-    return {read_counts(arguments.file), arguments.top_k > 0 ? std::optional(arguments.top_k) : std::nullopt};
+    CountTrace counts = read_counts(arguments.file);
+    if (arguments.top_k > counts.experts) {
+      throw ConfigError({arguments.file, {}}, fmt::format("expected at most its {} experts per token, found --top-k {}",
+                                                          counts.experts, arguments.top_k));
+    }
+    return {std::move(counts), arguments.top_k > 0 ? std::optional(arguments.top_k) : std::nullopt};
   }
   const TokenTrace trace = TokenTrace::open(arguments.file, arguments.trace_options());
   return {count(trace), trace.shape().k};

@@ -96,7 +96,10 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     throw ConfigError({path.string(), {}}, "expected a file to write, found a folder or device");
   }
-  std::filesystem::path beside = path;
+  // A link stays one: what it points at is replaced.
+  const std::filesystem::path target =
+      std::filesystem::is_symlink(path, error) ? std::filesystem::weakly_canonical(path) : path;
+  std::filesystem::path beside = target;
   beside += ".part-" + std::to_string(::getpid());
   {
     std::ofstream out(beside, std::ios::binary);
@@ -108,7 +111,7 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
       fail(path, "cannot write the file", reason);
     }
   }
-  std::filesystem::rename(beside, path, error);
+  std::filesystem::rename(beside, target, error);
   if (error) {
     const int reason = error.value();
     std::filesystem::remove(beside, error);

@@ -30,9 +30,13 @@ std::string heading(const StepResult& result) {
   std::string text = fmt::format("{} on {} x {} ({}, {} node{})\n", result.model_name, result.ranks,
                                  result.accelerator.name, result.cluster.name, nodes, nodes == 1 ? "" : "s");
   text += fmt::format("{}\n", step_text(scenario.step));
-  text += fmt::format("attention DP{} x TP{}, experts EP{}, {} placement, dispatch {}\n",
+  text += fmt::format("attention DP{} x TP{}",
                       result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
-                      scenario.parallelism.tensor_parallel, result.ranks, scenario.placement.strategy,
+                      scenario.parallelism.tensor_parallel);
+  if (result.imbalance.empty()) {  // a dense model has no experts to place
+    return text + '\n';
+  }
+  text += fmt::format(", experts EP{}, {} placement, dispatch {}\n", result.ranks, scenario.placement.strategy,
                       name_of(scenario.dispatch.protocol));
   text += fmt::format("routing: {}\n", result.routing_provenance);
   return text;
@@ -67,10 +71,16 @@ std::string time_parts(const StepResult& result) {
   }
   text += share_line("whole step", whole, whole);
   text += "\nby operator (mean over ranks, waits included)\n";
+  Duration other;
   for (const OperatorTime& time : operator_times(result.execution)) {
     if (time.time / whole >= 0.005) {
       text += share_line(name_of(time.op), time.time, whole);
+    } else {
+      other += time.time;
     }
+  }
+  if (other > Duration{}) {
+    text += share_line("others, each below 0.5 %", other, whole);
   }
   return text;
 }

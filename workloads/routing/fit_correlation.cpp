@@ -199,7 +199,13 @@ GeneratorParameters fit(const std::filesystem::path& recording, const FitOptions
       completed.correlation = decode_generator(generator_catalogue().find(kRecordedCorrelation, {})).correlation;
       completed.correlation_source = fmt::format("{}: counts do not tell it", kRecordedCorrelation);
     }
-    return fit_counts(read_counts(recording), completed);
+    const CountTrace counts = read_counts(recording);
+    if (completed.k && *completed.k >= counts.experts) {
+      throw ConfigError(
+          {recording.string(), {}},
+          fmt::format("expected fewer experts per token than its {} experts, found {}", counts.experts, *completed.k));
+    }
+    return fit_counts(counts, completed);
   }
   return fit_tokens(TokenTrace::open(recording, options.trace), options, pool);
 }
