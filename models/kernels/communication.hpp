@@ -115,8 +115,8 @@ struct EnumNames<ProfiledCollective> {
 
 /// One of the protocols that a library has for a collective, such as NCCL's LL and Simple; it takes the faster one.
 ///
-///   time = overhead + per_rank·ranks + local bytes / (local_copy · scale-up bandwidth) + Σ steps on the longest way + transfer
-///   step = step + path_share·(latency of the path)           inside a scale-up domain
+///   time = overhead + per_rank·ranks + local bytes / (local_copy · scale-up bandwidth) + Σ steps on the longest way +
+///   transfer step = step + path_share·(latency of the path)           inside a scale-up domain
 ///        = network_step + network_path_share·(latency)       over the network
 ///
 /// A path's latency is that between two programs; a step of a running kernel sees less of it where flags travel with

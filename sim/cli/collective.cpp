@@ -1,3 +1,5 @@
+#include "sim/scenario/collective.hpp"
+
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -8,7 +10,6 @@
 #include "sim/core/file.hpp"
 #include "sim/report/collective_report.hpp"
 #include "sim/report/timeline.hpp"
-#include "sim/scenario/collective.hpp"
 
 namespace moesim {
 
@@ -104,8 +105,7 @@ int run(const CollectiveOptions& options) {
   if (options.seed) {
     scenario.seed = *options.seed;
   }
-  const CollectiveResult result =
-      run_collective(scenario, {document.name(), {}}, TaskPool(options.thread_count()));
+  const CollectiveResult result = run_collective(scenario, {document.name(), {}}, TaskPool(options.thread_count()));
   const std::string json = collective_json(result, "collective").dump(2) + '\n';
   if (!options.out.empty()) {
     const std::filesystem::path folder(options.out);

@@ -181,9 +181,9 @@ class Executor {
       const Exchange& exchange = program_.exchanges[index];
       ExchangeTerms terms = terms_.terms(exchange);
       std::vector<Duration> delay = terms_.delays(exchange, terms);
-      slot = std::make_unique<RunningExchange>(
-          RunningExchange{ExchangeState(exchange, program_.ranks.size()), std::move(terms), std::move(delay),
-                          std::vector<SimTime>(program_.ranks.size())});
+      slot = std::make_unique<RunningExchange>(RunningExchange{ExchangeState(exchange, program_.ranks.size()),
+                                                               std::move(terms), std::move(delay),
+                                                               std::vector<SimTime>(program_.ranks.size())});
     }
     return *slot;
   }

@@ -50,9 +50,8 @@ CollectivePhases ring(StepOperator op, ProfiledCollective profiled, const Collec
     exchange.start = phase == 0 ? ExchangeStart::kLaunch : ExchangeStart::kContinue;
     exchange.local_bytes = phase == 0 ? bytes * local_share(op, groups.size) : 0.0;
     for (std::size_t rank = 0; rank < groups.ranks; ++rank) {
-      const std::uint32_t transfer =
-          exchange.add(RankId(rank), RankId(next_in_group(rank, groups.size)), part * steps_in_phase,
-                       starters_of(rank, groups.size, detail));
+      const std::uint32_t transfer = exchange.add(RankId(rank), RankId(next_in_group(rank, groups.size)),
+                                                  part * steps_in_phase, starters_of(rank, groups.size, detail));
       exchange.transfers[transfer].steps = steps_in_phase;
     }
     result.emplace_back(std::move(exchange));

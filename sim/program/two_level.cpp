@@ -82,8 +82,7 @@ CollectivePhases rail_all_to_all(const CollectiveGroups& groups, double bytes) {
           hops.push_back(exchange.add(RankId(from), relay, share));
         }
       }
-      const std::uint32_t crossing =
-          exchange.add(relay, RankId(to), share * static_cast<double>(grid.width), senders);
+      const std::uint32_t crossing = exchange.add(relay, RankId(to), share * static_cast<double>(grid.width), senders);
       for (const std::uint32_t hop : hops) {
         exchange.orders.push_back({hop, crossing});
       }

@@ -116,9 +116,8 @@ Json collective_json(const CollectiveResult& result, std::string_view command) {
 std::string collective_table(const CollectiveResult& result) {
   const CollectiveScenario& scenario = result.scenario;
   const std::size_t nodes = (static_cast<std::size_t>(scenario.ranks) - 1) / result.cluster.gpus_per_node + 1;
-  std::string text =
-      fmt::format("{} on {} x {} ({}, {} node{})\n", name_of(scenario.operation), scenario.ranks, result.accelerator,
-                  result.cluster.name, nodes, nodes == 1 ? "" : "s");
+  std::string text = fmt::format("{} on {} x {} ({}, {} node{})\n", name_of(scenario.operation), scenario.ranks,
+                                 result.accelerator, result.cluster.name, nodes, nodes == 1 ? "" : "s");
   text += fmt::format("{}\n", load_text(scenario));
   text += fmt::format("protocol {}{}\n", result.protocol, result.variant.empty() ? "" : ", " + result.variant);
   if (!result.routing_provenance.empty()) {

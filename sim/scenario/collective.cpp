@@ -59,9 +59,9 @@ struct Parts {
 }
 
 [[noreturn]] void cannot_run(const Parts& parts, std::string_view obstacle) {
-  throw ConfigError(below(parts.place, "/protocol"),
-                    fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}",
-                                parts.scenario.protocol, obstacle));
+  throw ConfigError(
+      below(parts.place, "/protocol"),
+      fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}", parts.scenario.protocol, obstacle));
 }
 
 Built build_sized(const Parts& parts) {
@@ -106,8 +106,8 @@ StepRouting draw_routing(const Parts& parts, const TokenLoad& load, CollectiveRe
     result.inputs.push_back({trace->path.resolved, sha256(MappedFile(trace->path.resolved).bytes())});
   }
   if (static_cast<std::size_t>(load.layer) >= needs.moe_layers) {
-    throw ConfigError(below(parts.place, "/load/layer"), fmt::format("expected a layer below {}, found {}",
-                                                                     needs.moe_layers, load.layer));
+    throw ConfigError(below(parts.place, "/load/layer"),
+                      fmt::format("expected a layer below {}, found {}", needs.moe_layers, load.layer));
   }
   const auto source = make_routing_source(parts.scenario.routing, needs, below(parts.place, "/routing"));
   TokenBatch batch;
@@ -140,11 +140,12 @@ void check_load(const Parts& parts, const TokenLoad& load) {
   if (!faults.empty()) {
     throw ConfigError(std::move(faults));
   }
-  const double choices = static_cast<double>(parts.ranks) * static_cast<double>(load.tokens) *
-                         static_cast<double>(load.experts_per_token);
+  const double choices =
+      static_cast<double>(parts.ranks) * static_cast<double>(load.tokens) * static_cast<double>(load.experts_per_token);
   if (choices > kMaxChoices) {
-    throw ModelError(fmt::format("{}: {:.4g} choices of experts are more than can be simulated at once (at most {:.4g})",
-                                 below(parts.place, "/load").text(), choices, kMaxChoices));
+    throw ModelError(
+        fmt::format("{}: {:.4g} choices of experts are more than can be simulated at once (at most {:.4g})",
+                    below(parts.place, "/load").text(), choices, kMaxChoices));
   }
 }
 

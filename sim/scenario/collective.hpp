@@ -104,8 +104,8 @@ struct CollectiveResult {
   CollectiveScenario scenario;
   ClusterConfig cluster;
   std::string accelerator;
-  std::string protocol;   ///< the one that ran
-  std::string variant;    ///< protocol of the library, where it has several
+  std::string protocol;  ///< the one that ran
+  std::string variant;   ///< protocol of the library, where it has several
   Duration time;
   Duration launch;        ///< the kernels' fixed time
   Duration notify;        ///< exchange of counts

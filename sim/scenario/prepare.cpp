@@ -121,7 +121,8 @@ void check_communication(const Scenario& scenario, const Cluster& cluster, const
     const auto group = static_cast<std::size_t>(parallelism.tensor_parallel);
     const Place where = below(place, "/parallelism/all_reduce");
     if (const auto* algorithm = find_algorithm(Collective::kAllReduce, wanted); algorithm == nullptr) {
-      faults.push_back({where, fmt::format("expected an algorithm, found \"{}\"{}", wanted, suggestion(wanted, known))});
+      faults.push_back(
+          {where, fmt::format("expected an algorithm, found \"{}\"{}", wanted, suggestion(wanted, known))});
     } else if (const auto obstacle = algorithm->obstacle({&cluster, group, group}); !obstacle.empty()) {
       faults.push_back({where, fmt::format("expected an algorithm that runs on groups of {}, found \"{}\": {}", group,
                                            wanted, obstacle)});

@@ -106,8 +106,8 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
   }
   const auto group = static_cast<std::size_t>(parallelism.tensor_parallel);
   const double hidden = step.model.architecture().hidden;
-  const Bytes size = static_cast<double>(step.batch.tokens()) * hidden *
-                     activation_element_size(step.scenario.precision.activations);
+  const Bytes size =
+      static_cast<double>(step.batch.tokens()) * hidden * activation_element_size(step.scenario.precision.activations);
   return &fastest_algorithm(Collective::kAllReduce, {&step.cluster, group, group}, size.base(), costs,
                             step.profile.communication);
 }

@@ -1,8 +1,9 @@
+#include "sim/program/collective.hpp"
+
 #include <catch2/catch.hpp>
 #include <cmath>
 
 #include "sim/core/random.hpp"
-#include "sim/program/collective.hpp"
 #include "simple_costs.hpp"
 
 using namespace moesim;
@@ -37,8 +38,8 @@ Cluster nodes_of(std::size_t gpus_per_node, std::size_t nodes, double nvlink = k
   if (nodes > 1) {
     config.network = Network{};
     config.network->nic = "connectx-7-ndr";
-    config.network->fabric = RailLeafSpine{.same_leaf_latency = seconds(kNetworkLatency),
-                                           .other_leaf_latency = seconds(kNetworkLatency)};
+    config.network->fabric =
+        RailLeafSpine{.same_leaf_latency = seconds(kNetworkLatency), .other_leaf_latency = seconds(kNetworkLatency)};
   }
   return build_cluster(config, {"test", {}});
 }
@@ -101,8 +102,8 @@ TEST_CASE("a ring over two nodes lies between its bounds, folded or not") {
     const double bytes_alone = 14 * size / 8 / kNic;
     const double all_slow = bytes_alone + 14 * kNetworkLatency;
     for (const RingDetail detail : {RingDetail::kFolded, RingDetail::kEveryStep}) {
-      const double time =
-          time_of(run(cluster, ring(StepOperator::kAllReduce, ProfiledCollective::kAllReduce, groups, size, detail), 8));
+      const double time = time_of(
+          run(cluster, ring(StepOperator::kAllReduce, ProfiledCollective::kAllReduce, groups, size, detail), 8));
       CHECK(time > bytes_alone);
       CHECK(time <= all_slow * (1 + 1e-9));
     }

@@ -61,17 +61,16 @@ StepResult run(const Folder& folder, int experts, int gpus_per_node, int nodes, 
   write_file(folder.path / "profile.json", profile());
   std::string trace_name = "trace_T" + std::to_string(choices.size()) + "_L1_K1_E" + std::to_string(experts) + ".u8";
   write_file(folder.path / trace_name, choices);
-  const Json cluster = {{"schema", "moesim.cluster/1"},
-                        {"name", "tiny"},
-                        {"accelerator", "h200-sxm"},
-                        {"gpus_per_node", gpus_per_node},
-                        {"nodes", nodes},
-                        {"scale_up", {{"latency", latency}}},
-                        {"network",
-                         {{"nic", "connectx-7-ndr"},
-                          {"fabric",
-                           {{"rail_leaf_spine",
-                             {{"same_leaf_latency", latency}, {"other_leaf_latency", latency}}}}}}}};
+  const Json cluster = {
+      {"schema", "moesim.cluster/1"},
+      {"name", "tiny"},
+      {"accelerator", "h200-sxm"},
+      {"gpus_per_node", gpus_per_node},
+      {"nodes", nodes},
+      {"scale_up", {{"latency", latency}}},
+      {"network",
+       {{"nic", "connectx-7-ndr"},
+        {"fabric", {{"rail_leaf_spine", {{"same_leaf_latency", latency}, {"other_leaf_latency", latency}}}}}}}};
   write_file(folder.path / "cluster.json", cluster.dump());
   const Json scenario = {{"schema", "moesim.scenario/1"},
                          {"model", {{"file", "model.json"}}},

@@ -137,11 +137,9 @@ TEST_CASE("group collectives stay in their group") {
   const Cluster cluster = cluster_of(4, 1);
   const auto* gather = find_algorithm(Collective::kAllGather, "direct");
   REQUIRE(gather != nullptr);
-  CHECK(by_pair(gather->build({&cluster, 4, 2}, 600.0)) == std::map<std::pair<std::size_t, std::size_t>, double>{
-                                                              {{0, 1}, 300.0},
-                                                              {{1, 0}, 300.0},
-                                                              {{2, 3}, 300.0},
-                                                              {{3, 2}, 300.0}});
+  CHECK(by_pair(gather->build({&cluster, 4, 2}, 600.0)) ==
+        std::map<std::pair<std::size_t, std::size_t>, double>{
+            {{0, 1}, 300.0}, {{1, 0}, 300.0}, {{2, 3}, 300.0}, {{3, 2}, 300.0}});
 }
 
 // Two nodes of two GPUs, one expert each. Rank 0's only token chooses expert 3, on the other node and the other rail:
