@@ -69,6 +69,10 @@ Built build_sized(const Parts& parts) {
   if (!parts.scenario.size) {
     throw ConfigError(below(parts.place, "/size"), "expected a size, such as \"1 MiB\" (--bytes), found none");
   }
+  if (parts.scenario.load) {
+    throw ConfigError(below(parts.place, "/load"),
+                      fmt::format("expected none, since {} has a size in bytes", name_of(parts.scenario.operation)));
+  }
   const double size = parts.scenario.size->base();
   const CollectiveGroups groups{&parts.cluster, parts.ranks, parts.ranks};
   const CollectiveAlgorithm* algorithm = nullptr;
@@ -153,6 +157,11 @@ Built build_tokens(const Parts& parts, CollectiveResult& result, const TaskPool&
   if (!parts.scenario.load) {
     throw ConfigError(below(parts.place, "/load"),
                       "expected tokens (--tokens, --hidden, --experts and --top-k), found none");
+  }
+  if (parts.scenario.size) {
+    throw ConfigError(
+        below(parts.place, "/size"),
+        fmt::format("expected none, since the bytes of {} follow from tokens", name_of(parts.scenario.operation)));
   }
   const TokenLoad& load = *parts.scenario.load;
   check_load(parts, load);
