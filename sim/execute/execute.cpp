@@ -226,7 +226,11 @@ class Executor {
         arrive(launch.exchange, index);
         continue;
       }
-      start({.amount = transfer.bytes, .uses = uses_}, TransferOnWay{launch.exchange, index});
+      // Kernels that are held back by their units work through their tokens in order, each to all its destinations:
+      // their transfers advance in proportion to their sizes.
+      const bool in_order = running.terms.units_scale_up > 0.0 || running.terms.units_network > 0.0;
+      start({.amount = transfer.bytes, .uses = uses_, .fairness = in_order ? transfer.bytes : 1.0},
+            TransferOnWay{launch.exchange, index});
     }
   }
 

@@ -41,7 +41,10 @@ inline Cluster h200_nodes(std::size_t gpus_per_node, std::size_t nodes) {
   if (nodes > 1) {
     config.network = Network{};
     config.network->nic = "connectx-7-ndr";
-    config.network->fabric = RailLeafSpine{.same_leaf_latency = {}, .other_leaf_latency = {}};
+    RailLeafSpine fabric;
+    fabric.same_leaf_latency = Duration{};
+    fabric.other_leaf_latency = Duration{};
+    config.network->fabric = fabric;
   }
   return build_cluster(config, {"test", {}});
 }
