@@ -2,22 +2,60 @@
 
 #include <map>
 #include <optional>
+#include <string>
 
 #include "sim/config/describe.hpp"
 
 /// What share of the links' nominal bandwidth communication kernels reach, and what they cost whatever the bytes.
 ///
-/// The same rule holds throughout: time = overhead + transfer, where transfer is that of the flows over links whose
-/// capacity is the nominal one times the efficiency, and overhead is the kernel's own and includes the latency of the
-/// path, so that none is to be added per link. A kernel that sends anything over the network has the network's
-/// overhead, else that of scale-up (NVLink, xGMI).
+/// The same rule holds throughout: time = overhead + latency of the path + transfer. Transfer is that of the flows
+/// over links whose capacity is the nominal one times the efficiency; the path's latency is the cluster's; overhead is
+/// what the kernel costs without the path.
 namespace moesim {
 
+/// What the compute units (SMs) that run a communication kernel need for each message, a token's row. The units of a
+/// rank work side by side: u units carry at most u / (seconds of one unit per byte).
+///
+///   seconds of one unit = Σ messages sent (per_message + m / rate) + Σ own tokens (per_token + m / token_rate)
+///
+/// with the message's m bytes, and the rate of the hop that it takes: scale_up or network.
+struct UnitTerms {
+  Duration per_message = {};
+  std::optional<Bandwidth> scale_up = std::nullopt;
+  std::optional<Bandwidth> network = std::nullopt;
+  Duration per_token = {};
+  std::optional<Bandwidth> token = std::nullopt;
+
+  template <class F>
+  static void describe(F& f) {
+    f.optional("per_message", &UnitTerms::per_message, "Time of one unit for a message, whatever its size");
+    f.optional("scale_up", &UnitTerms::scale_up, "What one unit sends or forwards over the scale-up fabric",
+               Rules::above_zero());
+    f.optional("network", &UnitTerms::network, "What one unit hands to the network", Rules::above_zero());
+    f.optional("per_token", &UnitTerms::per_token, "Time of one unit for each token of the rank's own");
+    f.optional("token", &UnitTerms::token, "What one unit reads or sums of the rank's own tokens", Rules::above_zero());
+  }
+};
+
+/// One direction of a dispatch protocol.
+///
+///   overhead in one domain  = scale_up_overhead + per_expert·experts + m / message_rate
+///   overhead over a network = network_overhead + network_per_node·nodes + per_expert·experts + m / message_rate
+///                             + notify + notify_per_node·nodes
+///
+/// with the message's m bytes: even a single token has to pass through the kernel.
 struct TransferTerms {
   double scale_up_efficiency = 1.0;
   double network_efficiency = 1.0;
-  Duration scale_up_overhead;
-  Duration network_overhead;
+  Duration scale_up_overhead = {};
+  Duration network_overhead = {};
+  Duration network_per_node = {};
+  Duration per_expert = {};
+  std::optional<Bandwidth> message_rate = std::nullopt;
+  Duration notify = {};
+  Duration notify_per_node = {};
+  std::optional<UnitTerms> scale_up_units = std::nullopt;
+  std::optional<UnitTerms> network_units = std::nullopt;
 
   template <class F>
   static void describe(F& f) {
@@ -26,6 +64,14 @@ struct TransferTerms {
     f.required("network_efficiency", &TransferTerms::network_efficiency, "Share of the NICs' bandwidth", share);
     f.required("scale_up_overhead", &TransferTerms::scale_up_overhead, "Fixed time, all ranks in one scale-up domain");
     f.required("network_overhead", &TransferTerms::network_overhead, "Fixed time, ranks in several domains");
+    f.optional("network_per_node", &TransferTerms::network_per_node, "More of it for each node");
+    f.optional("per_expert", &TransferTerms::per_expert, "More for each expert, whose count is sent by itself");
+    f.optional("message_rate", &TransferTerms::message_rate, "At which the first message passes through the kernel",
+               Rules::above_zero());
+    f.optional("notify", &TransferTerms::notify, "Fixed time of the exchange of counts between nodes before it");
+    f.optional("notify_per_node", &TransferTerms::notify_per_node, "More of it for each node");
+    f.optional("scale_up_units", &TransferTerms::scale_up_units, "What compute units need, in one domain");
+    f.optional("network_units", &TransferTerms::network_units, "What compute units need, ranks in several domains");
   }
 };
 
@@ -33,7 +79,7 @@ struct TransferTerms {
 struct DispatchTerms {
   TransferTerms dispatch;
   TransferTerms combine;
-  std::optional<int> compute_units;  ///< SMs that its kernels keep; absent: those of the whole GPU, but only briefly
+  std::optional<int> compute_units = std::nullopt;  ///< SMs kept; absent: the whole GPU's, but only briefly
 
   template <class F>
   static void describe(F& f) {
@@ -44,7 +90,16 @@ struct DispatchTerms {
   }
 };
 
-enum class ProfiledCollective { kAllReduce, kAllGather, kReduceScatter, kAllToAll, kOneShotAllReduce, kPointToPoint };
+enum class ProfiledCollective {
+  kAllReduce,
+  kAllGather,
+  kReduceScatter,
+  kAllToAll,
+  kInSwitchAllReduce,
+  kOneShotAllReduce,
+  kTwoShotAllReduce,
+  kPointToPoint
+};
 template <>
 struct EnumNames<ProfiledCollective> {
   static constexpr auto names = std::to_array<std::pair<ProfiledCollective, std::string_view>>(
@@ -52,21 +107,30 @@ struct EnumNames<ProfiledCollective> {
        {ProfiledCollective::kAllGather, "all_gather"},
        {ProfiledCollective::kReduceScatter, "reduce_scatter"},
        {ProfiledCollective::kAllToAll, "all_to_all"},
+       {ProfiledCollective::kInSwitchAllReduce, "in_switch_all_reduce"},
        {ProfiledCollective::kOneShotAllReduce, "one_shot_all_reduce"},
+       {ProfiledCollective::kTwoShotAllReduce, "two_shot_all_reduce"},
        {ProfiledCollective::kPointToPoint, "point_to_point"}});
 };
 
-/// One collective of S bytes (per rank after an all-gather, before a reduce-scatter) over n ranks:
-/// time = overhead + overhead_per_rank·n + network_overhead (once, if any rank is in another domain) + transfer of
-///   all_reduce 2·S·(n−1)/n; all_gather, reduce_scatter, all_to_all S·(n−1)/n; one_shot_all_reduce S·(n−1);
-///   point_to_point S
-/// out of every rank: the "bus bandwidth" convention of nccl-tests, doc/PERFORMANCE.md.
+/// One of the protocols that a library has for a collective, such as NCCL's LL and Simple; it takes the faster one.
+///
+///   time = overhead + per_rank·ranks + local bytes / (local_copy · scale-up bandwidth) + Σ steps on the longest way +
+///   transfer step = step + path_share·(latency of the path)           inside a scale-up domain
+///        = network_step + network_path_share·(latency)       over the network
+///
+/// A path's latency is that between two programs; a step of a running kernel sees less of it where flags travel with
+/// the data, and more where it must wait for fences and a proxy.
 struct CollectiveTerms {
   double scale_up_efficiency = 1.0;
   double network_efficiency = 1.0;
-  Duration overhead;
-  Duration overhead_per_rank;
-  Duration network_overhead;
+  Duration overhead = {};
+  Duration per_rank = {};
+  Duration step = {};
+  double path_share = 1.0;
+  Duration network_step = {};
+  double network_path_share = 1.0;
+  std::optional<double> local_copy = std::nullopt;
 
   template <class F>
   static void describe(F& f) {
@@ -74,22 +138,49 @@ struct CollectiveTerms {
     f.required("scale_up_efficiency", &CollectiveTerms::scale_up_efficiency, "Share of the scale-up bandwidth", share);
     f.required("network_efficiency", &CollectiveTerms::network_efficiency, "Share of the NICs' bandwidth", share);
     f.required("overhead", &CollectiveTerms::overhead, "Fixed time");
-    f.required("overhead_per_rank", &CollectiveTerms::overhead_per_rank, "Fixed time per participating rank");
-    f.required("network_overhead", &CollectiveTerms::network_overhead, "Fixed time more when ranks span domains");
+    f.optional("per_rank", &CollectiveTerms::per_rank, "More of it for each participating rank");
+    f.optional("step", &CollectiveTerms::step, "Time of one step inside a domain besides its path's latency");
+    f.optional("path_share", &CollectiveTerms::path_share, "Share of the path's latency that such a step takes",
+               Rules::between(0, 100));
+    f.optional("network_step", &CollectiveTerms::network_step, "Time of one step over the network besides its path's");
+    f.optional("network_path_share", &CollectiveTerms::network_path_share, "Share of the path's latency there",
+               Rules::between(0, 100));
+    f.optional("local_copy", &CollectiveTerms::local_copy,
+               "Rate at which a rank copies or reduces its own part, over the scale-up bandwidth; absent: beside the "
+               "transfer",
+               Rules{.positive = true});
   }
 };
+
+/// By protocol's name.
+using CollectiveVariants = std::map<std::string, CollectiveTerms>;
+using CollectiveTable = std::map<ProfiledCollective, CollectiveVariants>;
 
 struct CommunicationProfile {
   DispatchTerms low_latency;
   DispatchTerms high_throughput;
-  std::map<ProfiledCollective, CollectiveTerms> collective;
+  CollectiveTable collective;
+  std::map<std::string, CollectiveTable> collective_on = {};
+
+  /// Terms of a collective on an accelerator, by its name; nullptr where the profile has none.
+  [[nodiscard]] const CollectiveVariants* find(ProfiledCollective kind, const std::string& accelerator) const {
+    if (const auto own = collective_on.find(accelerator); own != collective_on.end()) {
+      if (const auto found = own->second.find(kind); found != own->second.end()) {
+        return &found->second;
+      }
+    }
+    const auto found = collective.find(kind);
+    return found == collective.end() ? nullptr : &found->second;
+  }
 
   template <class F>
   static void describe(F& f) {
     f.required("low_latency", &CommunicationProfile::low_latency, "Direct sends of every copy (DeepEP low latency)");
     f.required("high_throughput", &CommunicationProfile::high_throughput,
                "One copy per rank or node, forwarded (DeepEP normal)");
-    f.required("collective", &CommunicationProfile::collective, "Collectives (NCCL and one-shot)");
+    f.required("collective", &CommunicationProfile::collective, "Collectives, by name of the library's protocol");
+    f.optional("collective_on", &CommunicationProfile::collective_on,
+               "The same by accelerator, where it was measured on others than the profile's own");
   }
 };
 

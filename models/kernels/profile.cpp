@@ -58,7 +58,8 @@ void check_profile(const RooflineProfile& profile, const Place& place) {
     }
   }
   for (const auto& [collective, name] : EnumNames<ProfiledCollective>::names) {
-    if (!profile.communication.collective.contains(collective)) {
+    const auto found = profile.communication.collective.find(collective);
+    if (found == profile.communication.collective.end() || found->second.empty()) {
       faults.push_back({{place.file, fmt::format("{}/communication/collective", place.pointer)},
                         fmt::format("expected the key \"{}\", found none", name)});
     }

@@ -13,6 +13,7 @@ void add_run(CLI::App& app);
 void add_network(CLI::App& app);
 void add_check(CLI::App& app, int& exit_code);
 void add_catalogue_commands(CLI::App& app);  ///< list, show, schema
+void add_collective(CLI::App& app);
 void add_trace(CLI::App& app);
 
 }  // namespace moesim

@@ -79,6 +79,22 @@ std::vector<ListRow> placement_rows() {
   return rows;
 }
 
+std::vector<ListRow> protocol_rows() {
+  std::vector<ListRow> rows;
+  for (const DispatchEntry& entry : dispatch_protocols()) {
+    rows.push_back({std::string(name_of(entry.protocol)), std::string(entry.summary), std::string(entry.source)});
+  }
+  return rows;
+}
+std::vector<ListRow> collective_rows() {
+  std::vector<ListRow> rows;
+  for (const CollectiveAlgorithm& entry : collective_algorithms()) {
+    rows.push_back({fmt::format("{} {}", name_of(entry.collective), entry.name), std::string(entry.summary),
+                    std::string(entry.source)});
+  }
+  return rows;
+}
+
 template <class T>
 void check_decodes(const Document& document) {
   static_cast<void>(decode_document<T>(document));
@@ -122,6 +138,8 @@ std::span<const Kind> kinds() {
       {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
        [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
+      {"protocols", "", "ways of dispatch and combine", protocol_rows, nullptr, nullptr, nullptr},
+      {"collectives", "", "algorithms of collectives", collective_rows, nullptr, nullptr, nullptr},
   };
   return kKinds;
 }

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
     moesim::add_network(app);
     moesim::add_check(app, exit_code);
     moesim::add_catalogue_commands(app);
+    moesim::add_collective(app);
     moesim::add_trace(app);
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0) {

@@ -18,7 +18,7 @@ class ExchangeState {
   /// A rank sends. Transfers of which it was the last starter are to be launched; returns their batch, if any.
   std::optional<std::uint32_t> send(RankId rank, SimTime now);
   /// The transfers of a batch, indices into Exchange::transfers.
-  [[nodiscard]] std::span<const std::uint32_t> launched(std::uint32_t batch) const { return launches_[batch]; }
+  [[nodiscard]] std::span<std::uint32_t> launched(std::uint32_t batch) { return launches_[batch]; }
   /// A transfer's bytes are through. Returns the ranks for which the last transfer has arrived with that: with hops of
   /// a path, its own receiver and those of later hops.
   std::vector<RankId> finish(std::uint32_t transfer);

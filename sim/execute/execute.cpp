@@ -19,10 +19,20 @@ namespace moesim {
 
 namespace {
 
-/// The transfers that a rank's Send set off, once the protocol's fixed time has passed.
+/// Transfers that a rank's Send set off, once the protocol's fixed time and their paths' latency have passed.
 struct Launch {
   std::uint32_t exchange = 0;
-  std::uint32_t batch = 0;  ///< in ExchangeState::launches
+  std::uint32_t batch = 0;  ///< in ExchangeState::launches, of which
+  std::uint32_t first = 0;  ///< these
+  std::uint32_t last = 0;   ///< up to here
+};
+
+/// An exchange while it runs, and what it costs.
+struct RunningExchange {
+  ExchangeState state;
+  ExchangeTerms terms;
+  std::vector<Duration> delay;   ///< [transfers]
+  std::vector<SimTime> flowing;  ///< [ranks]: when the last transfer to it began to flow, so far
 };
 
 /// What a fluid activity stands for.
@@ -72,6 +82,7 @@ class Executor {
       fluid_.add_resource(link.capacity.base());
     }
     for (std::size_t rank = 0; rank < ranks; ++rank) {
+      communication_.push_back(fluid_.add_resource(1.0));
       compute_.push_back(fluid_.add_resource(1.0));
       memory_.push_back(fluid_.add_resource(cluster.accelerator().memory_bandwidth.base()));
     }
@@ -164,38 +175,74 @@ class Executor {
     meanings_.push_back(meaning);
   }
 
-  ExchangeState& state_of(std::uint32_t exchange) {
-    auto& state = exchanges_[exchange];
-    if (!state) {
-      state = std::make_unique<ExchangeState>(program_.exchanges[exchange], program_.ranks.size());
+  RunningExchange& running(std::uint32_t index) {
+    auto& slot = exchanges_[index];
+    if (!slot) {
+      const Exchange& exchange = program_.exchanges[index];
+      ExchangeTerms terms = terms_.terms(exchange);
+      std::vector<Duration> delay = terms_.delays(exchange, terms);
+      slot = std::make_unique<RunningExchange>(RunningExchange{ExchangeState(exchange, program_.ranks.size()),
+                                                               std::move(terms), std::move(delay),
+                                                               std::vector<SimTime>(program_.ranks.size())});
     }
-    return *state;
+    return *slot;
   }
 
   void post(RankId rank, std::uint32_t index) {
-    ExchangeState& state = state_of(index);
-    occupy(rank, program_.exchanges[index], +1);
-    if (const auto batch = state.send(rank, now_)) {
-      const Duration overhead = terms_.overhead(program_.exchanges[index]);
-      queue_.push(now_ + round_to_ticks(overhead), Phase::kStart, Launch{index, *batch});
+    RunningExchange& exchange = running(index);
+    occupy(rank, exchange.terms, +1);
+    const auto batch = exchange.state.send(rank, now_);
+    if (!batch) {
+      return;
+    }
+    const auto transfers = exchange.state.launched(*batch);
+    const auto& delay = exchange.delay;
+    std::stable_sort(transfers.begin(), transfers.end(),
+                     [&](std::uint32_t a, std::uint32_t b) { return delay[a] < delay[b]; });
+    for (std::size_t first = 0; first < transfers.size();) {
+      std::size_t last = first;
+      while (last < transfers.size() && delay[transfers[last]] == delay[transfers[first]]) {
+        ++last;
+      }
+      queue_.push(now_ + round_to_ticks(exchange.terms.fixed() + delay[transfers[first]]), Phase::kStart,
+                  Launch{index, *batch, static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)});
+      first = last;
     }
   }
 
   void launch(const Launch& launch) {
     const Exchange& exchange = program_.exchanges[launch.exchange];
-    for (const std::uint32_t index : exchanges_[launch.exchange]->launched(launch.batch)) {
+    for (std::uint32_t i = launch.first; i < launch.last; ++i) {
+      // Arrivals end exchanges, but not before the last of a batch.
+      RunningExchange& running = *exchanges_[launch.exchange];
+      const std::uint32_t index = running.state.launched(launch.batch)[i];
       const Transfer& transfer = exchange.transfers[index];
-      if (!(transfer.bytes > 0.0)) {
+      SimTime& flowing = running.flowing[transfer.to.index()];
+      flowing = std::max(flowing, now_);
+      uses_.clear();
+      terms_.uses(transfer, running.terms, communication_[transfer.from.index()], uses_);
+      count_bytes(transfer);
+      if (!(transfer.bytes > 0.0) || uses_.empty()) {
         arrive(launch.exchange, index);
         continue;
       }
-      const auto& path = terms_.path(exchange, transfer.from, transfer.to);
-      for (const auto& [link, share] : path.hops) {
-        result_.link_bytes[link.index()] += transfer.bytes * share;
-      }
-      (path.crosses_network ? result_.bytes_inter_node : result_.bytes_intra_node) += transfer.bytes;
-      start({.amount = transfer.bytes, .uses = path.uses}, TransferOnWay{launch.exchange, index});
+      // Kernels that are held back by their units work through their tokens in order, each to all its destinations:
+      // their transfers advance in proportion to their sizes.
+      const bool in_order = running.terms.units_scale_up > 0.0 || running.terms.units_network > 0.0;
+      start({.amount = transfer.bytes, .uses = uses_, .fairness = in_order ? transfer.bytes : 1.0},
+            TransferOnWay{launch.exchange, index});
     }
+  }
+
+  void count_bytes(const Transfer& transfer) {
+    if (transfer.from == transfer.to || !(transfer.bytes > 0.0)) {
+      return;
+    }
+    const auto& path = terms_.path(transfer.from, transfer.to);
+    for (const auto& [link, share] : path.route.hops) {
+      result_.link_bytes[link.index()] += transfer.bytes * share;
+    }
+    (path.crosses_network ? result_.bytes_inter_node : result_.bytes_intra_node) += transfer.bytes;
   }
 
   void complete(ActivityId activity) {
@@ -217,8 +264,8 @@ class Executor {
   }
 
   void arrive(std::uint32_t index, std::uint32_t transfer) {
-    for (const RankId to : exchanges_[index]->finish(transfer)) {
-      if (exchanges_[index]->waiting(to)) {
+    for (const RankId to : exchanges_[index]->state.finish(transfer)) {
+      if (exchanges_[index]->state.waiting(to)) {
         go_on(index, to);
       }
     }
@@ -226,30 +273,30 @@ class Executor {
   }
 
   /// A rank that waited has everything: until the last sender had sent it was waiting for that rank, then for the
-  /// protocol's fixed time, and from then on for the links.
+  /// protocol's fixed time and the latency of the path, and from then on for the links.
   void go_on(std::uint32_t index, RankId rank) {
     const Exchange& exchange = program_.exchanges[index];
-    const SimTime last_send = exchanges_[index]->last_send(rank);
+    const RunningExchange& running = *exchanges_[index];
     const SimTime begin = since_[rank.index()];
-    const SimTime all_sent = std::clamp(last_send, begin, now_);
-    const SimTime flowing = std::clamp(last_send + round_to_ticks(terms_.overhead(exchange)), begin, now_);
+    const SimTime all_sent = std::clamp(running.state.last_send(rank), begin, now_);
+    const SimTime flowing = std::clamp(running.flowing[rank.index()], all_sent, now_);
     record(rank, all_sent, TimeCategory::kImbalanceWait, exchange.op, exchange.stage);
     record(rank, flowing, TimeCategory::kOverhead, exchange.op, exchange.stage);
     record(rank, now_, exposed_category(exchange.op), exchange.op, exchange.stage);
     ++next_[rank.index()];
-    occupy(rank, exchange, -1);
+    occupy(rank, running.terms, -1);
     advance_rank(rank);
   }
 
   void release(std::uint32_t index) {
-    if (exchanges_[index] && exchanges_[index]->done()) {
+    if (exchanges_[index] && exchanges_[index]->state.done()) {
       exchanges_[index].reset();
     }
   }
 
   /// Kernels of a protocol that keeps compute units hold them from a rank's Send to the end of its Receive.
-  void occupy(RankId rank, const Exchange& exchange, int change) {
-    const double share = terms_.compute_share(exchange);
+  void occupy(RankId rank, const ExchangeTerms& terms, int change) {
+    const double share = terms.compute_share;
     if (share > 0.0) {
       double& taken = taken_[rank.index()];
       taken = std::max(0.0, taken + change * share);
@@ -259,13 +306,13 @@ class Executor {
 
   /// True if everything is there already.
   bool receive(RankId rank, std::uint32_t index) {
-    ExchangeState& state = state_of(index);
+    RunningExchange& exchange = running(index);
     since_[rank.index()] = now_;
-    if (!state.receive(rank)) {
+    if (!exchange.state.receive(rank)) {
       return false;
     }
     record(rank, now_, TimeCategory::kOverhead, program_.exchanges[index].op, program_.exchanges[index].stage);
-    occupy(rank, program_.exchanges[index], -1);
+    occupy(rank, exchange.terms, -1);
     release(index);
     return true;
   }
@@ -289,7 +336,7 @@ class Executor {
       const auto& timeline = result_.timeline[rank];
       result_.end = std::max(result_.end, timeline.empty() ? SimTime() : timeline.back().end);
     }
-    ensure(std::all_of(exchanges_.begin(), exchanges_.end(), [](const auto& state) { return state == nullptr; }),
+    ensure(std::all_of(exchanges_.begin(), exchanges_.end(), [](const auto& running) { return running == nullptr; }),
            "an exchange has transfers that never arrived");
     for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
       record(RankId(rank), result_.end, TimeCategory::kImbalanceWait, StepOperator::kSampling, program_.stages - 1);
@@ -314,10 +361,12 @@ class Executor {
   FluidSystem fluid_;
   EventQueue<Launch> queue_;
   SimTime now_;
+  std::vector<ResourceId> communication_;  // [ranks]: the units that communication kernels keep
   std::vector<ResourceId> compute_;
   std::vector<ResourceId> memory_;
   std::vector<Meaning> meanings_;  // by activity
-  std::vector<std::unique_ptr<ExchangeState>> exchanges_;
+  std::vector<std::unique_ptr<RunningExchange>> exchanges_;
+  std::vector<Use> uses_;
   std::vector<std::optional<KernelCost>> kernel_costs_;
   std::vector<double> taken_;      // [ranks]: share of the compute units that communication keeps
   std::vector<std::size_t> next_;  // [ranks]: the instruction that runs

@@ -66,7 +66,8 @@ struct Execution {
 ///
 /// A kernel of stand-alone time T is an activity of amount T and rate at most 1, which at rate 1 takes all SMs and
 /// traffic/T of the HBM bandwidth. A transfer takes b/efficiency of each link on its route for b bytes of payload,
-/// and starts when all its starters have sent and the protocol's fixed time has passed. A protocol whose kernels keep
+/// and of its sender's communication units what the profile says; it starts when all its starters have sent and the
+/// protocol's fixed time and the latency of the path have passed. A protocol whose kernels keep
 /// compute units takes them from the rank's other kernels between its Send and the end of its Receive. What transfers
 /// take of the HBM is left out: at most a NIC's or NVLink port's share of it.
 ///

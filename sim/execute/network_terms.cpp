@@ -7,73 +7,185 @@
 
 namespace moesim {
 
+namespace {
+
+/// Blocks of DeepEP's low-latency kernels, one a compute unit: ceil(E/U) experts share a block where there are more
+/// than units, so that ceil(E / ceil(E/U)) blocks run (deepseek-ai/DeepEP csrc/kernels/internode_ll.cu).
+double low_latency_units(std::uint32_t experts, int compute_units) {
+  const auto units = static_cast<std::uint32_t>(compute_units);
+  if (experts == 0) {
+    return units;
+  }
+  const std::uint32_t per_block = (experts + units - 1) / units;
+  return (experts + per_block - 1) / per_block;
+}
+
+/// Seconds of one unit per byte of messages of `size` bytes.
+double unit_seconds(Duration each, const std::optional<Bandwidth>& rate, double size) {
+  return (rate ? 1.0 / rate->base() : 0.0) + (size > 0.0 ? each.base() / size : 0.0);
+}
+
+}  // namespace
+
 NetworkTerms::NetworkTerms(const Cluster& cluster, const CommunicationProfile& profile, std::size_t ranks)
     : cluster_(cluster),
       profile_(profile),
-      ranks_(ranks),
+      nodes_(cluster.node_of(RankId(ranks - 1)).index() + 1),
       one_domain_(cluster.same_scale_up(RankId(0), RankId(ranks - 1))) {}
 
-const TransferTerms& NetworkTerms::dispatch_terms(const Exchange& exchange) const {
-  const DispatchTerms& terms =
-      exchange.protocol == Protocol::kLowLatency ? profile_.low_latency : profile_.high_throughput;
-  return exchange.op == StepOperator::kDispatch ? terms.dispatch : terms.combine;
-}
-
-const CollectiveTerms& NetworkTerms::collective_terms(const Exchange& exchange) const {
-  const auto kind =
-      exchange.op == StepOperator::kAllGather ? ProfiledCollective::kAllGather : ProfiledCollective::kReduceScatter;
-  const auto found = profile_.collective.find(kind);
-  ensure(found != profile_.collective.end(), "a checked profile lacks a collective");
-  return found->second;
-}
-
-Duration NetworkTerms::overhead(const Exchange& exchange) const {
-  if (exchange.protocol == Protocol::kCollective) {
-    // Groups of a tensor-parallel collective lie inside a domain: as many ranks as a rank has transfers, and itself.
-    const CollectiveTerms& terms = collective_terms(exchange);
-    const double group = 1.0 + static_cast<double>(exchange.transfers.size()) / static_cast<double>(ranks_);
-    return terms.overhead + terms.overhead_per_rank * group;
+ExchangeTerms NetworkTerms::dispatch_terms(const Exchange& exchange) const {
+  const bool low_latency = exchange.protocol == Protocol::kLowLatency;
+  const DispatchTerms& both = low_latency ? profile_.low_latency : profile_.high_throughput;
+  const TransferTerms& terms = exchange.op == StepOperator::kDispatch ? both.dispatch : both.combine;
+  const auto nodes = static_cast<double>(nodes_);
+  ExchangeTerms result;
+  result.scale_up_efficiency = terms.scale_up_efficiency;
+  result.network_efficiency = terms.network_efficiency;
+  result.launch = one_domain_ ? terms.scale_up_overhead : terms.network_overhead + terms.network_per_node * nodes;
+  result.launch += terms.per_expert * exchange.experts;
+  if (terms.message_rate) {
+    result.launch += bytes(exchange.message_bytes) / *terms.message_rate;
   }
-  const TransferTerms& terms = dispatch_terms(exchange);
-  return one_domain_ ? terms.scale_up_overhead : terms.network_overhead;
+  if (!one_domain_) {
+    result.notify = terms.notify + terms.notify_per_node * nodes;
+  }
+  const int compute_units = cluster_.accelerator().compute_units;
+  const std::optional<int> kept = exchange.units ? exchange.units : both.compute_units;
+  result.compute_share = static_cast<double>(both.compute_units ? *kept : 0) / compute_units;
+  if (const auto& units = one_domain_ ? terms.scale_up_units : terms.network_units) {
+    const double count = low_latency ? low_latency_units(exchange.experts, compute_units)
+                                     : static_cast<double>(kept.value_or(compute_units));
+    const double size = exchange.message_bytes;
+    result.units_scale_up = unit_seconds(units->per_message, units->scale_up, size) / count;
+    result.units_network = unit_seconds(units->per_message, units->network, size) / count;
+    result.units_local = unit_seconds(units->per_token, units->token, size) / count;
+  }
+  return result;
 }
 
-double NetworkTerms::compute_share(const Exchange& exchange) const {
-  if (exchange.protocol == Protocol::kCollective) {
-    return 0.0;
-  }
-  const DispatchTerms& terms =
-      exchange.protocol == Protocol::kLowLatency ? profile_.low_latency : profile_.high_throughput;
-  return static_cast<double>(terms.compute_units.value_or(0)) / cluster_.accelerator().compute_units;
-}
-
-NetworkTerms::Efficiency NetworkTerms::efficiency(const Exchange& exchange) const {
-  if (exchange.protocol == Protocol::kCollective) {
-    const CollectiveTerms& terms = collective_terms(exchange);
-    return {terms.scale_up_efficiency, terms.network_efficiency};
-  }
-  const TransferTerms& terms = dispatch_terms(exchange);
-  return {terms.scale_up_efficiency, terms.network_efficiency};
-}
-
-const NetworkTerms::Path& NetworkTerms::path(const Exchange& exchange, RankId from, RankId to) {
-  const Efficiency wanted = efficiency(exchange);
-  auto table = std::find_if(tables_.begin(), tables_.end(), [&](const Table& t) { return t.efficiency == wanted; });
-  if (table == tables_.end()) {
-    tables_.push_back({wanted, std::vector<std::unique_ptr<Path>>(ranks_ * ranks_)});
-    table = tables_.end() - 1;
-  }
-  auto& path = table->paths[from.index() * ranks_ + to.index()];
-  if (!path) {
-    path = std::make_unique<Path>();
-    path->hops = cluster_.route(from, to).hops;
-    for (const auto& [link, share] : path->hops) {
-      const bool scale_up = cluster_.link(link).kind == LinkKind::kScaleUp;
-      path->crosses_network |= cluster_.link(link).kind == LinkKind::kNetwork;
-      path->uses.push_back({ResourceId(link.index()), share / (scale_up ? wanted.scale_up : wanted.network)});
+ExchangeTerms NetworkTerms::collective_terms(const Exchange& exchange, const std::string& variant,
+                                             const CollectiveTerms& terms) const {
+  ExchangeTerms result;
+  result.variant = variant;
+  result.scale_up_efficiency = terms.scale_up_efficiency;
+  result.network_efficiency = terms.network_efficiency;
+  result.step = terms.step;
+  result.network_step = terms.network_step;
+  result.path_share = terms.path_share;
+  result.network_path_share = terms.network_path_share;
+  if (exchange.start == ExchangeStart::kLaunch) {
+    result.launch = terms.overhead + terms.per_rank * exchange.group_size;
+    if (terms.local_copy) {
+      result.local = bytes(exchange.local_bytes) / (cluster_.accelerator().scale_up_bandwidth * *terms.local_copy);
     }
   }
-  return *path;
+  return result;
+}
+
+ExchangeTerms NetworkTerms::terms(const Exchange& exchange) {
+  if (exchange.protocol != Protocol::kCollective) {
+    return dispatch_terms(exchange);
+  }
+  const CollectiveVariants* variants = profile_.find(exchange.collective, cluster_.accelerator().name);
+  ensure(variants != nullptr && !variants->empty(), "a checked profile lacks a collective");
+  std::optional<ExchangeTerms> best;
+  Duration shortest;
+  for (const auto& [name, terms] : *variants) {
+    ExchangeTerms candidate = collective_terms(exchange, name, terms);
+    const Duration time = variants->size() == 1 ? Duration{} : estimate(exchange, candidate);
+    if (!best || time < shortest) {
+      best = std::move(candidate);
+      shortest = time;
+    }
+  }
+  return *best;
+}
+
+/// fixed time + longest latency + busiest link: what a library's own tuner compares (NVIDIA/nccl src/graph/tuning.cc).
+Duration NetworkTerms::estimate(const Exchange& exchange, const ExchangeTerms& terms) {
+  std::unordered_map<LinkId, double> busy;
+  double busiest = 0.0;
+  std::vector<Use> needed;
+  for (const Transfer& transfer : exchange.transfers) {
+    needed.clear();
+    uses(transfer, terms, ResourceId(), needed);
+    for (const Use& use : needed) {
+      const LinkId link(use.resource.index());
+      double& seconds_busy = busy[link];
+      seconds_busy += transfer.bytes * use.weight / cluster_.link(link).capacity.base();
+      busiest = std::max(busiest, seconds_busy);
+    }
+  }
+  Duration latency;
+  for (const Duration delay : delays(exchange, terms)) {
+    latency = std::max(latency, delay);
+  }
+  return terms.fixed() + latency + seconds(busiest);
+}
+
+std::vector<Duration> NetworkTerms::delays(const Exchange& exchange, const ExchangeTerms& terms) {
+  std::vector<Duration> result;
+  result.reserve(exchange.transfers.size());
+  Duration sum;
+  bool in_parts = false;
+  for (const Transfer& transfer : exchange.transfers) {
+    Duration delay;
+    if (transfer.from != transfer.to) {
+      const Path& way = path(transfer.from, transfer.to);
+      delay = way.crosses_network ? terms.network_step + way.route.latency * terms.network_path_share
+                                  : terms.step + way.route.latency * terms.path_share;
+    }
+    sum += delay;
+    in_parts |= transfer.steps > 1;
+    result.push_back(delay);
+  }
+  if (in_parts) {
+    const Duration mean = sum / static_cast<double>(result.size());
+    for (std::size_t t = 0; t < result.size(); ++t) {
+      result[t] = exchange.transfers[t].steps > 1 ? mean * exchange.transfers[t].steps : result[t];
+    }
+  }
+  // A hop's own latency, then the longest way up to it. Orders come with rising `then`, so that `first` is complete.
+  Duration before;
+  for (std::size_t i = 0; i < exchange.orders.size(); ++i) {
+    const auto& [first, then] = exchange.orders[i];
+    ensure(first < then, "a hop is to come after those before it");
+    before = std::max(before, result[first]);
+    if (i + 1 == exchange.orders.size() || exchange.orders[i + 1].then != then) {
+      ensure(i + 1 == exchange.orders.size() || exchange.orders[i + 1].then > then, "hops are to be in order");
+      result[then] += before;
+      before = Duration{};
+    }
+  }
+  return result;
+}
+
+const NetworkTerms::Path& NetworkTerms::path(RankId from, RankId to) {
+  const std::uint64_t key = (static_cast<std::uint64_t>(from.index()) << 32) | to.index();
+  const auto [place, made] = paths_.try_emplace(key);
+  if (made) {
+    place->second.route = cluster_.route(from, to);
+    for (const RouteHop& hop : place->second.route.hops) {
+      place->second.crosses_network |= cluster_.link(hop.link).kind == LinkKind::kNetwork;
+    }
+  }
+  return place->second;
+}
+
+void NetworkTerms::uses(const Transfer& transfer, const ExchangeTerms& terms, ResourceId units, std::vector<Use>& out) {
+  double of_units = terms.units_local;
+  if (transfer.from != transfer.to) {
+    const Path& way = path(transfer.from, transfer.to);
+    of_units = way.crosses_network ? terms.units_network : terms.units_scale_up;
+    for (const auto& [link, share] : way.route.hops) {
+      const bool scale_up = cluster_.link(link).kind == LinkKind::kScaleUp;
+      out.push_back(
+          {ResourceId(link.index()), share / (scale_up ? terms.scale_up_efficiency : terms.network_efficiency)});
+    }
+  }
+  if (of_units > 0.0) {
+    out.push_back({units, of_units});
+  }
 }
 
 }  // namespace moesim

@@ -1,7 +1,8 @@
 #pragma once
 
-#include <memory>
-#include <span>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "models/kernels/communication.hpp"
@@ -11,45 +12,59 @@
 
 namespace moesim {
 
-/// What a communication profile makes of an exchange on a cluster: its fixed time, and what each byte of payload
-/// takes of each link on the way.
+/// What a communication profile makes of one exchange on a cluster.
+struct ExchangeTerms {
+  std::string variant;  ///< the library's protocol, where the profile has several
+  Duration launch;      ///< the kernels' fixed time, the path left out
+  Duration notify;      ///< exchange of counts before it
+  Duration local;       ///< copies within each rank that run before or after the transfer
+  double scale_up_efficiency = 1.0;
+  double network_efficiency = 1.0;
+  Duration step;
+  Duration network_step;
+  double path_share = 1.0;
+  double network_path_share = 1.0;
+  /// Share of a rank's communication units that a byte a second takes: into the fabric, into the network, of its own.
+  double units_scale_up = 0.0;
+  double units_network = 0.0;
+  double units_local = 0.0;
+  double compute_share = 0.0;  ///< share of the GPU's compute units that the kernels keep
+
+  [[nodiscard]] Duration fixed() const { return launch + notify + local; }
+};
+
 class NetworkTerms {
  public:
   NetworkTerms(const Cluster& cluster, const CommunicationProfile& profile, std::size_t ranks);
 
-  /// From a rank's Send until its transfers begin to flow. Includes the latency of the path (communication.hpp).
-  [[nodiscard]] Duration overhead(const Exchange& exchange) const;
+  [[nodiscard]] ExchangeTerms terms(const Exchange& exchange);
 
-  /// Share of a GPU's compute units that the exchange's kernels keep while they run.
-  [[nodiscard]] double compute_share(const Exchange& exchange) const;
+  /// By transfer: the latencies of its path, from when it may start until its bytes begin to arrive. A transfer in
+  /// `steps` parts pays the mean over all transfers' paths with each part, since its parts come all the way round.
+  [[nodiscard]] std::vector<Duration> delays(const Exchange& exchange, const ExchangeTerms& terms);
 
   struct Path {
-    std::vector<RouteHop> hops;
-    std::vector<Use> uses;  ///< resource = link
+    Route route;
     bool crosses_network = false;
   };
   /// Made when first asked for, kept for the next time.
-  const Path& path(const Exchange& exchange, RankId from, RankId to);
+  const Path& path(RankId from, RankId to);
+
+  /// What a byte a second of the transfer takes: of each link, and of the sender's units, the resource `units`. Empty
+  /// where it takes nothing.
+  void uses(const Transfer& transfer, const ExchangeTerms& terms, ResourceId units, std::vector<Use>& out);
 
  private:
-  struct Efficiency {
-    double scale_up;
-    double network;
-    bool operator==(const Efficiency&) const = default;
-  };
-  struct Table {
-    Efficiency efficiency;
-    std::vector<std::unique_ptr<Path>> paths;  // [from · ranks + to]
-  };
-  [[nodiscard]] const TransferTerms& dispatch_terms(const Exchange& exchange) const;
-  [[nodiscard]] const CollectiveTerms& collective_terms(const Exchange& exchange) const;
-  [[nodiscard]] Efficiency efficiency(const Exchange& exchange) const;
+  [[nodiscard]] ExchangeTerms dispatch_terms(const Exchange& exchange) const;
+  [[nodiscard]] ExchangeTerms collective_terms(const Exchange& exchange, const std::string& variant,
+                                               const CollectiveTerms& terms) const;
+  [[nodiscard]] Duration estimate(const Exchange& exchange, const ExchangeTerms& terms);
 
   const Cluster& cluster_;
   const CommunicationProfile& profile_;
-  std::size_t ranks_;
+  std::size_t nodes_;
   bool one_domain_;
-  std::vector<Table> tables_;
+  std::unordered_map<std::uint64_t, Path> paths_;
 };
 
 }  // namespace moesim

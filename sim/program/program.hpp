@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "models/kernels/communication.hpp"
 #include "models/kernels/kernel.hpp"
 #include "sim/config/codec.hpp"
 #include "sim/core/id.hpp"
@@ -31,6 +33,10 @@ enum class StepOperator {
   kDenseFeedForward,
   kReduceScatter,
   kAllGather,
+  kAllReduce,
+  kAllToAll,
+  kBroadcast,
+  kSendRecv,
   kLmHead,
   kSampling,
 };
@@ -52,33 +58,49 @@ struct EnumNames<StepOperator> {
       {StepOperator::kDenseFeedForward, "dense feed-forward"},
       {StepOperator::kReduceScatter, "reduce-scatter"},
       {StepOperator::kAllGather, "all-gather"},
+      {StepOperator::kAllReduce, "all-reduce"},
+      {StepOperator::kAllToAll, "all-to-all"},
+      {StepOperator::kBroadcast, "broadcast"},
+      {StepOperator::kSendRecv, "send-receive"},
       {StepOperator::kLmHead, "LM head"},
       {StepOperator::kSampling, "sampling"},
   });
 };
 
-/// How the tokens of an exchange travel; the cost profile has latency and efficiency of each.
+/// Which of the profile's terms an exchange has: those of a dispatch protocol, or of Exchange::collective.
 enum class Protocol { kLowLatency, kHighThroughput, kCollective };
 
 /// Bytes on their way from one rank's GPU to another's. It starts when every starter has sent, and `to` waits for it.
+/// From a rank to itself: what the exchange's kernels read or sum of the rank's own, which takes no link.
 struct Transfer {
   RankId from;
   RankId to;
   double bytes = 0.0;               ///< payload; 0 for a bare notification, which costs latency only
   std::uint32_t first_starter = 0;  ///< in Exchange::starters
   std::uint32_t starter_count = 0;
+  std::uint32_t steps = 1;  ///< sent in so many equal parts, each of which waits for what the rank before has sent
 };
+
+/// Whether an exchange begins with its kernel's fixed time, or goes on in a kernel that runs already.
+enum class ExchangeStart { kLaunch, kContinue };
 
 /// One all-to-all, or the same collective of several groups of ranks at once. Each rank takes part with one Send and
 /// one Receive; Receive returns when all transfers to the rank have arrived.
 struct Exchange {
   StepOperator op = StepOperator::kDispatch;
   Protocol protocol = Protocol::kCollective;
+  ProfiledCollective collective = ProfiledCollective::kAllToAll;
+  ExchangeStart start = ExchangeStart::kLaunch;
   std::uint32_t stage = 0;
+  std::uint32_t group_size = 0;             ///< ranks of one group
+  std::uint32_t experts = 0;                ///< of a dispatch or combine
+  double message_bytes = 0.0;               ///< of one token's row, in a dispatch or combine
+  double local_bytes = 0.0;                 ///< that each rank copies within itself, one after the other with the rest
+  std::optional<int> units = std::nullopt;  ///< compute units that the kernels use; absent: what the profile says
   std::vector<Transfer> transfers;
   std::vector<RankId> starters;
-  /// Hops of one path: `then` has arrived only when its own bytes and all of `first` have. Chunks are forwarded as they
-  /// come, so that the hops run side by side.
+  /// Hops of one path: `then` has arrived only when its own bytes and all of `first` have, and has the latency of all.
+  /// Chunks are forwarded as they come, so that the hops run side by side. `first` < `then`.
   struct Order {
     std::uint32_t first;
     std::uint32_t then;

@@ -29,8 +29,7 @@ class StepBuilder {
   StepProgram build() {
     count_all_traffic();
     all_run({embedding_kernel(context_, plan_.batch.tokens())});
-    group_collective(StepOperator::kReduceScatter);  // each rank of a group has a part of the vocabulary
-    group_collective(StepOperator::kAllGather);
+    sum_over_group();  // each rank of a group has a part of the vocabulary
     bool generates = false;
     for (const Layer& layer : plan_.model->layers()) {
       ++stage_;
@@ -65,9 +64,7 @@ class StepBuilder {
     head.pop_back();
     all_run(std::move(head));
     if (plan_.tensor_parallel > 1) {
-      const double logits = bytes_of(plan_.batch.sequences * vocabulary, DataType::kFp32);
-      all_exchange(group_exchange(StepOperator::kAllGather, plan_.ranks,
-                                  static_cast<std::size_t>(plan_.tensor_parallel), logits));
+      all_phases(direct_gather(bytes_of(plan_.batch.sequences * vocabulary, DataType::kFp32)));
     }
     all_run({std::move(sampling)});
   }
@@ -137,15 +134,57 @@ class StepBuilder {
       stream.emplace_back(instruction);
     }
   }
-  void all_exchange(Exchange exchange) {
-    const std::uint32_t index = store(std::move(exchange));
-    all_do(Send{index});
-    all_do(Receive{index});
+  /// Runs phases one after the other; `beside` between the first one's Send and Receive.
+  template <class Beside>
+  void all_phases(CollectivePhases phases, Beside beside) {
+    for (std::size_t i = 0; i < phases.size(); ++i) {
+      if (auto* exchange = std::get_if<Exchange>(&phases[i])) {
+        const std::uint32_t index = store(std::move(*exchange));
+        all_do(Send{index});
+        if (i == 0) {
+          beside();
+        }
+        all_do(Receive{index});
+        continue;
+      }
+      auto& kernels = std::get<std::vector<Kernel>>(phases[i]);
+      for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
+        run(rank, store(KernelList{{StepOperator::kPermute, std::move(kernels[rank])}}));
+      }
+    }
   }
-  void group_collective(StepOperator op) {
+  void all_phases(CollectivePhases phases) {
+    all_phases(std::move(phases), [] {});
+  }
+
+  [[nodiscard]] CollectiveGroups groups() const {
+    return {plan_.cluster, plan_.ranks, static_cast<std::size_t>(plan_.tensor_parallel)};
+  }
+  [[nodiscard]] double group_bytes() const {
+    return bytes_of(plan_.batch.tokens() * context_.hidden, plan_.precision.activations);
+  }
+  [[nodiscard]] CollectivePhases direct_gather(double size) const {
+    return find_algorithm(Collective::kAllGather, "direct")->build(groups(), size);
+  }
+  /// Hidden states [tokens, hidden], of which every rank of a group has a term of the sum, and then each an equal part
+  /// of the tokens (kReduceScatter), or the other way round (kAllGather).
+  void reduce_scatter() {
     if (plan_.tensor_parallel > 1) {
-      const double size = bytes_of(plan_.batch.tokens() * context_.hidden, plan_.precision.activations);
-      all_exchange(group_exchange(op, plan_.ranks, static_cast<std::size_t>(plan_.tensor_parallel), size));
+      all_phases(find_algorithm(Collective::kReduceScatter, "direct")->build(groups(), group_bytes()));
+    }
+  }
+  void all_gather() {
+    if (plan_.tensor_parallel > 1) {
+      all_phases(direct_gather(group_bytes()));
+    }
+  }
+  /// The sum at every rank of the group.
+  void sum_over_group() {
+    if (plan_.all_reduce == nullptr) {
+      reduce_scatter();
+      all_gather();
+    } else if (plan_.tensor_parallel > 1) {
+      all_phases(plan_.all_reduce->build(groups(), group_bytes()));
     }
   }
 
@@ -156,24 +195,23 @@ class StepBuilder {
     batch.mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
     all_run(mixer_kernels(context_, layer.block->mixer, batch));
     if (layer.block->cross_attention) {
-      group_collective(StepOperator::kReduceScatter);
-      group_collective(StepOperator::kAllGather);
+      sum_over_group();
       all_run({norm_kernel(context_, tokens)});
       all_run(cross_attention_kernels(context_, *layer.block->cross_attention, plan_.batch));
     }
-    group_collective(StepOperator::kReduceScatter);
     const auto* dense = std::get_if<DenseFeedForward>(&layer.block->feed_forward);
-    if (dense != nullptr && dense->intermediate == 0) {
-      // A layer that only mixes, such as the second LSTM of Shazeer et al. 2017.
-    } else if (dense != nullptr) {
-      group_collective(StepOperator::kAllGather);
-      all_run({norm_kernel(context_, tokens)});
-      all_run(dense_kernels(context_, *dense, tokens));
-      group_collective(StepOperator::kReduceScatter);
-    } else {
-      add_experts(layer);
+    if (dense != nullptr) {
+      sum_over_group();
+      if (dense->intermediate > 0) {  // else a layer that only mixes, as the second LSTM of Shazeer et al. 2017
+        all_run({norm_kernel(context_, tokens)});
+        all_run(dense_kernels(context_, *dense, tokens));
+        sum_over_group();
+      }
+      return;
     }
-    group_collective(StepOperator::kAllGather);
+    reduce_scatter();
+    add_experts(layer);
+    all_gather();
   }
 
   void add_experts(const Layer& layer) {
@@ -194,28 +232,28 @@ class StepBuilder {
       run_shared();
     }
     const Precision& precision = plan_.precision;
-    const bool delivers_rows = plan_.ranks > 1 && plan_.dispatch == DispatchProtocol::kDeepEpLowLatency;
-    std::uint32_t dispatch = 0;
+    const bool rows_arrive = plan_.ranks > 1 && delivers_rows(plan_.dispatch);
+    const bool overlapped = plan_.shared_experts == SharedExpertSchedule::kOverlapped;
+    DispatchPlan dispatch{plan_.cluster, plan_.dispatch, plan_.communication_units,
+                          bytes_of(context_.hidden, precision.dispatch)};
     if (plan_.ranks > 1) {
-      if (!delivers_rows) {  // low-latency kernels quantise as they send
+      if (!rows_arrive) {  // low-latency kernels quantise as they send
         all_run_own_tokens([&](std::int64_t tokens) { return quantise_kernels(context_, tokens, precision.dispatch); });
       }
-      dispatch = store(
-          dispatch_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, precision.dispatch)));
-      all_do(Send{dispatch});
-    }
-    if (plan_.shared_experts == SharedExpertSchedule::kOverlapped) {
+      all_phases(dispatch_phases(traffic, dispatch), [&] {
+        if (overlapped) {
+          run_shared();
+        }
+      });
+    } else if (overlapped) {
       run_shared();
-    }
-    if (plan_.ranks > 1) {
-      all_do(Receive{dispatch});
     }
     const DataType arrived = plan_.ranks > 1 ? precision.dispatch : precision.activations;
     const DataType sent = plan_.ranks > 1 ? precision.combine : precision.activations;
     for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
       const auto& rows = traffic.rows[rank];
       const std::int64_t copies = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
-      const std::int64_t tokens = delivers_rows ? 0 : traffic.tokens_at(rank);
+      const std::int64_t tokens = rows_arrive ? 0 : traffic.tokens_at(rank);
       KernelList kernels;
       if (tokens > 0) {
         kernels.push_back(permute_kernel(context_, tokens, copies, arrived));
@@ -229,8 +267,8 @@ class StepBuilder {
       run(rank, store(std::move(kernels)));
     }
     if (plan_.ranks > 1) {
-      all_exchange(
-          combine_exchange(traffic, *plan_.cluster, plan_.dispatch, bytes_of(context_.hidden, precision.combine)));
+      dispatch.token_bytes = bytes_of(context_.hidden, precision.combine);
+      all_phases(combine_phases(traffic, dispatch));
     }
   }
 

@@ -3,6 +3,7 @@
 #include "models/architecture/architecture.hpp"
 #include "sim/core/task_pool.hpp"
 #include "sim/placement/placement.hpp"
+#include "sim/program/dispatch.hpp"
 #include "sim/program/operators.hpp"
 #include "sim/program/program.hpp"
 #include "sim/program/traffic.hpp"
@@ -31,6 +32,10 @@ struct StepPlan {
   Precision precision;
   BatchShape batch;  ///< per attention group
   DispatchProtocol dispatch = DispatchProtocol::kDeepEpLowLatency;
+  std::optional<int> communication_units = std::nullopt;  ///< SMs of dispatch and combine; absent: the profile's
+  /// Of the tensor-parallel groups, where results are summed and everybody needs them; nullptr: a reduce-scatter, then
+  /// an all-gather.
+  const CollectiveAlgorithm* all_reduce = nullptr;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
 };
 

@@ -10,24 +10,11 @@
 
 namespace moesim {
 
-/// How dispatch and combine carry tokens between ranks.
-enum class DispatchProtocol {
-  kDeepEpLowLatency,  ///< every copy goes straight to its expert's rank, also several of one token
-  kPerGpu,            ///< a token goes once to each rank that has experts for it
-  kDeepEpNormal,      ///< a token crosses the network once per node, to the GPU with the sender's in-node index, and is
-                      ///< forwarded inside the node once per GPU
-};
-template <>
-struct EnumNames<DispatchProtocol> {
-  static constexpr auto names = std::to_array<std::pair<DispatchProtocol, std::string_view>>(
-      {{DispatchProtocol::kDeepEpLowLatency, "deepep-low-latency"},
-       {DispatchProtocol::kPerGpu, "per-gpu"},
-       {DispatchProtocol::kDeepEpNormal, "deepep-normal"}});
-};
-
 /// What the routing of one layer sends where. All counts are of tokens or copies of tokens.
 struct LayerTraffic {
   std::size_t ranks = 0;
+  std::size_t experts = 0;
+  std::vector<std::uint32_t> home_tokens;       ///< [ranks]: tokens that live there
   std::vector<std::vector<std::int64_t>> rows;  ///< [ranks][slots]: copies that each slot's expert computes
   std::vector<std::uint32_t> copies;       ///< [from, to]: copies by home rank and expert's rank, from = to included
   std::vector<std::uint32_t> tokens;       ///< [from, to]: distinct tokens of `from` with an expert on `to`
@@ -54,16 +41,5 @@ struct LayerTraffic {
 LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster,
                            std::span<const std::uint16_t> choices, std::size_t k,
                            std::span<const std::size_t> first_token);
-
-/// The transfers of a dispatch (home rank → experts) or, reversed, of the combine, with `token_bytes` per copy sent.
-/// Every rank notifies every other even when it has nothing for it: receivers wait for all counts.
-Exchange dispatch_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol,
-                           double token_bytes);
-Exchange combine_exchange(const LayerTraffic& traffic, const Cluster& cluster, DispatchProtocol protocol,
-                          double token_bytes);
-
-/// Reduce-scatter or all-gather in every group of `group_size` neighbouring ranks: each sends 1/group_size of
-/// `bytes` to each other one, straight through the scale-up switch. An all-reduce is the first, then the second.
-Exchange group_exchange(StepOperator op, std::size_t ranks, std::size_t group_size, double bytes);
 
 }  // namespace moesim

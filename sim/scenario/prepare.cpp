@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sim/core/suggest.hpp"
 #include "sim/scenario/run.hpp"
 
 namespace moesim {
@@ -70,7 +71,8 @@ bool divides(const Model& model, const Cluster& cluster, int ranks, int tensor_p
 }
 
 void check_parallelism(const Scenario& scenario, const Model& model, const Cluster& cluster, const Place& place) {
-  const auto [ranks, tensor_parallel] = scenario.parallelism;
+  const std::int64_t ranks = scenario.parallelism.ranks;
+  const int tensor_parallel = scenario.parallelism.tensor_parallel;
   std::vector<Diagnostic> faults;
   const Place where = below(place, "/parallelism/tensor_parallel");
   if (ranks % tensor_parallel != 0) {
@@ -86,6 +88,44 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
         faults.push_back({where, fmt::format("expected a divisor of the {} {} of the layers \"{}\", found {}",
                                              heads.count, heads.what, name, tensor_parallel)});
       }
+    }
+  }
+  if (!faults.empty()) {
+    throw ConfigError(std::move(faults));
+  }
+}
+
+/// Protocols and algorithms that the ranks cannot run.
+void check_communication(const Scenario& scenario, const Cluster& cluster, const Place& place) {
+  const Parallelism& parallelism = scenario.parallelism;
+  const auto ranks = static_cast<std::size_t>(parallelism.ranks);
+  std::vector<Diagnostic> faults;
+  if (const auto obstacle = dispatch_obstacle(scenario.dispatch.protocol, cluster, ranks); !obstacle.empty()) {
+    faults.push_back({below(place, "/dispatch/protocol"),
+                      fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}",
+                                  name_of(scenario.dispatch.protocol), obstacle)});
+  }
+  if (scenario.dispatch.communication_units.value_or(1) >= cluster.accelerator().compute_units) {
+    faults.push_back({below(place, "/dispatch/communication_units"),
+                      fmt::format("expected fewer than the {} of {}, found {}", cluster.accelerator().compute_units,
+                                  cluster.accelerator().name, *scenario.dispatch.communication_units)});
+  }
+  const std::string& wanted = parallelism.all_reduce;
+  if (wanted != "auto" && wanted != kSplitAllReduce) {
+    std::vector<std::string_view> known{"auto", kSplitAllReduce};
+    for (const CollectiveAlgorithm& algorithm : collective_algorithms()) {
+      if (algorithm.collective == Collective::kAllReduce) {
+        known.push_back(algorithm.name);
+      }
+    }
+    const auto group = static_cast<std::size_t>(parallelism.tensor_parallel);
+    const Place where = below(place, "/parallelism/all_reduce");
+    if (const auto* algorithm = find_algorithm(Collective::kAllReduce, wanted); algorithm == nullptr) {
+      faults.push_back(
+          {where, fmt::format("expected an algorithm, found \"{}\"{}", wanted, suggestion(wanted, known))});
+    } else if (const auto obstacle = algorithm->obstacle({&cluster, group, group}); !obstacle.empty()) {
+      faults.push_back({where, fmt::format("expected an algorithm that runs on groups of {}, found \"{}\": {}", group,
+                                           wanted, obstacle)});
     }
   }
   if (!faults.empty()) {
@@ -184,6 +224,7 @@ PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
                     .placement = {},
                     .batch = batch_of(scenario.step)};
   check_parallelism(scenario, step.model, step.cluster, place);
+  check_communication(scenario, step.cluster, place);
   check_phase(scenario, step.model, place);
   check_size(scenario, step.model, step.batch, place);
   if (const MixtureOfExperts* moe = step.model.moe()) {

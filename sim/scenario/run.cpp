@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "sim/core/file.hpp"
+#include "sim/execute/choose.hpp"
 #include "sim/scenario/model_flops.hpp"
 
 namespace moesim {
@@ -94,6 +95,23 @@ std::vector<InputFile> input_files(const Scenario& scenario) {
   return inputs;
 }
 
+/// How the ranks of an attention group sum their terms of the hidden states; nullptr: reduce-scatter and all-gather.
+const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostModel& costs) {
+  const Parallelism& parallelism = step.scenario.parallelism;
+  if (parallelism.tensor_parallel == 1 || parallelism.all_reduce == kSplitAllReduce) {
+    return nullptr;
+  }
+  if (parallelism.all_reduce != "auto") {
+    return find_algorithm(Collective::kAllReduce, parallelism.all_reduce);
+  }
+  const auto group = static_cast<std::size_t>(parallelism.tensor_parallel);
+  const double hidden = step.model.architecture().hidden;
+  const Bytes size =
+      static_cast<double>(step.batch.tokens()) * hidden * activation_element_size(step.scenario.precision.activations);
+  return &fastest_algorithm(Collective::kAllReduce, {&step.cluster, group, group}, size.base(), costs,
+                            step.profile.communication);
+}
+
 }  // namespace
 
 StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool& pool) {
@@ -117,6 +135,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
     }
   }
 
+  const auto costs = make_cost_model(step.profile, step.cluster.accelerator());
   StepRouting routing;
   StepPlan plan{.model = &step.model,
                 .cluster = &step.cluster,
@@ -126,6 +145,8 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
                 .precision = scenario.precision,
                 .batch = step.batch,
                 .dispatch = scenario.dispatch.protocol,
+                .communication_units = scenario.dispatch.communication_units,
+                .all_reduce = all_reduce_of(step, *costs),
                 .shared_experts = scenario.dispatch.shared_experts};
   if (step.routing) {
     routing = step.routing->draw(token_batch(step), scenario.seed, pool);
@@ -138,7 +159,6 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   const StepProgram built = build_step(plan, pool);
   result.imbalance = imbalances(step, built);
   result.memory = footprints(step, built.traffic, place);
-  const auto costs = make_cost_model(step.profile, step.cluster.accelerator());
   result.execution = execute(built.program, step.cluster, *costs, step.profile.communication);
   result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
   for (std::size_t link = 0; link < step.cluster.links().size(); ++link) {

@@ -16,11 +16,15 @@
 
 namespace moesim {
 
+/// The value of Parallelism::all_reduce that is no algorithm of its own.
+inline constexpr std::string_view kSplitAllReduce = "reduce-scatter";
+
 /// Ranks 0 … ranks−1, one per GPU. Attention is tensor-parallel in groups of neighbouring ranks and data-parallel
 /// between the groups; routed experts are spread over all ranks.
 struct Parallelism {
   std::int64_t ranks = 1;
   int tensor_parallel = 1;
+  std::string all_reduce = "auto";
 
   template <class F>
   static void describe(F& f) {
@@ -28,6 +32,9 @@ struct Parallelism {
     f.optional("tensor_parallel", &Parallelism::tensor_parallel,
                "Ranks that share the attention of the same sequences; divides ranks and the GPUs of a node",
                Rules::between(1, 1024));
+    f.optional("all_reduce", &Parallelism::all_reduce,
+               "How those ranks sum their parts: auto (the fastest), reduce-scatter (then an all-gather), or an "
+               "algorithm of all_reduce in `moesim list collectives`");
   }
 };
 
@@ -69,13 +76,18 @@ using StepChoice = std::variant<DecodeStep, PrefillStep>;
 struct DispatchConfig {
   DispatchProtocol protocol = DispatchProtocol::kDeepEpLowLatency;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
+  std::optional<int> communication_units;
 
   template <class F>
   static void describe(F& f) {
     f.optional("protocol", &DispatchConfig::protocol,
-               "Who sends what: every copy, one per GPU, or one per node forwarded inside it");
+               "`moesim list protocols`: who sends what, such as every copy, one per GPU, or one per node that is "
+               "forwarded inside it");
     f.optional("shared_experts", &DispatchConfig::shared_experts,
                "Whether shared experts run while tokens are on their way");
+    f.optional("communication_units", &DispatchConfig::communication_units,
+               "SMs of dispatch and combine kernels that keep some; absent: what the profile says",
+               Rules::between(1, 4096));
   }
 };
 

@@ -24,21 +24,27 @@ inline CommunicationProfile plain_network() {
   const TransferTerms terms{1.0, 1.0, seconds(2e-6), seconds(5e-6)};
   CommunicationProfile profile{{terms, terms, std::nullopt}, {terms, terms, std::nullopt}, {}};
   for (const auto& [kind, unused] : EnumNames<ProfiledCollective>::names) {
-    profile.collective[kind] = {1.0, 1.0, seconds(1e-6), seconds(0.0), seconds(0.0)};
+    profile.collective[kind]["plain"] = {.overhead = seconds(1e-6)};
   }
   return profile;
 }
 
-/// Nodes of `gpus_per_node` H200: 450 GB/s NVLink, one 50 GB/s NIC per GPU where there are several nodes.
+/// Nodes of `gpus_per_node` H200: 450 GB/s NVLink, one 50 GB/s NIC per GPU where there are several nodes. Paths have no
+/// latency.
 inline Cluster h200_nodes(std::size_t gpus_per_node, std::size_t nodes) {
   ClusterConfig config;
   config.name = "test";
   config.accelerator = "h200-sxm";
   config.gpus_per_node = gpus_per_node;
   config.nodes = nodes;
+  config.scale_up.latency = Duration{};
   if (nodes > 1) {
     config.network = Network{};
     config.network->nic = "connectx-7-ndr";
+    RailLeafSpine fabric;
+    fabric.same_leaf_latency = Duration{};
+    fabric.other_leaf_latency = Duration{};
+    config.network->fabric = fabric;
   }
   return build_cluster(config, {"test", {}});
 }

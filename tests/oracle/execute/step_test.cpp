@@ -55,18 +55,22 @@ struct Folder {
 
 /// `choices`: one expert per token, tokens rank by rank; `per_rank` of them each.
 StepResult run(const Folder& folder, int experts, int gpus_per_node, int nodes, int per_rank,
-               const std::string& choices) {
+               const std::string& choices, const std::string& latency = "0 us") {
   const int ranks = gpus_per_node * nodes;
   write_file(folder.path / "model.json", model(experts));
   write_file(folder.path / "profile.json", profile());
   std::string trace_name = "trace_T" + std::to_string(choices.size()) + "_L1_K1_E" + std::to_string(experts) + ".u8";
   write_file(folder.path / trace_name, choices);
-  const Json cluster = {{"schema", "moesim.cluster/1"},
-                        {"name", "tiny"},
-                        {"accelerator", "h200-sxm"},
-                        {"gpus_per_node", gpus_per_node},
-                        {"nodes", nodes},
-                        {"network", {{"nic", "connectx-7-ndr"}, {"fabric", {{"rail_leaf_spine", Json::object()}}}}}};
+  const Json cluster = {
+      {"schema", "moesim.cluster/1"},
+      {"name", "tiny"},
+      {"accelerator", "h200-sxm"},
+      {"gpus_per_node", gpus_per_node},
+      {"nodes", nodes},
+      {"scale_up", {{"latency", latency}}},
+      {"network",
+       {{"nic", "connectx-7-ndr"},
+        {"fabric", {{"rail_leaf_spine", {{"same_leaf_latency", latency}, {"other_leaf_latency", latency}}}}}}}};
   write_file(folder.path / "cluster.json", cluster.dump());
   const Json scenario = {{"schema", "moesim.scenario/1"},
                          {"model", {{"file", "model.json"}}},
@@ -123,6 +127,14 @@ TEST_CASE("two GPUs: balanced") {
       CHECK(segment.category != TimeCategory::kImbalanceWait);
     }
   }
+}
+
+// The same on paths of 2 us: dispatch and combine each begin to arrive 2 us later, and nothing else changes.
+TEST_CASE("two GPUs: the path's latency is paid there and back") {
+  const Folder folder;
+  const double without = us(run(folder, 4, 2, 1, 2, std::string("\0\2\0\2", 4)));
+  const double with = us(run(folder, 4, 2, 1, 2, std::string("\0\2\0\2", 4), "2 us"));
+  CHECK(with - without == Approx(4.0).epsilon(1e-9));
 }
 
 // Eight GPUs in two nodes of four, one expert each, eight tokens per rank that go one to each rank (the trace repeats

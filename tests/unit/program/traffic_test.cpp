@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "sim/core/random.hpp"
+#include "sim/program/dispatch.hpp"
 #include "sim/program/step.hpp"
 
 using namespace moesim;
@@ -26,12 +27,16 @@ LayerPlacement contiguous(std::size_t experts, std::size_t ranks) {
   return place_experts({}, {.layers = 1, .experts = experts, .ranks = ranks}, {}).layers.front();
 }
 
-/// Payload by pair of GPUs.
-std::map<std::pair<std::size_t, std::size_t>, double> by_pair(const Exchange& exchange) {
+/// Payload by pair of GPUs, over all phases.
+std::map<std::pair<std::size_t, std::size_t>, double> by_pair(const CollectivePhases& phases) {
   std::map<std::pair<std::size_t, std::size_t>, double> bytes;
-  for (const Transfer& transfer : exchange.transfers) {
-    if (transfer.bytes > 0.0) {
-      bytes[{transfer.from.index(), transfer.to.index()}] += transfer.bytes;
+  for (const CollectivePhase& phase : phases) {
+    if (const auto* exchange = std::get_if<Exchange>(&phase)) {
+      for (const Transfer& transfer : exchange->transfers) {
+        if (transfer.bytes > 0.0 && transfer.from != transfer.to) {
+          bytes[{transfer.from.index(), transfer.to.index()}] += transfer.bytes;
+        }
+      }
     }
   }
   return bytes;
@@ -55,17 +60,17 @@ TEST_CASE("one token under the three protocols") {
   using Bytes4 = std::map<std::pair<std::size_t, std::size_t>, double>;
 
   // Every copy by itself: two to rank 1, one each to ranks 2 and 3.
-  CHECK(by_pair(dispatch_exchange(traffic, cluster, DispatchProtocol::kDeepEpLowLatency, 10.0)) ==
+  CHECK(by_pair(dispatch_phases(traffic, {&cluster, DispatchProtocol::kDeepEpLowLatency, {}, 10.0})) ==
         Bytes4{{{0, 1}, 20.0}, {{0, 2}, 10.0}, {{0, 3}, 10.0}});
-  CHECK(by_pair(combine_exchange(traffic, cluster, DispatchProtocol::kDeepEpLowLatency, 10.0)) ==
+  CHECK(by_pair(combine_phases(traffic, {&cluster, DispatchProtocol::kDeepEpLowLatency, {}, 10.0})) ==
         Bytes4{{{1, 0}, 20.0}, {{2, 0}, 10.0}, {{3, 0}, 10.0}});
   // Once per GPU.
-  CHECK(by_pair(dispatch_exchange(traffic, cluster, DispatchProtocol::kPerGpu, 10.0)) ==
+  CHECK(by_pair(dispatch_phases(traffic, {&cluster, DispatchProtocol::kPerGpu, {}, 10.0})) ==
         Bytes4{{{0, 1}, 10.0}, {{0, 2}, 10.0}, {{0, 3}, 10.0}});
   // Once over the network, to rank 2 (index 0 of node 1, as rank 0 of node 0), forwarded to rank 3.
-  CHECK(by_pair(dispatch_exchange(traffic, cluster, DispatchProtocol::kDeepEpNormal, 10.0)) ==
+  CHECK(by_pair(dispatch_phases(traffic, {&cluster, DispatchProtocol::kDeepEpNormal, {}, 10.0})) ==
         Bytes4{{{0, 1}, 10.0}, {{0, 2}, 10.0}, {{2, 3}, 10.0}});
-  CHECK(by_pair(combine_exchange(traffic, cluster, DispatchProtocol::kDeepEpNormal, 10.0)) ==
+  CHECK(by_pair(combine_phases(traffic, {&cluster, DispatchProtocol::kDeepEpNormal, {}, 10.0})) ==
         Bytes4{{{1, 0}, 10.0}, {{2, 0}, 10.0}, {{3, 2}, 10.0}});
 }
 
@@ -97,8 +102,11 @@ TEST_CASE("rows, copies and transfers agree on random routing") {
     }
     CHECK(std::accumulate(traffic.copies.begin(), traffic.copies.end(), std::uint64_t{0}) == choices.size());
     for (const auto& [protocol, name] : EnumNames<DispatchProtocol>::names) {
-      const auto sent = by_pair(dispatch_exchange(traffic, cluster, protocol, 1.0));
-      const auto back = by_pair(combine_exchange(traffic, cluster, protocol, 1.0));
+      if (protocol == DispatchProtocol::kAllGather) {
+        continue;  // a ring goes one way round in both
+      }
+      const auto sent = by_pair(dispatch_phases(traffic, {&cluster, protocol, {}, 1.0}));
+      const auto back = by_pair(combine_phases(traffic, {&cluster, protocol, {}, 1.0}));
       double there_bytes = 0.0;
       for (const auto& [pair, bytes] : sent) {
         there_bytes += bytes;
@@ -126,7 +134,39 @@ TEST_CASE("a group's tokens are split as evenly as whole tokens allow") {
 
 // 4 ranks in groups of 2, 600 B in all: each rank sends half of that to its partner.
 TEST_CASE("group collectives stay in their group") {
-  const Exchange exchange = group_exchange(StepOperator::kAllGather, 4, 2, 600.0);
-  CHECK(by_pair(exchange) == std::map<std::pair<std::size_t, std::size_t>, double>{
-                                 {{0, 1}, 300.0}, {{1, 0}, 300.0}, {{2, 3}, 300.0}, {{3, 2}, 300.0}});
+  const Cluster cluster = cluster_of(4, 1);
+  const auto* gather = find_algorithm(Collective::kAllGather, "direct");
+  REQUIRE(gather != nullptr);
+  CHECK(by_pair(gather->build({&cluster, 4, 2}, 600.0)) ==
+        std::map<std::pair<std::size_t, std::size_t>, double>{
+            {{0, 1}, 300.0}, {{1, 0}, 300.0}, {{2, 3}, 300.0}, {{3, 2}, 300.0}});
+}
+
+// Two nodes of two GPUs, one expert each. Rank 0's only token chooses expert 3, on the other node and the other rail:
+// inside the node to rank 1, which has index 1, then along the rail to rank 3; and back.
+TEST_CASE("hierarchical dispatch goes to the rail first") {
+  const Cluster cluster = cluster_of(2, 2);
+  const LayerTraffic traffic = count_traffic(contiguous(4, 4), cluster, std::vector<std::uint16_t>{3}, 1,
+                                             std::vector<std::size_t>{0, 1, 1, 1, 1});
+  const DispatchPlan plan{&cluster, DispatchProtocol::kHierarchical, {}, 10.0};
+  using Pairs = std::map<std::pair<std::size_t, std::size_t>, double>;
+  const CollectivePhases there = dispatch_phases(traffic, plan);
+  REQUIRE(there.size() == 3);
+  CHECK(by_pair({there[0]}) == Pairs{{{0, 1}, 10.0}});
+  CHECK(by_pair({there[2]}) == Pairs{{{1, 3}, 10.0}});
+  const CollectivePhases back = combine_phases(traffic, plan);
+  CHECK(by_pair({back[0]}) == Pairs{{{3, 1}, 10.0}});
+  CHECK(by_pair({back[2]}) == Pairs{{{1, 0}, 10.0}});
+}
+
+// Tokens per rank 3, 0, 2, 1: six in all. Gathering, rank r hands rank r+1 all but the latter's own; reducing, all but
+// its own.
+TEST_CASE("an uneven all-gather passes everything but the receiver's own") {
+  const Cluster cluster = cluster_of(4, 1);
+  const LayerTraffic traffic = count_traffic(contiguous(4, 4), cluster, std::vector<std::uint16_t>(6, 0), 1,
+                                             std::vector<std::size_t>{0, 3, 3, 5, 6});
+  const DispatchPlan plan{&cluster, DispatchProtocol::kAllGather, {}, 1.0};
+  using Pairs = std::map<std::pair<std::size_t, std::size_t>, double>;
+  CHECK(by_pair(dispatch_phases(traffic, plan)) == Pairs{{{0, 1}, 6.0}, {{1, 2}, 4.0}, {{2, 3}, 5.0}, {{3, 0}, 3.0}});
+  CHECK(by_pair(combine_phases(traffic, plan)) == Pairs{{{0, 1}, 3.0}, {{1, 2}, 6.0}, {{2, 3}, 4.0}, {{3, 0}, 5.0}});
 }

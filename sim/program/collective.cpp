@@ -1,0 +1,112 @@
+#include "sim/program/collective.hpp"
+
+#include <algorithm>
+
+#include "models/hardware/hardware.hpp"
+#include "sim/program/collective_builders.hpp"
+
+namespace moesim {
+
+namespace {
+
+std::string_view none(const CollectiveGroups&) { return {}; }
+
+std::string_view crosses_domains(const CollectiveGroups& groups) {
+  for (std::size_t first = 0; first < groups.ranks; first += groups.size) {
+    if (!groups.cluster->same_scale_up(RankId(first), RankId(first + groups.size - 1))) {
+      return "it needs all its ranks in one scale-up domain";
+    }
+  }
+  return {};
+}
+
+/// NVLink switches reduce from the third NVSwitch on, that is with Hopper.
+std::string_view cannot_reduce_in_switch(const CollectiveGroups& groups) {
+  const Accelerator& accelerator = groups.cluster->accelerator();
+  if (accelerator.compute_capability.value_or(0) < 90) {
+    return "only the NVLink switches of Hopper and later reduce";
+  }
+  return crosses_domains(groups);
+}
+
+std::string_view not_whole_nodes(const CollectiveGroups& groups) {
+  const std::size_t width = groups.cluster->gpus_per_node();
+  const bool in_node = width % groups.size == 0;
+  const bool whole = groups.size % width == 0;
+  return in_node || whole ? std::string_view{} : "it needs whole nodes";
+}
+
+constexpr std::string_view kNccl = "NVIDIA/nccl";
+
+constexpr CollectiveAlgorithm kAlgorithms[] = {
+    {Collective::kAllToAll, "pairwise", "every rank sends to every other at once", "NVIDIA/nccl sends and receives",
+     pairwise_all_to_all, none},
+    {Collective::kAllToAll, "two-level", "all-to-all inside nodes, stride copy, then along each rail",
+     "Tutel 2DH, arXiv 2206.03382", two_level_all_to_all, not_whole_nodes},
+    {Collective::kAllToAll, "pxn", "over NVLink to the GPU on the receiver's rail, which sends for its node",
+     "NCCL 2.12, PXN", rail_all_to_all, not_whole_nodes},
+    {Collective::kAllReduce, "ring", "2(n-1) steps of S/n", "Patarasuk, Yuan 2009; NVIDIA/nccl", ring_all_reduce, none},
+    {Collective::kAllReduce, "tree", "two binary trees over nodes, chains inside, half of S each",
+     "Sanders, Speck, Traeff 2009; NVIDIA/nccl src/graph/trees.cc", tree_all_reduce, none},
+    {Collective::kAllReduce, "nvls", "the NVLink switch reduces and multicasts", "NVLink SHARP; NVIDIA/nccl",
+     in_switch_all_reduce, cannot_reduce_in_switch},
+    {Collective::kAllReduce, "one-shot", "every rank reads all others' S", "TensorRT-LLM custom all-reduce",
+     one_shot_all_reduce, crosses_domains},
+    {Collective::kAllReduce, "two-shot", "every rank reduces S/n and hands it to all", "TensorRT-LLM custom all-reduce",
+     two_shot_all_reduce, crosses_domains},
+    {Collective::kAllReduce, "hierarchical", "reduce-scatter in nodes, all-reduce along rails, all-gather in nodes",
+     "BlueConnect, MLSys 2019", hierarchical_all_reduce, not_whole_nodes},
+    {Collective::kAllGather, "ring", "n-1 steps of S/n", kNccl, ring_all_gather, none},
+    {Collective::kAllGather, "direct", "every rank sends its part to every other at once", kNccl, direct_all_gather,
+     none},
+    {Collective::kReduceScatter, "ring", "n-1 steps of S/n", kNccl, ring_reduce_scatter, none},
+    {Collective::kReduceScatter, "direct", "every rank sends every other its part at once", kNccl,
+     direct_reduce_scatter, none},
+    {Collective::kBroadcast, "ring", "from rank 0 down a chain, in chunks", kNccl, ring_broadcast, none},
+    {Collective::kSendRecv, "ring", "every rank sends S to the next", "NVIDIA/nccl-tests sendrecv", ring_send_recv,
+     none},
+};
+
+}  // namespace
+
+std::span<const CollectiveAlgorithm> collective_algorithms() { return kAlgorithms; }
+
+const CollectiveAlgorithm* find_algorithm(Collective collective, std::string_view name) {
+  const auto found = std::find_if(std::begin(kAlgorithms), std::end(kAlgorithms), [&](const auto& algorithm) {
+    return algorithm.collective == collective && algorithm.name == name;
+  });
+  return found == std::end(kAlgorithms) ? nullptr : found;
+}
+
+Exchange collective_exchange(StepOperator op, ProfiledCollective profiled, const CollectiveGroups& groups) {
+  Exchange exchange;
+  exchange.op = op;
+  exchange.collective = profiled;
+  exchange.group_size = static_cast<std::uint32_t>(groups.size);
+  return exchange;
+}
+
+Program collective_program(CollectivePhases phases, std::size_t ranks) {
+  Program program;
+  program.stages = 1;
+  program.ranks.resize(ranks);
+  for (CollectivePhase& phase : phases) {
+    if (auto* exchange = std::get_if<Exchange>(&phase)) {
+      const auto index = static_cast<std::uint32_t>(program.exchanges.size());
+      program.exchanges.push_back(std::move(*exchange));
+      for (auto& stream : program.ranks) {
+        stream.insert(stream.end(), {Send{index}, Receive{index}});
+      }
+      continue;
+    }
+    auto& kernels = std::get<std::vector<Kernel>>(phase);
+    for (std::size_t rank = 0; rank < ranks; ++rank) {
+      program.ranks[rank].emplace_back(
+          RunKernel{static_cast<std::uint32_t>(program.kernels.size()), StepOperator::kPermute, 0, 1});
+      program.kernels.push_back(std::move(kernels[rank]));
+    }
+  }
+  return program;
+}
+
+}  // namespace moesim

@@ -1,0 +1,97 @@
+#include "sim/program/dispatch.hpp"
+
+#include <algorithm>
+
+#include "sim/program/dispatch_builders.hpp"
+
+namespace moesim {
+
+namespace {
+
+constexpr DispatchEntry kProtocols[] = {
+    {DispatchProtocol::kDeepEpLowLatency, "every copy straight to its expert's rank, also several of one token",
+     "deepseek-ai/DeepEP low-latency kernels"},
+    {DispatchProtocol::kPerGpu, "a token once to each rank that has experts for it",
+     "deepseek-ai/DeepEP normal kernels inside a node"},
+    {DispatchProtocol::kDeepEpNormal, "a token once to each node, along the rail, then over NVLink once to each rank",
+     "deepseek-ai/DeepEP normal kernels"},
+    {DispatchProtocol::kNaive, "every copy by itself in an uneven all-to-all of NCCL",
+     "Megatron-LM alltoall dispatcher"},
+    {DispatchProtocol::kOneSided, "a token stored once in each rank's memory, all ranks in one scale-up domain",
+     "TensorRT-LLM NVLinkOneSided"},
+    {DispatchProtocol::kAllGather, "all-gather of all tokens, reduce-scatter of all results",
+     "vLLM allgather_reducescatter"},
+    {DispatchProtocol::kHierarchical, "copies inside nodes to the rail, stride copy, then along the rail",
+     "Tutel 2DH, arXiv 2206.03382"},
+};
+
+Protocol terms_of(DispatchProtocol protocol) {
+  switch (protocol) {
+    case DispatchProtocol::kDeepEpLowLatency:
+    case DispatchProtocol::kOneSided:
+      return Protocol::kLowLatency;
+    case DispatchProtocol::kPerGpu:
+    case DispatchProtocol::kDeepEpNormal:
+      return Protocol::kHighThroughput;
+    case DispatchProtocol::kNaive:
+    case DispatchProtocol::kAllGather:
+    case DispatchProtocol::kHierarchical:
+      break;
+  }
+  return Protocol::kCollective;
+}
+
+}  // namespace
+
+std::span<const DispatchEntry> dispatch_protocols() { return kProtocols; }
+
+bool delivers_rows(DispatchProtocol protocol) { return protocol == DispatchProtocol::kDeepEpLowLatency; }
+
+std::string_view dispatch_obstacle(DispatchProtocol protocol, const Cluster& cluster, std::size_t ranks) {
+  if (protocol == DispatchProtocol::kOneSided && !cluster.same_scale_up(RankId(0), RankId(ranks - 1))) {
+    return "it needs all ranks in one scale-up domain";
+  }
+  return {};
+}
+
+RankId relay_in(const Cluster& cluster, std::size_t from, std::size_t node, std::size_t ranks) {
+  const std::size_t first = node * cluster.gpus_per_node();
+  const std::size_t last = std::min(first + cluster.gpus_per_node(), ranks) - 1;
+  return RankId(std::min(first + from % cluster.gpus_per_node(), last));
+}
+
+Exchange token_exchange(StepOperator op, const LayerTraffic& traffic, const DispatchPlan& plan) {
+  Exchange exchange;
+  exchange.op = op;
+  exchange.protocol = terms_of(plan.protocol);
+  exchange.collective = ProfiledCollective::kAllToAll;
+  exchange.group_size = static_cast<std::uint32_t>(traffic.ranks);
+  exchange.experts = static_cast<std::uint32_t>(traffic.experts);
+  exchange.message_bytes = plan.token_bytes;
+  exchange.units = plan.units;
+  return exchange;
+}
+
+CollectivePhases dispatch_phases(const LayerTraffic& traffic, const DispatchPlan& plan) {
+  switch (plan.protocol) {
+    case DispatchProtocol::kAllGather:
+      return gathered_dispatch(traffic, plan);
+    case DispatchProtocol::kHierarchical:
+      return hierarchical_dispatch(traffic, plan);
+    default:
+      return {forwarded_dispatch(traffic, plan)};
+  }
+}
+
+CollectivePhases combine_phases(const LayerTraffic& traffic, const DispatchPlan& plan) {
+  switch (plan.protocol) {
+    case DispatchProtocol::kAllGather:
+      return scattered_combine(traffic, plan);
+    case DispatchProtocol::kHierarchical:
+      return hierarchical_combine(traffic, plan);
+    default:
+      return {forwarded_combine(traffic, plan)};
+  }
+}
+
+}  // namespace moesim

@@ -1,0 +1,142 @@
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "program.hpp"
+#include "sim/core/file.hpp"
+
+using namespace moesim;
+using namespace moesim::test;
+
+namespace {
+
+const std::string kReduce = "collective all_reduce --cluster hgx-h200 --ranks 8 --bytes 1048576";
+const std::string kLoad = " --tokens 128 --hidden 7168 --experts 256 --top-k 8";
+const std::string kTokens = " --cluster hgx-h200" + kLoad;
+
+struct Scratch {
+  [[nodiscard]] nlohmann::json json(const std::string& arguments) const {
+    const Outcome outcome = run_program(folder.path(), arguments + " --format json");
+    INFO(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return nlohmann::json::parse(outcome.out);
+  }
+  /// What is said on stderr about bad input.
+  [[nodiscard]] std::string fault(const std::string& arguments) const {
+    const Outcome outcome = run_program(folder.path(), arguments);
+    CHECK(outcome.exit_code == 2);
+    CHECK(outcome.out.empty());
+    return outcome.err;
+  }
+  ScratchFolder folder;
+};
+
+double metric(const nlohmann::json& result, const char* name) {
+  return result.at("metrics").at(name).at("value").get<double>();
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(Scratch, "collective: json with units, definitions and parts that add up to the time") {
+  for (const std::string& arguments : {kReduce, "collective dispatch --ranks 16 --protocol deepep-normal" + kTokens,
+                                       "collective combine --ranks 16 --protocol hierarchical-2d" + kTokens}) {
+    CAPTURE(arguments);
+    const auto result = json(arguments);
+    CHECK(result.at("schema") == "moesim.result/1");
+    CHECK(result.at("command") == "collective");
+    double sum = 0.0;
+    for (const auto& part : result.at("attribution")) {
+      CHECK(part.at("unit") == "s");
+      sum += part.at("value").get<double>();
+    }
+    CHECK(sum == Approx(metric(result, "time")).epsilon(1e-9));
+    for (const auto& [name, value] : result.at("metrics").items()) {
+      INFO(name);
+      CHECK(value.at("value").is_number());
+      CHECK_FALSE(value.at("unit").get<std::string>().empty());
+      CHECK_FALSE(value.at("definition").get<std::string>().empty());
+    }
+  }
+}
+
+TEST_CASE_METHOD(Scratch, "collective: bandwidths as nccl-tests define them") {
+  const auto result = json(kReduce + " --protocol ring");
+  const double algorithm = 1048576.0 / metric(result, "time");
+  CHECK(metric(result, "algorithm_bandwidth") == Approx(algorithm).epsilon(1e-12));
+  CHECK(metric(result, "bus_bandwidth") == Approx(algorithm * 2 * 7 / 8).epsilon(1e-12));
+  // Each of eight ranks sends 14 parts of S/8.
+  CHECK(metric(result, "bytes_intra_node") == Approx(14 * 1048576.0).epsilon(1e-12));
+  CHECK(metric(result, "bytes_inter_node") == 0.0);
+}
+
+TEST_CASE_METHOD(Scratch, "collective: the fastest protocol is not slower than any") {
+  const double fastest = metric(json(kReduce), "time");
+  for (const char* name : {"ring", "tree", "nvls", "one-shot", "two-shot", "hierarchical"}) {
+    CAPTURE(name);
+    CHECK(fastest <= metric(json(kReduce + " --protocol " + name), "time"));
+  }
+}
+
+// A token crosses to the other node at most once with deepep-normal, and once per copy with the direct protocol.
+TEST_CASE_METHOD(Scratch, "collective: nodes follow from the ranks, protocols differ in what crosses the network") {
+  const auto normal = json("collective dispatch --ranks 16 --protocol deepep-normal" + kTokens);
+  const auto direct = json("collective dispatch --ranks 16 --protocol deepep-low-latency" + kTokens);
+  CHECK(normal.at("cluster").at("nodes") == 2);
+  const double row = 7168 + 56 * 4;
+  CHECK(metric(normal, "bytes_inter_node") <= 16 * 128 * row);
+  CHECK(metric(normal, "bytes_inter_node") > 0.95 * 16 * 128 * row);
+  CHECK(metric(direct, "bytes_inter_node") == Approx(16 * 128 * 4 * row).epsilon(0.05));
+}
+
+TEST_CASE_METHOD(Scratch, "collective: latency, SMs and seed count") {
+  const std::string slow_path =
+      R"( --cluster '{"catalogue": {"name": "hgx-h200", "nodes": 1}}' --ranks 8 --bytes 1024 --protocol one-shot)";
+  CHECK(json("collective all_reduce" + slow_path).at("cluster").at("nodes") == 1);
+  const std::string normal =
+      "collective dispatch --ranks 8 --protocol deepep-normal --cluster hgx-h200 --tokens 4096 --hidden 7168 "
+      "--experts 256 --top-k 8";
+  const double few = metric(json(normal + " --sms 4"), "time");
+  const double many = metric(json(normal + " --sms 24"), "time");
+  CHECK(few > 2 * many);
+  CHECK(json(normal + " --seed 2") != json(normal));
+  CHECK(json(normal) == json(normal + " --threads 1"));
+}
+
+TEST_CASE_METHOD(Scratch, "collective: a table that names the parts") {
+  const Outcome outcome = run_program(folder.path(), kReduce + " --protocol ring");
+  CHECK(outcome.exit_code == 0);
+  for (const char* text : {"all_reduce on 8 x H200 SXM", "protocol ring", "overhead", "bus bandwidth"}) {
+    CHECK(outcome.out.find(text) != std::string::npos);
+  }
+}
+
+TEST_CASE_METHOD(Scratch, "collective: bad input says what was expected") {
+  CHECK(fault("collective all_reduce --cluster hgx-h200 --ranks 8").find("#/size: expected a size") !=
+        std::string::npos);
+  CHECK(fault("collective dispatch --cluster hgx-h200 --ranks 8").find("#/load: expected tokens") != std::string::npos);
+  CHECK(fault("collective all_reduce --cluster hgx-h200 --bytes 8").find("expected the key \"ranks\", found none") !=
+        std::string::npos);
+  CHECK(fault(kReduce + " --protocol rign").find("did you mean \"ring\"?") != std::string::npos);
+  CHECK(fault("collective all_reduc --cluster hgx-h200 --ranks 8 --bytes 8").find("did you mean \"all_reduce\"?") !=
+        std::string::npos);
+  CHECK(fault("collective all_reduce --cluster hgx-h200 --ranks 16 --bytes 8 --protocol nvls")
+            .find("one scale-up domain") != std::string::npos);
+  CHECK(fault("collective all_reduce --cluster hgx-a100 --ranks 8 --bytes 8 --protocol nvls").find("Hopper") !=
+        std::string::npos);
+  CHECK(fault("collective dispatch --cluster hgx-h200 --ranks 8 --tokens 1 --hidden 1 --experts 4 --top-k 5")
+            .find("expected at most the 4 experts, found 5") != std::string::npos);
+  CHECK(fault("collective dispatch --cluster hgx-h200 --ranks 8 --sms 133" + kLoad).find("expected at most the 132") !=
+        std::string::npos);
+  CHECK(fault("collective all_reduce --cluster hgx-h200 --ranks 8 --bytes 1x").find("#/size") != std::string::npos);
+  CHECK(fault(kReduce + kLoad).find("#/load: expected none") != std::string::npos);
+  CHECK(fault("collective combine --ranks 8 --bytes 8" + kTokens).find("#/size: expected none") != std::string::npos);
+  CHECK(fault("collective all_reduce --cluster hgx-h200 --ranks 1 --bytes 8").find("#/ranks") != std::string::npos);
+}
+
+TEST_CASE_METHOD(Scratch, "list: protocols and collectives with their sources") {
+  const Outcome protocols = run_program(folder.path(), "list protocols");
+  CHECK(protocols.exit_code == 0);
+  CHECK(protocols.out.find("deepep-normal") != std::string::npos);
+  const Outcome collectives = run_program(folder.path(), "list collectives");
+  CHECK(collectives.exit_code == 0);
+  CHECK(collectives.out.find("all_reduce tree") != std::string::npos);
+}

@@ -1,0 +1,256 @@
+#include "sim/program/collective.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "sim/core/random.hpp"
+#include "simple_costs.hpp"
+
+using namespace moesim;
+using namespace moesim::test;
+
+// Collectives against their closed forms. n ranks, S bytes, alpha the latency of a path plus that of a step, B a link.
+namespace {
+
+constexpr double kNvlink = 450e9;
+constexpr double kNic = 50e9;
+constexpr double kNvlinkLatency = 2e-6;
+constexpr double kNetworkLatency = 5e-6;
+
+/// Links at their nominal bandwidth, steps that cost their path's latency and 1 us more inside a node, no fixed time.
+CommunicationProfile stepwise() {
+  CommunicationProfile profile = plain_network();
+  for (auto& [kind, variants] : profile.collective) {
+    variants = {{"plain", {.step = seconds(1e-6)}}};
+  }
+  return profile;
+}
+constexpr double kAlpha = kNvlinkLatency + 1e-6;
+
+Cluster nodes_of(std::size_t gpus_per_node, std::size_t nodes, double nvlink = kNvlink) {
+  ClusterConfig config;
+  config.name = "test";
+  config.accelerator = "h200-sxm";
+  config.gpus_per_node = gpus_per_node;
+  config.nodes = nodes;
+  config.scale_up.bandwidth = bytes_per_second(nvlink);
+  config.scale_up.latency = seconds(kNvlinkLatency);
+  if (nodes > 1) {
+    config.network = Network{};
+    config.network->nic = "connectx-7-ndr";
+    RailLeafSpine fabric;
+    fabric.same_leaf_latency = seconds(kNetworkLatency);
+    fabric.other_leaf_latency = seconds(kNetworkLatency);
+    config.network->fabric = fabric;
+  }
+  return build_cluster(config, {"test", {}});
+}
+
+Execution run(const Cluster& cluster, CollectivePhases phases, std::size_t ranks) {
+  return execute(collective_program(std::move(phases), ranks), cluster, CountedMicroseconds(), stepwise());
+}
+
+Execution run(const Cluster& cluster, Collective collective, const char* name, std::size_t ranks, double size) {
+  const CollectiveAlgorithm* algorithm = find_algorithm(collective, name);
+  REQUIRE(algorithm != nullptr);
+  return run(cluster, algorithm->build({&cluster, ranks, ranks}, size), ranks);
+}
+
+double time_of(const Execution& execution) { return execution.end.duration().base(); }
+
+/// Completions are rounded up to a picosecond, step by step.
+Approx within_ticks(double expected, double ticks) { return Approx(expected).epsilon(0).margin(ticks * 1e-12); }
+
+}  // namespace
+
+TEST_CASE("a ring in one node: 2(n-1)(alpha + S/nB), and half of that to gather or to reduce") {
+  for (const std::size_t n : {2u, 3u, 4u, 8u}) {
+    CAPTURE(n);
+    const Cluster cluster = nodes_of(n, 1);
+    const double size = 8e6;
+    const double steps = 2.0 * static_cast<double>(n - 1);
+    const double step = kAlpha + size / static_cast<double>(n) / kNvlink;
+    CHECK(time_of(run(cluster, Collective::kAllReduce, "ring", n, size)) == within_ticks(steps * step, 2 * steps));
+    CHECK(time_of(run(cluster, Collective::kAllGather, "ring", n, size)) == within_ticks(steps / 2 * step, steps));
+    CHECK(time_of(run(cluster, Collective::kReduceScatter, "ring", n, size)) == within_ticks(steps / 2 * step, steps));
+  }
+}
+
+TEST_CASE("a folded ring takes as long as all its steps, and carries as much") {
+  for (const std::size_t n : {2u, 5u, 8u, 24u}) {
+    CAPTURE(n);
+    const Cluster cluster = nodes_of(n, 1);
+    const CollectiveGroups groups{&cluster, n, n};
+    const auto build = [&](RingDetail detail) {
+      return ring(StepOperator::kAllReduce, ProfiledCollective::kAllReduce, groups, 3e6, detail);
+    };
+    const Execution folded = run(cluster, build(RingDetail::kFolded), n);
+    const Execution stepped = run(cluster, build(RingDetail::kEveryStep), n);
+    const auto steps = static_cast<double>(2 * (n - 1));
+    CHECK(time_of(folded) == within_ticks(time_of(stepped), 2 * steps));
+    CHECK(folded.bytes_intra_node == Approx(stepped.bytes_intra_node).epsilon(1e-12));
+  }
+}
+
+// Two nodes of four: each NIC passes S/8 in 14 steps; two of the eight hops have the network's latency. Step by step a
+// part is never sent before it has come, and a rank sends one part at a time, so that the slow hops set the pace from
+// the first step on; folded, latencies are averaged over the way round. Both lie between the slow hops' bytes alone and
+// every step as slow as the slowest.
+TEST_CASE("a ring over two nodes lies between its bounds, folded or not") {
+  const Cluster cluster = nodes_of(4, 2);
+  const CollectiveGroups groups{&cluster, 8, 8};
+  for (const double size : {8e3, 8e6, 8e8}) {
+    CAPTURE(size);
+    const double bytes_alone = 14 * size / 8 / kNic;
+    const double all_slow = bytes_alone + 14 * kNetworkLatency;
+    for (const RingDetail detail : {RingDetail::kFolded, RingDetail::kEveryStep}) {
+      const double time = time_of(
+          run(cluster, ring(StepOperator::kAllReduce, ProfiledCollective::kAllReduce, groups, size, detail), 8));
+      CHECK(time > bytes_alone);
+      CHECK(time <= all_slow * (1 + 1e-9));
+    }
+  }
+}
+
+TEST_CASE("all-reduce by direct sends: one shot S(n-1)/B, two shots twice S(n-1)/nB") {
+  const Cluster cluster = nodes_of(8, 1);
+  const double size = 1e6;
+  CHECK(time_of(run(cluster, Collective::kAllReduce, "one-shot", 8, size)) ==
+        within_ticks(kAlpha + 7 * size / kNvlink, 3));
+  CHECK(time_of(run(cluster, Collective::kAllReduce, "two-shot", 8, size)) ==
+        within_ticks(2 * (kAlpha + 7 * size / 8 / kNvlink), 4));
+  // The switch: S + S/n through every port.
+  CHECK(time_of(run(cluster, Collective::kAllReduce, "nvls", 8, size)) ==
+        within_ticks(kAlpha + size * 9 / 8 / kNvlink, 3));
+}
+
+// Four nodes of one GPU, tree 0 in heap order: 0 has children 1 and 2, 1 has child 3; tree 1 is its mirror: 3 has 2 and
+// 1, 2 has 0. Three levels up and down: the last byte pays 2·2 network hops. Every node sends and receives S/2 per edge
+// of a tree and direction: node 1 up to 0, down to 3 and (tree 1) up to 3: 3·S/2; node 0 down to 1 and 2, up to 2: also
+// 3·S/2.
+TEST_CASE("a double tree over four nodes: four hops of latency, 3/2 S through the NICs") {
+  const Cluster cluster = nodes_of(1, 4);
+  const double size = 4e6;
+  const Execution execution = run(cluster, Collective::kAllReduce, "tree", 4, size);
+  // All flows run side by side; none but the NICs limits them.
+  CHECK(time_of(execution) >= 4 * kNetworkLatency + 0.5 * size / kNic);
+  CHECK(time_of(execution) <= 4 * kNetworkLatency + 1.5 * size / kNic + 1e-9);
+  // Two trees of three edges, up and down, S/2 each.
+  CHECK(execution.bytes_inter_node == Approx(2 * 3 * 2 * size / 2).epsilon(1e-12));
+}
+
+TEST_CASE("a chain of broadcast pays every hop's latency, and the bytes once") {
+  const Cluster cluster = nodes_of(8, 1);
+  CHECK(time_of(run(cluster, Collective::kBroadcast, "ring", 8, 9e6)) == within_ticks(7 * kAlpha + 9e6 / kNvlink, 10));
+  CHECK(time_of(run(cluster, Collective::kSendRecv, "ring", 8, 9e6)) == within_ticks(kAlpha + 9e6 / kNvlink, 3));
+}
+
+// Two nodes of four, S = 8 MB, 1 MB for each rank. Pairwise: 4 MB through every NIC.
+//   two-level: 3 · 2 MB inside, then 4 MB along the rail (the stride copy is a kernel that costs nothing here).
+//   pxn: 4 MB through every NIC too, of which 3 came over NVLink meanwhile; one hop's latency more.
+TEST_CASE("all-to-all over two nodes: pairwise, in two levels, by rail") {
+  const Cluster cluster = nodes_of(4, 2);
+  const double size = 8e6;
+  const Execution pairwise = run(cluster, Collective::kAllToAll, "pairwise", 8, size);
+  CHECK(time_of(pairwise) == within_ticks(kNetworkLatency + 4e6 / kNic, 4));
+  CHECK(pairwise.bytes_inter_node == Approx(8 * 4e6));
+  CHECK(pairwise.bytes_intra_node == Approx(8 * 3e6));
+
+  CollectivePhases phases = find_algorithm(Collective::kAllToAll, "two-level")->build({&cluster, 8, 8}, size);
+  REQUIRE(phases.size() == 3);
+  phases[1] = std::vector<Kernel>(8, Gemm{.m = 7});  // 7 us in place of the copy
+  const Execution two_level = run(cluster, std::move(phases), 8);
+  CHECK(time_of(two_level) == within_ticks(kAlpha + 6e6 / kNvlink + 7e-6 + kNetworkLatency + 4e6 / kNic, 6));
+  CHECK(two_level.bytes_inter_node == Approx(8 * 4e6));
+  CHECK(two_level.bytes_intra_node == Approx(8 * 6e6));
+
+  const Execution rail = run(cluster, Collective::kAllToAll, "pxn", 8, size);
+  CHECK(time_of(rail) == within_ticks(kAlpha + kNetworkLatency + 4e6 / kNic, 6));
+  CHECK(rail.bytes_inter_node == Approx(8 * 4e6));
+}
+
+// Two nodes of four: S·3/4 inside in 1/4 parts, half of S/4 across, and both again.
+TEST_CASE("hierarchical all-reduce: twice S(G-1)/GB inside and twice S/G (N-1)/N across") {
+  const Cluster cluster = nodes_of(4, 2);
+  const double size = 8e6;
+  const double inside = kAlpha + 0.75 * size / kNvlink;
+  const double across = kNetworkLatency + size / 8 / kNic;
+  CHECK(time_of(run(cluster, Collective::kAllReduce, "hierarchical", 8, size)) ==
+        within_ticks(2 * (inside + across), 10));
+}
+
+TEST_CASE("collectives: more bandwidth never takes longer, more bytes never less") {
+  for (const CollectiveAlgorithm& algorithm : collective_algorithms()) {
+    CAPTURE(name_of(algorithm.collective), algorithm.name);
+    for (const std::size_t nodes : {1u, 2u}) {
+      const Cluster slow = nodes_of(4, nodes, 100e9);
+      const Cluster fast = nodes_of(4, nodes, 300e9);
+      const std::size_t ranks = 4 * nodes;
+      if (algorithm.name == "two-level" || !algorithm.obstacle({&slow, ranks, ranks}).empty()) {
+        continue;  // the stride copy's cost is not of this test's kind
+      }
+      double before = 0.0;
+      for (const double size : {1e3, 1e5, 1e7}) {
+        const Execution slowly = run(slow, algorithm.build({&slow, ranks, ranks}, size), ranks);
+        const Execution quickly = run(fast, algorithm.build({&fast, ranks, ranks}, size), ranks);
+        CHECK(time_of(quickly) <= time_of(slowly) * (1 + 1e-9));
+        CHECK(time_of(slowly) >= before);
+        CHECK(quickly.bytes_intra_node == slowly.bytes_intra_node);
+        before = time_of(slowly);
+      }
+    }
+  }
+}
+
+// A protocol's compute units: 2 units of 10 GB/s each carry 20 GB/s, whatever the link could. 7 messages of 1 MB take
+// 350 us; with 1 us of each unit for every message, 7 · (100 + 1) / 2.
+TEST_CASE("few compute units hold a dispatch back") {
+  const Cluster cluster = nodes_of(8, 1);
+  Program program;
+  program.stages = 1;
+  program.ranks.assign(8, {Send{0}, Receive{0}});
+  Exchange exchange;
+  exchange.protocol = Protocol::kHighThroughput;
+  exchange.message_bytes = 1e6;
+  exchange.units = 2;
+  for (std::size_t from = 0; from < 8; ++from) {
+    for (std::size_t to = 0; to < 8; ++to) {
+      if (from != to) {
+        exchange.add(RankId(from), RankId(to), 1e6);
+      }
+    }
+  }
+  program.exchanges.push_back(exchange);
+  CommunicationProfile profile = stepwise();
+  profile.high_throughput.dispatch.scale_up_units = UnitTerms{.scale_up = bytes_per_second(10e9)};
+  const double fixed = 2e-6 + kNvlinkLatency;
+  CHECK(time_of(execute(program, cluster, CountedMicroseconds(), profile)) == within_ticks(fixed + 350e-6, 3));
+  profile.high_throughput.dispatch.scale_up_units->per_message = seconds(1e-6);
+  CHECK(time_of(execute(program, cluster, CountedMicroseconds(), profile)) == within_ticks(fixed + 353.5e-6, 3));
+  // The rank's own tokens take of the same units: 4 MB read at 40 GB/s each, 50 us with two. They have no path to take
+  // and begin as soon as the kernel does, so that the units are busy from 2 us on.
+  for (std::size_t rank = 0; rank < 8; ++rank) {
+    program.exchanges[0].add(RankId(rank), RankId(rank), 4e6);
+  }
+  profile.high_throughput.dispatch.scale_up_units->token = bytes_per_second(40e9);
+  const Execution execution = execute(program, cluster, CountedMicroseconds(), profile);
+  CHECK(time_of(execution) == within_ticks(2e-6 + 403.5e-6, 3));
+  CHECK(execution.bytes_intra_node == 56e6);
+}
+
+// The library's protocols: one quick to start, one quick to send. 1 us + S/(.1·450 GB/s) or 11 us + S/450 GB/s of a
+// send to the next: equal at 10 us · 450 GB/s / 9 = 500 kB.
+TEST_CASE("of a library's protocols the faster one runs") {
+  const Cluster cluster = nodes_of(2, 1);
+  CommunicationProfile profile = stepwise();
+  profile.collective[ProfiledCollective::kPointToPoint] = {
+      {"quick", {.scale_up_efficiency = 0.1, .overhead = seconds(1e-6), .path_share = 0.0}},
+      {"wide", {.overhead = seconds(11e-6), .path_share = 0.0}}};
+  const auto time = [&](double size) {
+    const auto* algorithm = find_algorithm(Collective::kSendRecv, "ring");
+    return time_of(execute(collective_program(algorithm->build({&cluster, 2, 2}, size), 2), cluster,
+                           CountedMicroseconds(), profile));
+  };
+  CHECK(time(450e3) == within_ticks(1e-6 + 10e-6, 3));
+  CHECK(time(900e3) == within_ticks(11e-6 + 2e-6, 3));
+}
