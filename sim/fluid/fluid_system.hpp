@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "sim/core/id.hpp"
@@ -23,6 +24,13 @@ struct ActivitySpec {
   std::span<const Use> uses;  ///< read during the call only; a resource named twice counts with the sum
   double fairness = 1.0;      ///< φ > 0: under contention, rates stand in the ratio of φ
   double rate_cap = std::numeric_limits<double>::infinity();  ///< units/s, > 0
+  SimTime latency = {};     ///< it takes nothing until then after its start; ≥ 0
+  std::uint32_t count = 1;  ///< so many copies, alike in all, that complete together; amount, φ, cap and rate are of one
+};
+
+struct FluidOptions {
+  /// 0: exact.
+  double epsilon = 0.0;
 };
 
 /// Activities share the capacities of resources, exactly and at every instant. Resources are links, NIC ports, HBM,
@@ -50,7 +58,7 @@ struct ActivitySpec {
 /// beyond that the rates of the smallest lose digits.
 class FluidSystem {
  public:
-  FluidSystem();
+  explicit FluidSystem(const FluidOptions& options = {});
   ~FluidSystem();
   FluidSystem(FluidSystem&&) noexcept;
   FluidSystem& operator=(FluidSystem&&) noexcept;
@@ -69,8 +77,9 @@ class FluidSystem {
   /// Ids count up from 0 and are never reused.
   ActivityId start(SimTime now, const ActivitySpec& spec);
 
-  /// The earliest completion if nothing else is started; none where nothing is live. Throws ModelError if it lies
-  /// more than 2^60 ticks (13 days) ahead.
+  /// The earliest completion if nothing else is started, or the end of a latency if that is earlier (rates change
+  /// then, and nothing may complete); none where nothing is live. Throws ModelError if it lies more than 2^60 ticks
+  /// (13 days) ahead.
   [[nodiscard]] std::optional<SimTime> next_completion() const;
 
   /// Moves the clock to `to` ≥ time(); appends what completes at or before `to`, by instant, then by id.
@@ -88,6 +97,8 @@ class FluidSystem {
   [[nodiscard]] double carried(ResourceId resource) const;
   /// Seconds up to time() in which some activity that uses the resource was live.
   [[nodiscard]] double busy_seconds(ResourceId resource) const;
+
+  std::string effort_text() const;
 
  private:
   class State;
