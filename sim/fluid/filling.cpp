@@ -20,7 +20,7 @@ void Sharing::place_fresh() {
     std::vector<std::uint32_t> seeds;
     for (const std::uint32_t flow : fresh_) {
       for (const FlowUse& use : flows_.uses(flow)) {
-        if (link_seen_[use.link] == 0) {
+        if (watched(use.link) && link_seen_[use.link] == 0) {
           link_seen_[use.link] = 1;
           seeds.push_back(use.link);
         }
@@ -43,6 +43,9 @@ void Sharing::place(std::uint32_t index) {
   std::uint32_t owner = kNobody;
   double least = kInfinity;
   for (const FlowUse& use : flows_.uses(index)) {
+    if (!watched(use.link)) {
+      continue;
+    }
     const double level = free_[use.link] / (links_[use.link].own + use.weight * flows_[index].fairness);
     if (owner == kNobody || level < least) {
       owner = use.link;
@@ -60,6 +63,9 @@ void Sharing::own(std::uint32_t index, std::uint32_t owner) {
   Flow& flow = flows_[index];
   Link& link = links_[owner];
   for (const FlowUse& use : flows_.uses(index)) {
+    if (!watched(use.link)) {
+      continue;
+    }
     const double claim = use.weight * flow.fairness;
     if (use.link == owner) {
       link.own += claim;
@@ -85,6 +91,9 @@ void Sharing::disown(std::uint32_t index) {
   const std::uint32_t owner = flow.owner;
   Link& link = links_[owner];
   for (const FlowUse& use : flows_.uses(index)) {
+    if (!watched(use.link)) {
+      continue;
+    }
     const double claim = use.weight * flow.fairness;
     if (use.link == owner) {
       link.own -= claim;
@@ -116,11 +125,12 @@ void Sharing::gather_component(std::span<const std::uint32_t> seeds) {
     const std::uint32_t link = component_links_[i];
     for (const User& user : links_[link].users) {
       const std::span<const FlowUse> uses = flows_.uses(user.flow);
-      if (uses.front().link == link) {
-        component_flows_.push_back(user.flow);  // each is met once at the first of its links
+      const auto first = std::find_if(uses.begin(), uses.end(), [&](const FlowUse& u) { return watched(u.link); });
+      if (first->link == link) {
+        component_flows_.push_back(user.flow);  // each once, at the first of its links
       }
       for (const FlowUse& use : uses) {
-        if (link_seen_[use.link] == 0) {
+        if (watched(use.link) && link_seen_[use.link] == 0) {
           link_seen_[use.link] = 1;
           component_links_.push_back(use.link);
         }
@@ -145,7 +155,9 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
       flows_[index].tag = std::max(0.0, flows_[index].tag);
     }
   }
-  const auto later = [](const Due& a, const Due& b) { return a.level != b.level ? a.level > b.level : a.link > b.link; };
+  const auto later = [](const Due& a, const Due& b) {
+    return a.level != b.level ? a.level > b.level : a.link > b.link;
+  };
   std::vector<Due> heap;
   for (const std::uint32_t index : component_links_) {
     Link& link = links_[index];
@@ -194,7 +206,7 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
       ++link.owned;
       link.queue.push({flow.tag, user.flow});
       for (const FlowUse& use : flows_.uses(user.flow)) {
-        if (use.link != due.link) {
+        if (use.link != due.link && watched(use.link)) {
           const double claim = use.weight * flow.fairness;
           coupling_.attach(due.link, use.link, user.flow, claim);
           free_[use.link] -= claim * level;

@@ -12,7 +12,6 @@
 
 namespace moesim {
 
-
 using fluid::kNobody;
 
 namespace {
@@ -26,7 +25,8 @@ bool positive_and_finite(double value) { return value > 0.0 && std::isfinite(val
 std::uint32_t kind_of(std::size_t place, double capacity) {
   constexpr std::size_t kPlaces = 8;
   constexpr int kExponents = 4096;
-  return static_cast<std::uint32_t>(std::min(place, kPlaces - 1) * kExponents + (std::ilogb(capacity) + kExponents / 2));
+  return static_cast<std::uint32_t>(std::min(place, kPlaces - 1) * kExponents +
+                                    (std::ilogb(capacity) + kExponents / 2));
 }
 constexpr std::uint32_t kCapKind = kNobody;
 
@@ -76,7 +76,6 @@ class FluidSystem::State {
     return (account.busy + running).duration().base();
   }
 
-  const fluid::Sharing& sharing() const { return sharing_; }
   double capacity(ResourceId resource) const { return resources_.at(resource.index()).capacity; }
   std::size_t resource_count() const { return resources_.size(); }
   SimTime time() const { return time_; }
@@ -352,8 +351,4 @@ double FluidSystem::remaining(ActivityId activity) const { return state_->remain
 double FluidSystem::carried(ResourceId resource) const { return state_->carried(resource); }
 double FluidSystem::busy_seconds(ResourceId resource) const { return state_->busy_seconds(resource); }
 
-std::string FluidSystem::effort_text() const {
-  const auto& e = state_->sharing().effort();
-  return "relaxed " + std::to_string(e.relaxed) + " flipped " + std::to_string(e.flipped) + " filled " + std::to_string(e.filled);
-}
 }  // namespace moesim

@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "sim/core/id.hpp"
@@ -24,8 +23,9 @@ struct ActivitySpec {
   std::span<const Use> uses;  ///< read during the call only; a resource named twice counts with the sum
   double fairness = 1.0;      ///< φ > 0: under contention, rates stand in the ratio of φ
   double rate_cap = std::numeric_limits<double>::infinity();  ///< units/s, > 0
-  SimTime latency = {};     ///< it takes nothing until then after its start; ≥ 0
-  std::uint32_t count = 1;  ///< so many copies, alike in all, that complete together; amount, φ, cap and rate are of one
+  SimTime latency = {};                                       ///< it takes nothing until then after its start; ≥ 0
+  std::uint32_t count =
+      1;  ///< so many copies, alike in all, that complete together; amount, φ, cap and rate are of one
 };
 
 struct FluidOptions {
@@ -97,8 +97,6 @@ class FluidSystem {
   [[nodiscard]] double carried(ResourceId resource) const;
   /// Seconds up to time() in which some activity that uses the resource was live.
   [[nodiscard]] double busy_seconds(ResourceId resource) const;
-
-  std::string effort_text() const;
 
  private:
   class State;

@@ -53,6 +53,7 @@ std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
     finish_.resize(size, kNever);
     link_seen_.resize(size, 0);
     takes_.resize(size, 0);
+    watch_.resize(size, Watch::kAsNeeded);
     unfixed_.resize(size, 0);
     block_finish_.push_back(kNever);
     block_finish_old_.push_back(0);
@@ -69,6 +70,13 @@ std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
 }
 
 void Sharing::set_capacity(std::uint32_t link, double capacity) {
+  // It stands in for nobody any more, and nobody for it.
+  for (const User& user : links_[link].users) {
+    for (const FlowUse& use : flows_.uses(user.flow)) {
+      watch(use.link);
+    }
+  }
+  watch_[link] = Watch::kAlways;
   free_[link] += capacity - links_[link].capacity;
   links_[link].capacity = capacity;
   slack_[link] = kCapacityNoise * capacity;
@@ -94,6 +102,7 @@ void Sharing::enter(std::uint32_t index) {
     uses[i].position = static_cast<std::uint32_t>(users.size());
     users.push_back(User{index, flows_[index].first_use + static_cast<std::uint32_t>(i)});
   }
+  cover(index);
   fresh_.push_back(index);
   ++live_;
 }
@@ -101,7 +110,8 @@ void Sharing::enter(std::uint32_t index) {
 // Clocks and completions -----------------------------------------------------------------------------------------
 
 double Sharing::clock_at(const Link& link, double level, std::int64_t tick) const {
-  return link.clock.value() + (tick > link.since ? level * (static_cast<double>(tick - link.since) / kTicksPerSecond) : 0.0);
+  return link.clock.value() +
+         (tick > link.since ? level * (static_cast<double>(tick - link.since) / kTicksPerSecond) : 0.0);
 }
 
 /// Brings the link's clock to the present; its level may change from here on.
@@ -247,7 +257,7 @@ void Sharing::solve() {
     }
     dirty_[link / kBlock] &= ~bit_of(link);
     constexpr std::size_t kPatience = 256;
-    if (++steps > kPatience + 8 * touched_.size()) {
+    if (++steps > kPatience + 64 * touched_.size()) {
       ++effort_.filled;
       fill_around(std::span(&link, 1));
       steps = 0;  // bounded: the links of that component are off the agenda
@@ -274,6 +284,9 @@ void Sharing::rest(std::uint32_t index) {
     link.clock = CompensatedSum();
     link.queue.clear();
     link.changes = 0;
+    if (watch_[index] == Watch::kOn) {
+      watch_[index] = Watch::kAsNeeded;
+    }
   }
 }
 
@@ -352,6 +365,7 @@ bool Sharing::give_up_above(std::uint32_t index) {
     for (const std::uint32_t flow : pair_) {
       std::uint32_t lowest = other.link;
       for (const FlowUse& use : flows_.uses(flow)) {
+        // Where nobody watches, the level is infinite.
         if (use.link != index && level_[use.link] < level_[lowest]) {
           lowest = use.link;
         }
@@ -480,6 +494,9 @@ void Sharing::flip(std::uint32_t index, std::uint32_t from, std::uint32_t to) {
   const double level_from = level_[from];
   const double level_to = level_[to];
   for (const FlowUse& use : flows_.uses(index)) {
+    if (!watched(use.link)) {
+      continue;
+    }
     const double claim = use.weight * flow.fairness;
     if (use.link != from) {
       coupling_.detach(from, use.link, index, claim);

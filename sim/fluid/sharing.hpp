@@ -12,6 +12,7 @@
 #include "sim/fluid/block_kernels.hpp"
 #include "sim/fluid/compensated_sum.hpp"
 #include "sim/fluid/coupling.hpp"
+#include "sim/fluid/cover.hpp"
 #include "sim/fluid/flow_table.hpp"
 #include "sim/fluid/tag_queue.hpp"
 
@@ -92,6 +93,14 @@ class Sharing {
     std::int64_t since = 0;
     std::vector<User> users;
     TagQueue queue;
+    Cover upstream;    ///< of the first links of its flows
+    Cover downstream;  ///< of the last ones
+  };
+  /// Whether a link is looked at.
+  enum class Watch : char {
+    kAsNeeded,  ///< nobody uses it, or a cover stands in for it
+    kOn,
+    kAlways,  ///< for good
   };
   struct Due {
     double level;
@@ -121,6 +130,11 @@ class Sharing {
   [[nodiscard]] std::int64_t finish_of(std::uint32_t link, double tag) const;
   void note_finish(std::uint32_t link);
 
+  // covering.cpp
+  void cover(std::uint32_t flow);
+  void watch(std::uint32_t link);
+  [[nodiscard]] bool watched(std::uint32_t link) const { return watch_[link] != Watch::kAsNeeded; }
+
   // filling.cpp
   void place_fresh();
   void place(std::uint32_t flow);
@@ -143,9 +157,9 @@ class Sharing {
   // [blocks]
   std::vector<std::int64_t> block_finish_;
   std::vector<char> block_finish_old_;
-  std::vector<std::uint32_t> dirty_;      ///< bits of links on the agenda
+  std::vector<std::uint32_t> dirty_;         ///< bits of links on the agenda
   std::vector<std::uint32_t> touched_bits_;  ///< of links in touched_
-  std::vector<std::uint32_t> saturated_;  ///< bits of links that own somebody
+  std::vector<std::uint32_t> saturated_;     ///< bits of links that own somebody
 
   struct Kind {
     std::uint32_t kind;
@@ -167,7 +181,8 @@ class Sharing {
   std::vector<std::uint32_t> component_links_;
   std::vector<std::uint32_t> component_flows_;
   std::vector<char> link_seen_;
-  std::vector<char> takes_;  ///< [links]: to look for what to take when it is next relaxed
+  std::vector<Watch> watch_;  ///< [links]
+  std::vector<char> takes_;   ///< [links]: to look for what to take when it is next relaxed
   std::vector<std::uint32_t> unfixed_;
 };
 
