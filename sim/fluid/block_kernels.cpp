@@ -35,20 +35,28 @@ double greatest_owning(const RowBlock* row, std::size_t blocks, const double* le
   return greatest;
 }
 
+/// Which of `bits` are below −slack, if any are below 0.
+std::uint32_t below_slack(std::uint32_t bits, const double* free, const double* slack) {
+  std::uint32_t below = 0;
+  for (; bits != 0; bits &= bits - 1) {
+    const int lane = std::countr_zero(bits);
+    below |= static_cast<std::uint32_t>(free[lane] < -slack[lane]) << lane;
+  }
+  return below;
+}
+
 void subtract(const RowBlock* row, std::size_t blocks, const double* weights, double change, double* free,
               const double* slack, std::uint32_t* below) {
   for (std::size_t i = 0; i < blocks; ++i) {
-    const double* __restrict weight = weights + kBlock * row[i].storage;
-    double* __restrict left = free + kBlock * row[i].block;
-    const double* __restrict allowed = slack + kBlock * row[i].block;
-    for (std::size_t lane = 0; lane < kBlock; ++lane) {
+    const double* weight = weights + kBlock * row[i].storage;
+    double* left = free + kBlock * row[i].block;
+    std::uint32_t negative = 0;
+    for (std::uint32_t bits = row[i].owned; bits != 0; bits &= bits - 1) {
+      const int lane = std::countr_zero(bits);
       left[lane] -= weight[lane] * change;
+      negative |= static_cast<std::uint32_t>(left[lane] < 0.0) << lane;
     }
-    std::uint32_t bits = 0;
-    for (std::size_t lane = 0; lane < kBlock; ++lane) {
-      bits |= static_cast<std::uint32_t>(left[lane] + allowed[lane] < 0.0) << lane;
-    }
-    below[i] = bits;
+    below[i] = below_slack(negative, left, slack + kBlock * row[i].block);
   }
 }
 
@@ -89,20 +97,22 @@ constexpr std::size_t kVectors = kBlock / kLanes;
 
 [[gnu::target("avx512f")]] void wide_subtract(const RowBlock* row, std::size_t blocks, const double* weights,
                                               double change, double* free, const double* slack, std::uint32_t* below) {
-  const __m512d factor = _mm512_set1_pd(change);
   for (std::size_t i = 0; i < blocks; ++i) {
     const double* weight = weights + kBlock * row[i].storage;
     double* left = free + kBlock * row[i].block;
-    const double* allowed = slack + kBlock * row[i].block;
-    std::uint32_t bits = 0;
+    std::uint32_t negative = 0;
+    const __m512d factor = _mm512_set1_pd(change);
+    const __m512d same = _mm512_set1_pd(row[i].uniform * change);
     for (std::size_t v = 0; v < kVectors; ++v) {
-      const __m512d product = _mm512_mul_pd(_mm512_load_pd(weight + kLanes * v), factor);
-      const __m512d value = _mm512_sub_pd(_mm512_load_pd(left + kLanes * v), product);
+      const auto mask = static_cast<__mmask8>(row[i].owned >> (kLanes * v));
+      const __m512d product = row[i].uniform != 0.0 ? same : _mm512_mul_pd(_mm512_load_pd(weight + kLanes * v), factor);
+      const __m512d before = _mm512_load_pd(left + kLanes * v);
+      const __m512d value = _mm512_mask_sub_pd(before, mask, before, product);
       _mm512_store_pd(left + kLanes * v, value);
-      const __m512d sum = _mm512_add_pd(value, _mm512_load_pd(allowed + kLanes * v));
-      bits |= static_cast<std::uint32_t>(_mm512_cmp_pd_mask(sum, _mm512_setzero_pd(), _CMP_LT_OQ)) << (kLanes * v);
+      negative |= static_cast<std::uint32_t>(_mm512_mask_cmp_pd_mask(mask, value, _mm512_setzero_pd(), _CMP_LT_OQ))
+                  << (kLanes * v);
     }
-    below[i] = bits;
+    below[i] = negative == 0 ? 0 : below_slack(negative, left, slack + kBlock * row[i].block);
   }
 }
 
@@ -117,27 +127,6 @@ constexpr std::size_t kVectors = kBlock / kLanes;
   return *std::min_element(lanes, lanes + kLanes);
 }
 
-[[gnu::target("avx2")]] void middle_subtract(const RowBlock* row, std::size_t blocks, const double* weights,
-                                             double change, double* free, const double* slack, std::uint32_t* below) {
-  constexpr std::size_t kQuad = 4;
-  const __m256d factor = _mm256_set1_pd(change);
-  for (std::size_t i = 0; i < blocks; ++i) {
-    const double* weight = weights + kBlock * row[i].storage;
-    double* left = free + kBlock * row[i].block;
-    const double* allowed = slack + kBlock * row[i].block;
-    std::uint32_t bits = 0;
-    for (std::size_t v = 0; v < kBlock / kQuad; ++v) {
-      const __m256d product = _mm256_mul_pd(_mm256_load_pd(weight + kQuad * v), factor);
-      const __m256d value = _mm256_sub_pd(_mm256_load_pd(left + kQuad * v), product);
-      _mm256_store_pd(left + kQuad * v, value);
-      const __m256d sum = _mm256_add_pd(value, _mm256_load_pd(allowed + kQuad * v));
-      const __m256d negative = _mm256_cmp_pd(sum, _mm256_setzero_pd(), _CMP_LT_OQ);
-      bits |= static_cast<std::uint32_t>(_mm256_movemask_pd(negative)) << (kQuad * v);
-    }
-    below[i] = bits;
-  }
-}
-
 #endif
 
 constexpr BlockKernels kPortable{least_owned, greatest_owning, subtract, earliest};
@@ -148,13 +137,9 @@ const BlockKernels& portable_block_kernels() { return kPortable; }
 
 const BlockKernels& block_kernels() {
 #if defined(__x86_64__)
-  static constexpr BlockKernels kMiddle{least_owned, greatest_owning, middle_subtract, earliest};
   static constexpr BlockKernels kWide{wide_least_owned, wide_greatest_owning, wide_subtract, wide_earliest};
   if (__builtin_cpu_supports("avx512f") != 0) {
     return kWide;
-  }
-  if (__builtin_cpu_supports("avx2") != 0) {
-    return kMiddle;
   }
 #endif
   return kPortable;

@@ -14,6 +14,7 @@ struct RowBlock {
   std::uint32_t owned = 0;    ///< links that share a flow which this link owns
   std::uint32_t owning = 0;   ///< links that own a flow which this link shares
   std::uint32_t storage = 0;  ///< of the weights, in blocks
+  double uniform = 0.0;       ///< the weight of all that are `owned`, if they are alike, else 0
 };
 
 /// The loops over a row. They do the same operations in the same order of rounding on every machine: elementwise
@@ -23,7 +24,8 @@ struct BlockKernels {
   double (*least_owned)(const RowBlock* row, std::size_t blocks, const double* level);
   /// max of `level` over the links marked `owning`, −infinity where there is none.
   double (*greatest_owning)(const RowBlock* row, std::size_t blocks, const double* level);
-  /// free −= weight·change over the blocks of the row; below[i]: which links of block i now have free < −slack.
+  /// free −= weight·change over the blocks of the row; below[i]: which of the links `owned` in block i
+  /// now have free < −slack.
   void (*subtract)(const RowBlock* row, std::size_t blocks, const double* weights, double change, double* free,
                    const double* slack, std::uint32_t* below);
   /// min over one block.

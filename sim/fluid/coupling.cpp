@@ -19,7 +19,7 @@ RowBlock& Coupling::block(std::uint32_t link, std::uint32_t other) {
   auto found = std::lower_bound(row.begin(), row.end(), wanted, before);
   if (found == row.end() || found->block != wanted) {
     const auto storage = static_cast<std::uint32_t>(weights_.size() / kBlock);
-    found = row.insert(found, RowBlock{wanted, 0, 0, storage});
+    found = row.insert(found, RowBlock{.block = wanted, .storage = storage});
     weights_.resize(weights_.size() + kBlock, 0.0);
     pairs_.resize(pairs_.size() + kBlock);
   }
@@ -30,6 +30,11 @@ void Coupling::attach(std::uint32_t owner, std::uint32_t link, std::uint32_t flo
   RowBlock& mine = block(owner, link);
   const std::size_t slot = kBlock * mine.storage + link % kBlock;
   weights_[slot] += claim;
+  if (mine.owned == 0) {
+    mine.uniform = claim;
+  } else if (mine.uniform != weights_[slot]) {
+    mine.uniform = 0.0;
+  }
   pairs_[slot].flows ^= flow;
   if (pairs_[slot].count++ == 0) {
     mine.owned |= bit_of(link);
@@ -48,6 +53,7 @@ void Coupling::detach(std::uint32_t owner, std::uint32_t link, std::uint32_t flo
     block(link, owner).owning &= ~bit_of(owner);
   } else {
     weights_[slot] -= claim;
+    mine.uniform = 0.0;
   }
 }
 

@@ -18,6 +18,7 @@ struct Flow {
   double fairness = 1.0;
   double tag = 0.0;
   double amount = 0.0;
+  std::int64_t since = 0;  ///< tick at which it began to share
   std::uint32_t owner = kNobody;
   std::uint32_t first_use = 0;
   std::uint32_t use_count = 0;

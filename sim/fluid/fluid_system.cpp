@@ -34,7 +34,9 @@ constexpr std::uint32_t kCapKind = kNobody;
 
 class FluidSystem::State {
  public:
-  explicit State(const FluidOptions& options) : sharing_(options.epsilon) {}
+  explicit State(const FluidOptions& options) : epsilon_(options.epsilon), sharing_(options.epsilon) {
+    ensure(options.epsilon >= 0.0 && options.epsilon < 1.0, "epsilon is 0 to 1");
+  }
 
   ResourceId add_resource(double capacity) {
     ensure(positive_and_finite(capacity), "the capacity of a resource is positive and finite");
@@ -44,6 +46,7 @@ class FluidSystem::State {
   void set_capacity(SimTime now, ResourceId resource, double capacity) {
     ensure(positive_and_finite(capacity), "the capacity of a resource is positive and finite");
     move_clock(now);
+    end_window();
     Resource& changed = resources_.at(resource.index());
     changed.capacity = capacity;
     if (changed.link != kNobody) {
@@ -57,12 +60,12 @@ class FluidSystem::State {
 
   double rate(ActivityId id) {
     const std::uint32_t flow = find(id);
-    sharing_.settle(time_.ticks());
+    settle();
     return flow == kNobody ? 0.0 : sharing_.rate(flow);
   }
   double remaining(ActivityId id) {
     const std::uint32_t flow = find(id);
-    sharing_.settle(time_.ticks());
+    settle();
     return flow == kNobody ? 0.0 : sharing_.remaining(flow, time_.ticks());
   }
   double carried(ResourceId resource);
@@ -113,8 +116,16 @@ class FluidSystem::State {
   void retire(std::uint32_t flow);
   void move_clock(SimTime now);
   std::int64_t next_event();
+  void end_window();
+  /// Within a window rates stay as they are.
+  void settle() {
+    if (late_.empty()) {
+      sharing_.settle(time_.ticks());
+    }
+  }
   void end_latencies(std::vector<ActivityId>& completed);
 
+  double epsilon_;
   SimTime time_;
   std::vector<Resource> resources_;
   std::vector<Account> accounts_;  ///< [links]
@@ -128,6 +139,9 @@ class FluidSystem::State {
   std::size_t live_ = 0;
   std::vector<ActivityId> instant_;  ///< of amount 0, to be reported at time_
   std::vector<Waiting> waiting_;     ///< heap, earliest first
+
+  std::vector<fluid::Sharing::Late> late_;  ///< completed in the present window
+  std::int64_t window_end_ = 0;
 
   // Kept to spare allocations.
   std::vector<std::uint32_t> completed_;
@@ -193,6 +207,7 @@ ActivityId FluidSystem::State::start(SimTime now, const ActivitySpec& spec) {
     ensure(positive_and_finite(use.weight), "the weight of a use is positive and finite");
   }
   move_clock(now);
+  end_window();
   ensure(next_id_ < std::numeric_limits<std::uint32_t>::max(), "activity ids are used up");
   const ActivityId id(next_id_++);
   const std::uint32_t flow = spec.amount > 0.0 ? new_flow(spec, id) : kNobody;
@@ -211,7 +226,7 @@ ActivityId FluidSystem::State::start(SimTime now, const ActivitySpec& spec) {
 }
 
 void FluidSystem::State::enter(std::uint32_t flow) {
-  sharing_.enter(flow);
+  sharing_.enter(flow, time_.ticks());
   for (const fluid::FlowUse& use : sharing_.flows().uses(flow)) {
     Account& account = accounts_[use.link];
     if (account.users++ == 0) {
@@ -228,13 +243,28 @@ void FluidSystem::State::retire(std::uint32_t index) {
     if (--account.users == 0) {
       account.busy += time_ - account.busy_since;
     }
+    // In use until the flow is removed, which is before the next one starts.
     if (is_cap_[use.link] != 0) {
       spare_cap_links_.push_back(use.link);
     }
   }
   by_id_[flow.id.index() - first_kept_id_] = kNobody;
   --live_;
-  sharing_.remove(index, time_.ticks());
+  if (epsilon_ == 0.0) {
+    sharing_.remove(index, time_.ticks());
+    return;
+  }
+  if (late_.empty()) {
+    window_end_ = time_.ticks() + static_cast<std::int64_t>(epsilon_ * static_cast<double>(time_.ticks() - flow.since));
+  }
+  late_.push_back({index, time_.ticks()});
+}
+
+void FluidSystem::State::end_window() {
+  if (!late_.empty()) {
+    sharing_.remove(late_, time_.ticks());
+    late_.clear();
+  }
 }
 
 double FluidSystem::State::carried(ResourceId resource) {
@@ -242,10 +272,13 @@ double FluidSystem::State::carried(ResourceId resource) {
   if (link == kNobody) {
     return 0.0;
   }
-  sharing_.settle(time_.ticks());
+  settle();
   CompensatedSum total = accounts_[link].carried;
   const fluid::FlowTable& flows = sharing_.flows();
   for (const fluid::Sharing::User& user : sharing_.users(link)) {
+    if (find(flows[user.flow].id) == kNobody) {
+      continue;  // completed, within a window
+    }
     for (const fluid::FlowUse& use : flows.uses(user.flow)) {
       if (use.link == link) {
         total.add(use.weight * (flows[user.flow].amount - sharing_.remaining(user.flow, time_.ticks())));
@@ -258,7 +291,10 @@ double FluidSystem::State::carried(ResourceId resource) {
 // The clock ----------------------------------------------------------------------------------------------------
 
 std::int64_t FluidSystem::State::next_event() {
-  sharing_.settle(time_.ticks());
+  if (!late_.empty() && sharing_.earliest_finish() > window_end_) {
+    end_window();
+  }
+  settle();
   const std::int64_t finish = sharing_.earliest_finish();
   return waiting_.empty() ? finish : std::min(finish, waiting_.front().until);
 }
@@ -274,7 +310,7 @@ void FluidSystem::State::move_clock(SimTime now) {
 
 std::optional<SimTime> FluidSystem::State::next_completion() {
   if (!instant_.empty()) {
-    sharing_.settle(time_.ticks());
+    settle();
     return time_;
   }
   const std::int64_t next = next_event();
@@ -292,6 +328,7 @@ void FluidSystem::State::end_latencies(std::vector<ActivityId>& completed) {
     std::pop_heap(waiting_.begin(), waiting_.end(), std::greater<>());
     const Waiting over = waiting_.back();
     waiting_.pop_back();
+    end_window();
     if (over.flow == kNobody) {
       completed.push_back(over.id);
       --live_;

@@ -21,6 +21,8 @@ constexpr double kCapacityNoise = 8 * kUlp;
 constexpr double kTagNoise = 4 * kUlp;
 /// A level moves if it does by more than its own rounding.
 constexpr double kLevelNoise = 2 * kUlp;
+/// Of a given epsilon, what goes to levels that are not moved.
+constexpr double kStillPart = 0.125;
 /// Changes of `free` until it is summed anew.
 constexpr std::uint32_t kChangesToSum = 4096;
 
@@ -36,7 +38,8 @@ bool later(double a, std::uint32_t link_a, double b, std::uint32_t link_b) { ret
 
 }  // namespace
 
-Sharing::Sharing(double epsilon) : kernels_(block_kernels()), still_(std::max(kLevelNoise, epsilon)) {}
+Sharing::Sharing(double epsilon)
+    : kernels_(block_kernels()), epsilon_(epsilon), still_(std::max(kLevelNoise, epsilon * kStillPart)) {}
 
 std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
   auto found = std::find_if(kinds_.begin(), kinds_.end(), [&](const Kind& k) { return k.kind == kind; });
@@ -65,7 +68,7 @@ std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
   const std::uint32_t link = found->next++;
   links_[link].capacity = capacity;
   free_[link] = capacity;
-  slack_[link] = kCapacityNoise * capacity;
+  slack_[link] = (kCapacityNoise + epsilon_ * kStillPart) * capacity;
   return link;
 }
 
@@ -79,7 +82,7 @@ void Sharing::set_capacity(std::uint32_t link, double capacity) {
   watch_[link] = Watch::kAlways;
   free_[link] += capacity - links_[link].capacity;
   links_[link].capacity = capacity;
-  slack_[link] = kCapacityNoise * capacity;
+  slack_[link] = (kCapacityNoise + epsilon_ * kStillPart) * capacity;
   rest(link);
   mark(link, level_[link] < kInfinity ? level_[link] : 0.0);
 }
@@ -95,7 +98,8 @@ std::uint32_t Sharing::add(const Demand& demand) {
   return index;
 }
 
-void Sharing::enter(std::uint32_t index) {
+void Sharing::enter(std::uint32_t index, std::int64_t now) {
+  flows_[index].since = now;
   const std::span<FlowUse> uses = flows_.uses(index);
   for (std::size_t i = 0; i < uses.size(); ++i) {
     std::vector<User>& users = links_[uses[i].link].users;
@@ -184,6 +188,9 @@ void Sharing::take_completed(std::int64_t now, std::vector<std::uint32_t>& compl
         queue.pop();
       }
       ensure(completed.size() > before, "a completion that was due completed nothing");
+      const TagQueue::Entry* next = queue.least(flows_, link);
+      finish_[link] = next == nullptr ? kNever : finish_of(link, next->tag);
+      block_finish_old_[block] = 1;
     }
   }
 }
@@ -203,6 +210,27 @@ void Sharing::remove(std::uint32_t index, std::int64_t now) {
   }
   flows_.remove(index);
   --live_;
+}
+
+void Sharing::remove(std::span<const Late> late, std::int64_t now) {
+  now_ = now;
+  credits_.clear();
+  for (const Late& gone : late) {
+    const Flow& flow = flows_[gone.flow];
+    const double level = level_[flow.owner] * (static_cast<double>(now - gone.finish) / kTicksPerSecond);
+    for (const FlowUse& use : flows_.uses(gone.flow)) {
+      credits_.push_back(Credit{use.link, use.weight * flow.fairness * level});
+    }
+  }
+  for (const Late& gone : late) {
+    remove(gone.flow, now);
+  }
+  for (const Credit& credit : credits_) {
+    if (links_[credit.link].owned > 0 && credit.unused > 0.0) {
+      touch(credit.link);
+      links_[credit.link].clock.add(credit.unused / links_[credit.link].own);
+    }
+  }
 }
 
 double Sharing::rate(std::uint32_t index) const {
@@ -268,7 +296,9 @@ void Sharing::solve() {
 }
 
 /// What of a link's level is rounding error.
-double Sharing::tie(std::uint32_t link) const { return slack_[link] / links_[link].own; }
+double Sharing::tie(std::uint32_t link) const {
+  return (kCapacityNoise * links_[link].capacity + epsilon_ * kStillPart * std::abs(free_[link])) / links_[link].own;
+}
 
 /// A link nobody owns through does not bind; one that nobody uses has all its capacity, exactly.
 void Sharing::rest(std::uint32_t index) {

@@ -56,7 +56,7 @@ class Sharing {
   /// A new flow, which takes nothing yet.
   std::uint32_t add(const Demand& demand);
   /// It shares from the next settle() on.
-  void enter(std::uint32_t flow);
+  void enter(std::uint32_t flow, std::int64_t now);
 
   /// Brings all rates up to date, as of `now`. The questions below are only good after it.
   void settle(std::int64_t now);
@@ -65,6 +65,14 @@ class Sharing {
   /// Those whose finish is at or before `now`, the tick of the earliest; they are to be removed.
   void take_completed(std::int64_t now, std::vector<std::uint32_t>& completed);
   void remove(std::uint32_t flow, std::int64_t now);
+
+  /// A flow that completed at tick `finish`, and kept its share until now.
+  struct Late {
+    std::uint32_t flow;
+    std::int64_t finish;
+  };
+  /// Removes them. What they did not use of their links goes to those that the links own: it was there to be used.
+  void remove(std::span<const Late> late, std::int64_t now);
 
   [[nodiscard]] double rate(std::uint32_t flow) const;
   [[nodiscard]] double remaining(std::uint32_t flow, std::int64_t tick) const;
@@ -144,6 +152,7 @@ class Sharing {
   void gather_component(std::span<const std::uint32_t> seeds);
 
   const BlockKernels& kernels_;
+  double epsilon_;
   double still_;  ///< a level that would move by less than this part of itself stays
 
   FlowTable flows_;
@@ -178,6 +187,11 @@ class Sharing {
   std::vector<std::uint32_t> below_;
   std::vector<std::uint32_t> pair_;
   std::vector<Neighbour> neighbours_;
+  struct Credit {
+    std::uint32_t link;
+    double unused;  ///< w·φ·λ·time
+  };
+  std::vector<Credit> credits_;
   std::vector<std::uint32_t> component_links_;
   std::vector<std::uint32_t> component_flows_;
   std::vector<char> link_seen_;
