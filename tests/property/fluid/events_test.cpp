@@ -79,7 +79,7 @@ class Instance {
       check();
     }
     for (std::size_t step = 0; system_.live_count() > 0; ++step) {
-      REQUIRE(step <= 3 * activities_.size());  // an end of latency and a completion each, at most
+      REQUIRE(step <= 2 * activities_.size() + kParts);  // an end of latency and a completion each, at most
       advance();
       check();
     }
@@ -96,6 +96,8 @@ class Instance {
   }
 
  private:
+  static constexpr std::size_t kParts = 8;  ///< advances that end before anything happens, at most
+
   void start() {
     Started started = random_activity(random_, number_, capacities_.size());
     started.arrival.start = system_.time();
@@ -116,7 +118,7 @@ class Instance {
     }
     // Half of the time not all the way.
     const std::int64_t now = system_.time().ticks();
-    const bool part = random_.below(2) == 0 && *next > system_.time() && system_.live_count() > 0 && parts_++ < 8;
+    const bool part = random_.below(2) == 0 && *next > system_.time() && system_.live_count() > 0 && parts_++ < kParts;
     completed_.clear();
     system_.advance(part ? SimTime::from_ticks(now + (next->ticks() - now) / 2) : *next, completed_);
     for (const ActivityId id : completed_) {
@@ -153,7 +155,7 @@ class Instance {
   FluidSystem system_;
   std::vector<Started> activities_;
   std::vector<ActivityId> completed_;
-  int parts_ = 0;
+  std::size_t parts_ = 0;
 };
 
 TEST_CASE("Whatever happens, rates are those of water filling", "[fluid]") {
