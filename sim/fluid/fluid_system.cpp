@@ -3,42 +3,55 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <limits>
+#include <functional>
+#include <tuple>
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/compensated_sum.hpp"
-#include "sim/fluid/component.hpp"
-#include "sim/fluid/component_set.hpp"
+#include "sim/fluid/sharing.hpp"
 
 namespace moesim {
-namespace {
 
-using fluid::Activity;
-using fluid::Component;
-using fluid::ComponentSet;
+using fluid::kNobody;
+
+namespace {
 
 constexpr SimTime kLongest = SimTime::from_ticks(std::int64_t{1} << 60);
 
 bool positive_and_finite(double value) { return value > 0.0 && std::isfinite(value); }
 
+/// Links used in the same place of a route and of about the same capacity are of a kind: the ports that send, those
+/// that receive.
+std::uint32_t kind_of(std::size_t place, double capacity) {
+  constexpr std::size_t kPlaces = 8;
+  constexpr int kExponents = 4096;
+  return static_cast<std::uint32_t>(std::min(place, kPlaces - 1) * kExponents +
+                                    (std::ilogb(capacity) + kExponents / 2));
+}
+constexpr std::uint32_t kCapKind = kNobody;
+
 }  // namespace
 
 class FluidSystem::State {
  public:
-  ResourceId add_resource(double capacity) {
-    ensure(positive_and_finite(capacity), "the capacity of a resource is positive and finite");
-    const ResourceId id(capacities_.size());
-    capacities_.push_back(capacity);
-    accounts_.emplace_back();
-    components_.add_resource();
-    return id;
+  explicit State(const FluidOptions& options) : epsilon_(options.epsilon), sharing_(options.epsilon) {
+    ensure(options.epsilon >= 0.0 && options.epsilon < 1.0, "epsilon is 0 to 1");
   }
 
+  ResourceId add_resource(double capacity) {
+    ensure(positive_and_finite(capacity), "the capacity of a resource is positive and finite");
+    resources_.push_back(Resource{capacity, kNobody});
+    return ResourceId(resources_.size() - 1);
+  }
   void set_capacity(SimTime now, ResourceId resource, double capacity) {
     ensure(positive_and_finite(capacity), "the capacity of a resource is positive and finite");
     move_clock(now);
-    capacities_.at(resource.index()) = capacity;
-    components_.touch(resource);
+    end_window();
+    Resource& changed = resources_.at(resource.index());
+    changed.capacity = capacity;
+    if (changed.link != kNobody) {
+      sharing_.set_capacity(changed.link, capacity);
+    }
   }
 
   ActivityId start(SimTime now, const ActivitySpec& spec);
@@ -46,94 +59,140 @@ class FluidSystem::State {
   void advance(SimTime to, std::vector<ActivityId>& completed);
 
   double rate(ActivityId id) {
-    const Activity* activity = find(id);
+    const std::uint32_t flow = find(id);
     settle();
-    return activity == nullptr ? 0.0 : components_.progress(*activity).rate;
+    return flow == kNobody ? 0.0 : sharing_.rate(flow);
   }
   double remaining(ActivityId id) {
-    const Activity* activity = find(id);
+    const std::uint32_t flow = find(id);
     settle();
-    return activity == nullptr ? 0.0 : components_.progress(*activity).remaining_at(time_.ticks());
+    return flow == kNobody ? 0.0 : sharing_.remaining(flow, time_.ticks());
   }
   double carried(ResourceId resource);
   double busy_seconds(ResourceId resource) const {
-    const Account& account = accounts_.at(resource.index());
+    const std::uint32_t link = resources_.at(resource.index()).link;
+    if (link == kNobody) {
+      return 0.0;
+    }
+    const Account& account = accounts_[link];
     const SimTime running = account.users > 0 ? time_ - account.busy_since : SimTime();
     return (account.busy + running).duration().base();
   }
 
-  double capacity(ResourceId resource) const { return capacities_.at(resource.index()); }
-  std::size_t resource_count() const { return capacities_.size(); }
+  double capacity(ResourceId resource) const { return resources_.at(resource.index()).capacity; }
+  std::size_t resource_count() const { return resources_.size(); }
   SimTime time() const { return time_; }
   std::size_t live_count() const { return live_ + instant_.size(); }
 
  private:
-  /// What went through a resource.
+  /// Becomes a link when it is first used.
+  struct Resource {
+    double capacity;
+    std::uint32_t link;
+  };
+  /// What went through a link.
   struct Account {
     CompensatedSum carried;   ///< by activities that have completed
-    std::uint32_t users = 0;  ///< live
+    std::uint32_t users = 0;  ///< that share
     SimTime busy;
     SimTime busy_since;
   };
-  Activity* find(ActivityId id) {
+  /// An activity of which the latency is not over; without a flow, one of amount 0.
+  struct Waiting {
+    std::int64_t until;
+    ActivityId id;
+    std::uint32_t flow;
+    bool operator>(const Waiting& other) const { return std::tie(until, id) > std::tie(other.until, other.id); }
+  };
+
+  std::uint32_t find(ActivityId id) {
     ensure(id.index() < next_id_, "an activity that was never started");
-    return id.index() < first_kept_id_ ? nullptr : by_id_[id.index() - first_kept_id_];
+    return id.index() < first_kept_id_ ? kNobody : by_id_[id.index() - first_kept_id_];
   }
-  ActivityId new_id(Activity* activity);
-  Activity* new_activity(const ActivitySpec& spec);
-  void retire(Activity* activity);
+  std::uint32_t new_flow(const ActivitySpec& spec, ActivityId id);
+  std::uint32_t link_of(ResourceId resource, std::size_t place);
+  std::uint32_t cap_link(double cap);
+  void enter(std::uint32_t flow);
+  void retire(std::uint32_t flow);
   void move_clock(SimTime now);
+  std::int64_t next_event();
+  void end_window();
+  /// Within a window rates stay as they are.
+  void settle() {
+    if (late_.empty()) {
+      sharing_.settle(time_.ticks());
+    }
+  }
+  void end_latencies(std::vector<ActivityId>& completed);
 
-  void settle() { components_.settle(time_, capacities_); }
-
+  double epsilon_;
   SimTime time_;
-  std::vector<double> capacities_;  ///< [resources]
-  std::vector<Account> accounts_;   ///< [resources]
+  std::vector<Resource> resources_;
+  std::vector<Account> accounts_;  ///< [links]
+  fluid::Sharing sharing_;
+  std::vector<std::uint32_t> spare_cap_links_;
+  std::vector<char> is_cap_;  ///< [links]
 
-  std::deque<Activity> activities_;  ///< stable addresses; reused through free_activities_
-  std::vector<Activity*> free_activities_;
-  std::deque<Activity*> by_id_;  ///< from first_kept_id_ on; null: completed
+  std::deque<std::uint32_t> by_id_;  ///< flow, from first_kept_id_ on; kNobody: completed
   std::size_t first_kept_id_ = 0;
   std::size_t next_id_ = 0;
   std::size_t live_ = 0;
   std::vector<ActivityId> instant_;  ///< of amount 0, to be reported at time_
+  std::vector<Waiting> waiting_;     ///< heap, earliest first
 
-  ComponentSet components_;
-  std::vector<Activity*> completed_;  ///< kept to spare allocations
+  std::vector<fluid::Sharing::Late> late_;  ///< completed in the present window
+  std::int64_t window_end_ = 0;
+
+  // Kept to spare allocations.
+  std::vector<std::uint32_t> completed_;
+  std::vector<fluid::FlowUse> uses_;
 };
 
 // Activities ---------------------------------------------------------------------------------------------------
 
-ActivityId FluidSystem::State::new_id(Activity* activity) {
-  ensure(next_id_ < std::numeric_limits<std::uint32_t>::max(), "activity ids are used up");
-  by_id_.push_back(activity);
-  return ActivityId(next_id_++);
-}
-
-Activity* FluidSystem::State::new_activity(const ActivitySpec& spec) {
-  if (free_activities_.empty()) {
-    free_activities_.push_back(&activities_.emplace_back());
-  }
-  Activity* activity = free_activities_.back();
-  free_activities_.pop_back();
-  activity->amount = spec.amount;
-  activity->fairness = spec.fairness;
-  activity->rate_cap = spec.rate_cap;
-  activity->progress = fluid::Progress{};
-  activity->progress.remaining = spec.amount;
-  activity->progress.noise = spec.amount * fluid::kAmountNoise;
-  activity->progress.since = time_.ticks();
-  activity->uses.clear();
-  for (const Use& use : spec.uses) {
-    const auto same = std::find_if(activity->uses.begin(), activity->uses.end(),
-                                   [&](const Use& other) { return other.resource == use.resource; });
-    if (same != activity->uses.end()) {
-      same->weight += use.weight;
-    } else {
-      activity->uses.push_back(use);
+std::uint32_t FluidSystem::State::link_of(ResourceId resource, std::size_t place) {
+  Resource& wanted = resources_[resource.index()];
+  if (wanted.link == kNobody) {
+    wanted.link = sharing_.add_link(wanted.capacity, kind_of(place, wanted.capacity));
+    if (wanted.link >= accounts_.size()) {
+      accounts_.resize(wanted.link + 1);
+      is_cap_.resize(wanted.link + 1, 0);
     }
   }
-  return activity;
+  return wanted.link;
+}
+
+/// A cap is a link of its own.
+std::uint32_t FluidSystem::State::cap_link(double cap) {
+  if (spare_cap_links_.empty()) {
+    const std::uint32_t link = sharing_.add_link(cap, kCapKind);
+    accounts_.resize(std::max<std::size_t>(accounts_.size(), link + 1));
+    is_cap_.resize(accounts_.size(), 0);
+    is_cap_[link] = 1;
+    return link;
+  }
+  const std::uint32_t link = spare_cap_links_.back();
+  spare_cap_links_.pop_back();
+  sharing_.set_capacity(link, cap);
+  return link;
+}
+
+std::uint32_t FluidSystem::State::new_flow(const ActivitySpec& spec, ActivityId id) {
+  uses_.clear();
+  for (const Use& use : spec.uses) {
+    const std::uint32_t link = link_of(use.resource, uses_.size());
+    const double weight = use.weight * spec.count;
+    const auto same = std::find_if(uses_.begin(), uses_.end(), [&](const auto& other) { return other.link == link; });
+    if (same != uses_.end()) {
+      same->weight += weight;
+    } else {
+      uses_.push_back({weight, link, 0});
+    }
+  }
+  if (spec.rate_cap < std::numeric_limits<double>::infinity()) {
+    uses_.push_back({1.0, cap_link(spec.rate_cap), 0});
+  }
+  return sharing_.add({.amount = spec.amount, .fairness = spec.fairness, .uses = uses_, .id = id});
 }
 
 ActivityId FluidSystem::State::start(SimTime now, const ActivitySpec& spec) {
@@ -141,56 +200,88 @@ ActivityId FluidSystem::State::start(SimTime now, const ActivitySpec& spec) {
   ensure(positive_and_finite(spec.fairness), "the fairness of an activity is positive and finite");
   ensure(spec.rate_cap > 0.0, "the rate cap of an activity is positive");
   ensure(!spec.uses.empty() || std::isfinite(spec.rate_cap), "an activity uses something or has a cap");
+  ensure(spec.latency >= SimTime() && spec.latency <= kLongest, "the latency of an activity is 0 to 2^60 ps");
+  ensure(spec.count > 0, "an activity is there at least once");
   for (const Use& use : spec.uses) {
-    ensure(use.resource.index() < capacities_.size(), "an activity uses a resource that does not exist");
+    ensure(use.resource.index() < resources_.size(), "an activity uses a resource that does not exist");
     ensure(positive_and_finite(use.weight), "the weight of a use is positive and finite");
   }
   move_clock(now);
-  if (spec.amount == 0.0) {
-    instant_.push_back(new_id(nullptr));
-    return instant_.back();
+  end_window();
+  ensure(next_id_ < std::numeric_limits<std::uint32_t>::max(), "activity ids are used up");
+  const ActivityId id(next_id_++);
+  const std::uint32_t flow = spec.amount > 0.0 ? new_flow(spec, id) : kNobody;
+  by_id_.push_back(flow);
+  if (spec.latency > SimTime()) {
+    ++live_;
+    waiting_.push_back(Waiting{(now + spec.latency).ticks(), id, flow});
+    std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+  } else if (flow == kNobody) {
+    instant_.push_back(id);
+  } else {
+    ++live_;
+    enter(flow);
   }
-  Activity* activity = new_activity(spec);
-  activity->id = new_id(activity);
-  ++live_;
-  components_.add(activity);
-  for (const Use& use : activity->uses) {
-    Account& account = accounts_[use.resource.index()];
+  return id;
+}
+
+void FluidSystem::State::enter(std::uint32_t flow) {
+  sharing_.enter(flow, time_.ticks());
+  for (const fluid::FlowUse& use : sharing_.flows().uses(flow)) {
+    Account& account = accounts_[use.link];
     if (account.users++ == 0) {
       account.busy_since = time_;
     }
   }
-  return activity->id;
 }
 
-void FluidSystem::State::retire(Activity* activity) {
-  for (const Use& use : activity->uses) {
-    Account& account = accounts_[use.resource.index()];
-    account.carried.add(use.weight * activity->amount);
+void FluidSystem::State::retire(std::uint32_t index) {
+  const fluid::Flow& flow = sharing_.flows()[index];
+  for (const fluid::FlowUse& use : sharing_.flows().uses(index)) {
+    Account& account = accounts_[use.link];
+    account.carried.add(use.weight * flow.amount);
     if (--account.users == 0) {
       account.busy += time_ - account.busy_since;
     }
+    // In use until the flow is removed, which is before the next one starts.
+    if (is_cap_[use.link] != 0) {
+      spare_cap_links_.push_back(use.link);
+    }
   }
-  by_id_[activity->id.index() - first_kept_id_] = nullptr;
-  free_activities_.push_back(activity);
+  by_id_[flow.id.index() - first_kept_id_] = kNobody;
   --live_;
+  if (epsilon_ == 0.0) {
+    sharing_.remove(index, time_.ticks());
+    return;
+  }
+  if (late_.empty()) {
+    window_end_ = time_.ticks() + static_cast<std::int64_t>(epsilon_ * static_cast<double>(time_.ticks() - flow.since));
+  }
+  late_.push_back({index, time_.ticks()});
+}
+
+void FluidSystem::State::end_window() {
+  if (!late_.empty()) {
+    sharing_.remove(late_, time_.ticks());
+    late_.clear();
+  }
 }
 
 double FluidSystem::State::carried(ResourceId resource) {
-  settle();
-  CompensatedSum total = accounts_.at(resource.index()).carried;
-  const Component* users = components_.users_of(resource);
-  if (users == nullptr) {
-    return total.value();
+  const std::uint32_t link = resources_.at(resource.index()).link;
+  if (link == kNobody) {
+    return 0.0;
   }
-  for (std::uint32_t local = 0; local < users->members().size(); ++local) {
-    if (!users->is_live(local)) {
-      continue;
+  settle();
+  CompensatedSum total = accounts_[link].carried;
+  const fluid::FlowTable& flows = sharing_.flows();
+  for (const fluid::Sharing::User& user : sharing_.users(link)) {
+    if (find(flows[user.flow].id) == kNobody) {
+      continue;  // completed, within a window
     }
-    const Activity& activity = *users->members()[local];
-    for (const Use& use : activity.uses) {
-      if (use.resource == resource) {
-        total.add(use.weight * (activity.amount - users->progress(local).remaining_at(time_.ticks())));
+    for (const fluid::FlowUse& use : flows.uses(user.flow)) {
+      if (use.link == link) {
+        total.add(use.weight * (flows[user.flow].amount - sharing_.remaining(user.flow, time_.ticks())));
       }
     }
   }
@@ -199,27 +290,52 @@ double FluidSystem::State::carried(ResourceId resource) {
 
 // The clock ----------------------------------------------------------------------------------------------------
 
+std::int64_t FluidSystem::State::next_event() {
+  if (!late_.empty() && sharing_.earliest_finish() > window_end_) {
+    end_window();
+  }
+  settle();
+  const std::int64_t finish = sharing_.earliest_finish();
+  return waiting_.empty() ? finish : std::min(finish, waiting_.front().until);
+}
+
 void FluidSystem::State::move_clock(SimTime now) {
   ensure(now >= time_, "the clock of a fluid system does not run backwards");
   if (now == time_) {
     return;
   }
-  settle();
-  const std::optional<SimTime> next = components_.next_completion();
-  ensure(instant_.empty() && (!next || now <= *next), "completions before this instant have not been taken");
+  ensure(instant_.empty() && now.ticks() <= next_event(), "completions before this instant have not been taken");
   time_ = now;
 }
 
 std::optional<SimTime> FluidSystem::State::next_completion() {
-  settle();
   if (!instant_.empty()) {
+    settle();
     return time_;
   }
-  const std::optional<SimTime> next = components_.next_completion();
-  if (next && *next - time_ > kLongest) {
+  const std::int64_t next = next_event();
+  if (next == SimTime::never().ticks()) {
+    return std::nullopt;
+  }
+  if (next - time_.ticks() > kLongest.ticks()) {
     throw ModelError("an activity would take more than 2^60 ps (13 days) to complete");
   }
-  return next;
+  return SimTime::from_ticks(next);
+}
+
+void FluidSystem::State::end_latencies(std::vector<ActivityId>& completed) {
+  while (!waiting_.empty() && waiting_.front().until <= time_.ticks()) {
+    std::pop_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+    const Waiting over = waiting_.back();
+    waiting_.pop_back();
+    end_window();
+    if (over.flow == kNobody) {
+      completed.push_back(over.id);
+      --live_;
+    } else {
+      enter(over.flow);
+    }
+  }
 }
 
 void FluidSystem::State::advance(SimTime to, std::vector<ActivityId>& completed) {
@@ -227,24 +343,23 @@ void FluidSystem::State::advance(SimTime to, std::vector<ActivityId>& completed)
   std::size_t instant_begin = completed.size();
   completed.insert(completed.end(), instant_.begin(), instant_.end());
   instant_.clear();
-  settle();
-  for (auto next = components_.next_completion(); next && *next <= to; next = components_.next_completion()) {
-    if (*next > time_) {
+  for (std::int64_t next = next_event(); next <= to.ticks() && next != SimTime::never().ticks(); next = next_event()) {
+    if (next > time_.ticks()) {
       instant_begin = completed.size();
-      time_ = *next;
+      time_ = SimTime::from_ticks(next);
     }
     completed_.clear();
-    components_.complete(time_, completed_);
-    for (Activity* activity : completed_) {
-      completed.push_back(activity->id);
-      retire(activity);
+    sharing_.take_completed(next, completed_);
+    for (const std::uint32_t flow : completed_) {
+      completed.push_back(sharing_.flows()[flow].id);
+      retire(flow);
     }
-    // By id within the instant, whichever component it was and however often the instant was solved.
+    end_latencies(completed);
+    // By id within the instant, however often the instant was solved.
     std::sort(completed.begin() + static_cast<std::ptrdiff_t>(instant_begin), completed.end());
-    settle();
   }
   time_ = to;
-  while (!by_id_.empty() && by_id_.front() == nullptr) {
+  while (!by_id_.empty() && by_id_.front() == kNobody) {
     by_id_.pop_front();
     ++first_kept_id_;
   }
@@ -252,7 +367,7 @@ void FluidSystem::State::advance(SimTime to, std::vector<ActivityId>& completed)
 
 // The public face ----------------------------------------------------------------------------------------------
 
-FluidSystem::FluidSystem() : state_(std::make_unique<State>()) {}
+FluidSystem::FluidSystem(const FluidOptions& options) : state_(std::make_unique<State>(options)) {}
 FluidSystem::~FluidSystem() = default;
 FluidSystem::FluidSystem(FluidSystem&&) noexcept = default;
 FluidSystem& FluidSystem::operator=(FluidSystem&&) noexcept = default;

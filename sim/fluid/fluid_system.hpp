@@ -23,6 +23,17 @@ struct ActivitySpec {
   std::span<const Use> uses;  ///< read during the call only; a resource named twice counts with the sum
   double fairness = 1.0;      ///< φ > 0: under contention, rates stand in the ratio of φ
   double rate_cap = std::numeric_limits<double>::infinity();  ///< units/s, > 0
+  SimTime latency = {};                                       ///< it takes nothing until then after its start; ≥ 0
+  std::uint32_t count =
+      1;  ///< so many copies, alike in all, that complete together; amount, φ, cap and rate are of one
+};
+
+struct FluidOptions {
+  /// 0: exact. Otherwise completions that lie close together, by this part of the time that the first of them took,
+  /// are reported at their instants, but the others get what they leave only after the last; and a level stays where
+  /// it would move by less than an eighth of this. Every activity still does exactly its amount. What that makes of
+  /// the times of completion is measured, not proven: tests/bench/fluid_bench.cpp prints it.
+  double epsilon = 0.0;
 };
 
 /// Activities share the capacities of resources, exactly and at every instant. Resources are links, NIC ports, HBM,
@@ -50,7 +61,7 @@ struct ActivitySpec {
 /// beyond that the rates of the smallest lose digits.
 class FluidSystem {
  public:
-  FluidSystem();
+  explicit FluidSystem(const FluidOptions& options = {});
   ~FluidSystem();
   FluidSystem(FluidSystem&&) noexcept;
   FluidSystem& operator=(FluidSystem&&) noexcept;
@@ -69,8 +80,9 @@ class FluidSystem {
   /// Ids count up from 0 and are never reused.
   ActivityId start(SimTime now, const ActivitySpec& spec);
 
-  /// The earliest completion if nothing else is started; none where nothing is live. Throws ModelError if it lies
-  /// more than 2^60 ticks (13 days) ahead.
+  /// The earliest completion if nothing else is started, or the end of a latency if that is earlier (rates change
+  /// then, and nothing may complete); none where nothing is live. Throws ModelError if it lies more than 2^60 ticks
+  /// (13 days) ahead.
   [[nodiscard]] std::optional<SimTime> next_completion() const;
 
   /// Moves the clock to `to` ≥ time(); appends what completes at or before `to`, by instant, then by id.

@@ -1,7 +1,9 @@
-// How long one uneven all-to-all takes to simulate: every pair of GPUs a flow of its own size. Nodes of 8 GPUs; each
-// GPU has a scale-up port of 450 GB/s and a NIC of 50 GB/s, each way; each node a leaf switch as wide as its NICs.
+// How long uneven all-to-alls take to simulate: every pair of GPUs a flow of its own size. Nodes of 8 GPUs; each GPU
+// has a scale-up port of 450 GB/s and a NIC of 50 GB/s, each way. The network between the NICs does not block, or is a
+// leaf-spine of 2:1 (16 GPUs a leaf).
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -13,47 +15,47 @@ namespace moesim {
 namespace {
 
 constexpr std::size_t kGpusPerNode = 8;
+constexpr std::size_t kGpusPerLeaf = 16;
 constexpr double kPort = 450e9;
 constexpr double kNic = 50e9;
+constexpr double kOversubscription = 2.0;
+
+enum class Network : std::uint8_t { kNonBlocking, kLeafSpine };
 
 struct Flow {
   double bytes;
   std::vector<Use> uses;
 };
 
-struct Cluster {
-  explicit Cluster(std::size_t gpus) {
+struct Ports {
+  Ports(FluidSystem& system, std::size_t gpus, Network kind) : network(kind) {
     for (std::size_t gpu = 0; gpu < gpus; ++gpu) {
       port_out.push_back(system.add_resource(kPort));
       port_in.push_back(system.add_resource(kPort));
       nic_out.push_back(system.add_resource(kNic));
       nic_in.push_back(system.add_resource(kNic));
-      cable_out.push_back(system.add_resource(kNic));
-      cable_in.push_back(system.add_resource(kNic));
     }
-    for (std::size_t node = 0; node < gpus / kGpusPerNode; ++node) {
-      trunk_up.push_back(system.add_resource(kNic * kGpusPerNode));
-      trunk_down.push_back(system.add_resource(kNic * kGpusPerNode));
+    for (std::size_t leaf = 0; leaf * kGpusPerLeaf < gpus; ++leaf) {
+      up.push_back(system.add_resource(kNic * kGpusPerLeaf / kOversubscription));
+      down.push_back(system.add_resource(kNic * kGpusPerLeaf / kOversubscription));
     }
   }
-
   [[nodiscard]] std::vector<Use> route(std::size_t from, std::size_t to) const {
-    const std::size_t node_from = from / kGpusPerNode;
-    const std::size_t node_to = to / kGpusPerNode;
-    if (node_from == node_to) {
+    if (from / kGpusPerNode == to / kGpusPerNode) {
       return {{port_out[from]}, {port_in[to]}};
     }
-    return {{nic_out[from]},       {cable_out[from]}, {trunk_up[node_from]},
-            {trunk_down[node_to]}, {cable_in[to]},    {nic_in[to]}};
+    if (network == Network::kLeafSpine && from / kGpusPerLeaf != to / kGpusPerLeaf) {
+      return {{nic_out[from]}, {up[from / kGpusPerLeaf]}, {down[to / kGpusPerLeaf]}, {nic_in[to]}};
+    }
+    return {{nic_out[from]}, {nic_in[to]}};
   }
-
-  FluidSystem system;
-  std::vector<ResourceId> port_out, port_in, nic_out, nic_in, cable_out, cable_in, trunk_up, trunk_down;
+  Network network;
+  std::vector<ResourceId> port_out, port_in, nic_out, nic_in, up, down;
 };
 
 /// Bytes from i to j: the popularity of j, Zipf(1.0) over the GPUs in shuffled order, times lognormal(σ = 0.3).
-std::vector<Flow> all_to_all(const Cluster& cluster, std::size_t gpus) {
-  RandomStream random(1, "all-to-all");
+std::vector<Flow> all_to_all(const Ports& ports, std::size_t gpus, std::uint64_t seed) {
+  RandomStream random(seed, "all-to-all");
   std::vector<double> popularity(gpus);
   for (std::size_t rank = 0; rank < gpus; ++rank) {
     popularity[rank] = 1.0 / static_cast<double>(rank + 1);
@@ -64,63 +66,124 @@ std::vector<Flow> all_to_all(const Cluster& cluster, std::size_t gpus) {
     for (std::size_t to = 0; to < gpus; ++to) {
       if (from != to) {
         flows.push_back(
-            Flow{std::floor(8e6 * popularity[to] * std::exp(0.3 * random.normal())), cluster.route(from, to)});
+            Flow{std::floor(8e6 * popularity[to] * std::exp(0.3 * random.normal())), ports.route(from, to)});
       }
     }
   }
   return flows;
 }
 
-/// All flows start at once.
-void skewed_all_to_all(benchmark::State& state) {
-  const auto gpus = static_cast<std::size_t>(state.range(0));
-  Cluster cluster(gpus);
-  const std::vector<Flow> flows = all_to_all(cluster, gpus);
+/// Starts all, GPU by GPU `stagger` apart, and runs to the end; finish times in seconds, by flow.
+std::vector<double> run(FluidSystem& system, const std::vector<Flow>& flows, std::size_t gpus, SimTime stagger) {
+  std::vector<double> finish(flows.size(), 0.0);
+  const SimTime begin = system.time();
+  std::size_t first = 0;
   std::vector<ActivityId> completed;
-  std::int64_t events = 0;
-  for (auto _ : state) {
-    for (const Flow& flow : flows) {
-      cluster.system.start(cluster.system.time(), {.amount = flow.bytes, .uses = flow.uses});
-    }
-    while (const auto next = cluster.system.next_completion()) {
-      cluster.system.advance(*next, completed);
-      ++events;
-    }
+  const auto take = [&](SimTime now) {
     completed.clear();
-  }
-  state.counters["events"] = benchmark::Counter(static_cast<double>(events), benchmark::Counter::kAvgIterations);
-  state.counters["time/event"] =
-      benchmark::Counter(static_cast<double>(events), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
-}
-BENCHMARK(skewed_all_to_all)->Arg(32)->Arg(64)->Arg(128)->Unit(benchmark::kMillisecond);
-
-/// Each GPU starts its flows 1 µs after the one before, while earlier ones are under way.
-void staggered_all_to_all(benchmark::State& state) {
-  const auto gpus = static_cast<std::size_t>(state.range(0));
-  Cluster cluster(gpus);
-  const std::vector<Flow> flows = all_to_all(cluster, gpus);
-  std::vector<ActivityId> completed;
-  std::int64_t events = 0;
-  for (auto _ : state) {
-    SimTime next_start = cluster.system.time();
-    for (std::size_t i = 0; i < flows.size(); ++i) {
-      if (i % (gpus - 1) == 0) {
-        cluster.system.advance(next_start, completed);
-        next_start += SimTime::from_ticks(1'000'000);
-        ++events;
+    system.advance(now, completed);
+    for (const ActivityId id : completed) {
+      finish[id.index() - first] = (now - begin).duration().base();
+    }
+  };
+  SimTime next_start = begin;
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    if (stagger > SimTime() && i % (gpus - 1) == 0) {
+      for (auto next = system.next_completion(); next && *next <= next_start; next = system.next_completion()) {
+        take(*next);
       }
-      cluster.system.start(cluster.system.time(), {.amount = flows[i].bytes, .uses = flows[i].uses});
+      take(next_start);
+      next_start += stagger;
     }
-    while (const auto next = cluster.system.next_completion()) {
-      cluster.system.advance(*next, completed);
-      ++events;
+    const ActivityId id = system.start(system.time(), {.amount = flows[i].bytes, .uses = flows[i].uses});
+    if (i == 0) {
+      first = id.index();
     }
-    completed.clear();
   }
-  state.counters["time/event"] =
-      benchmark::Counter(static_cast<double>(events), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  while (const auto next = system.next_completion()) {
+    take(*next);
+  }
+  return finish;
 }
-BENCHMARK(staggered_all_to_all)->Arg(32)->Arg(64)->Unit(benchmark::kMillisecond);
+
+/// All flows start at once, each time in a new system: nothing is left from the time before.
+void exact(benchmark::State& state, Network network) {
+  const auto gpus = static_cast<std::size_t>(state.range(0));
+  for (auto _ : state) {
+    FluidSystem system;
+    const Ports ports(system, gpus, network);
+    state.PauseTiming();
+    const std::vector<Flow> flows = all_to_all(ports, gpus, 1);
+    state.ResumeTiming();
+    benchmark::DoNotOptimize(run(system, flows, gpus, SimTime()));
+  }
+  state.SetComplexityN(state.range(0));
+}
+BENCHMARK_CAPTURE(exact, non_blocking, Network::kNonBlocking)
+    ->RangeMultiplier(2)
+    ->Range(32, 128)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+BENCHMARK_CAPTURE(exact, leaf_spine, Network::kLeafSpine)
+    ->RangeMultiplier(2)
+    ->Range(32, 128)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+
+/// The same with an epsilon; what it does to the finish times, relative to the exact ones.
+void bounded(benchmark::State& state, Network network) {
+  const auto gpus = static_cast<std::size_t>(state.range(0));
+  constexpr double kEpsilon = 5e-3;
+  std::vector<double> finish;
+  for (auto _ : state) {
+    FluidSystem system(FluidOptions{.epsilon = kEpsilon});
+    const Ports ports(system, gpus, network);
+    state.PauseTiming();
+    const std::vector<Flow> flows = all_to_all(ports, gpus, 1);
+    state.ResumeTiming();
+    finish = run(system, flows, gpus, SimTime());
+  }
+  state.SetComplexityN(state.range(0));
+  FluidSystem system;
+  const Ports ports(system, gpus, network);
+  const std::vector<double> expected = run(system, all_to_all(ports, gpus, 1), gpus, SimTime());
+  std::vector<double> error;
+  for (std::size_t flow = 0; flow < finish.size(); ++flow) {
+    error.push_back(std::abs(finish[flow] / expected[flow] - 1.0));
+  }
+  std::sort(error.begin(), error.end());
+  state.counters["error_p50"] = error[error.size() / 2];
+  state.counters["error_p99"] = error[error.size() * 99 / 100];
+  state.counters["error_max"] = error.back();
+  state.counters["error_completion"] =
+      *std::max_element(finish.begin(), finish.end()) / *std::max_element(expected.begin(), expected.end()) - 1.0;
+}
+BENCHMARK_CAPTURE(bounded, non_blocking, Network::kNonBlocking)
+    ->RangeMultiplier(2)
+    ->Range(32, 128)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+BENCHMARK_CAPTURE(bounded, leaf_spine, Network::kLeafSpine)->Arg(128)->Unit(benchmark::kMillisecond);
+
+/// A step: 116 exchanges one after the other in one system, each GPU starting 1 µs after the one before.
+void step(benchmark::State& state) {
+  const auto gpus = static_cast<std::size_t>(state.range(0));
+  constexpr std::size_t kExchanges = 116;
+  for (auto _ : state) {
+    FluidSystem system;
+    const Ports ports(system, gpus, Network::kNonBlocking);
+    state.PauseTiming();
+    std::vector<std::vector<Flow>> exchanges;
+    for (std::size_t exchange = 0; exchange < kExchanges; ++exchange) {
+      exchanges.push_back(all_to_all(ports, gpus, exchange));
+    }
+    state.ResumeTiming();
+    for (const std::vector<Flow>& flows : exchanges) {
+      benchmark::DoNotOptimize(run(system, flows, gpus, SimTime::from_ticks(1'000'000)));
+    }
+  }
+}
+BENCHMARK(step)->Arg(32)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace moesim

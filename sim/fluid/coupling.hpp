@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "sim/fluid/aligned.hpp"
+#include "sim/fluid/block_kernels.hpp"
+
+namespace moesim::fluid {
+
+/// Which links share flows, in blocks: for each pair (L, M) of links the weight
+///
+///   W[L][M] = Σ_{f owned by L that use M} w_{f,M}·φ_f
+///
+/// by which M's load rises with L's level. A block of a row exists once two links had a flow in common, and stays.
+class Coupling {
+ public:
+  void add_block_of_links() { rows_.resize(rows_.size() + kBlock); }
+
+  /// `owner` begins, or ceases, to own `flow`, which takes `claim` of `link` for each unit of level.
+  void attach(std::uint32_t owner, std::uint32_t link, std::uint32_t flow, double claim);
+  void detach(std::uint32_t owner, std::uint32_t link, std::uint32_t flow, double claim);
+
+  [[nodiscard]] std::span<const RowBlock> row(std::uint32_t link) const { return rows_[link]; }
+  [[nodiscard]] const double* weights() const { return weights_.data(); }
+  [[nodiscard]] double weight(const RowBlock& block, std::uint32_t link) const {
+    return weights_[kBlock * block.storage + link % kBlock];
+  }
+
+  /// The flows that `owner` owns and that use `link`: how many, and the exclusive or of their numbers, which is the
+  /// number of the only one where there is one.
+  struct Pair {
+    std::uint32_t count = 0;
+    std::uint32_t flows = 0;
+  };
+  [[nodiscard]] Pair pair(std::uint32_t owner, std::uint32_t link) const;
+
+ private:
+  RowBlock& block(std::uint32_t link, std::uint32_t other);
+
+  std::vector<std::vector<RowBlock>> rows_;  ///< [links], by block
+  AlignedVector<double> weights_;
+  std::vector<Pair> pairs_;  ///< beside the weights
+};
+
+}  // namespace moesim::fluid
