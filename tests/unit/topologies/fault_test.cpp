@@ -157,7 +157,8 @@ TEST_CASE("Faults in a graph", "[topologies]") {
     return faults_of(
         [&] { decode(graph(R"({"from": "a", "to": "s", "bandwidth": ")" + figure + R"(", "latency": "1 us"})")); });
   };
-  CHECK(bandwidth("0 GB/s") == "graph.json#/graph/links/0/bandwidth: expected a value above zero, found \"0 GB/s\"\n");
+  CHECK(bandwidth("0 GB/s") ==
+        "graph.json#/graph/links/0/bandwidth: expected a bandwidth above zero, found \"0 GB/s\"\n");
   CHECK(bandwidth("-5 GB/s").find("graph.json#/graph/links/0/bandwidth: expected a bandwidth") == 0);
 }
 
