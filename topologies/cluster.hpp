@@ -2,12 +2,14 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "sim/core/error.hpp"
 #include "topologies/cluster_config.hpp"
 #include "topologies/graph.hpp"
+#include "topologies/orbits.hpp"
 
 namespace moesim {
 
@@ -35,29 +37,47 @@ class Cluster {
 
   [[nodiscard]] std::span<const Vertex> vertices() const;
   [[nodiscard]] const Vertex& vertex(VertexId id) const;
+  /// Marked dead by the configuration's faults: without links. Links that are dead are not among links().
+  [[nodiscard]] bool is_dead(VertexId id) const;
   [[nodiscard]] std::span<const Link> links() const;
   [[nodiscard]] const Link& link(LinkId id) const;
   /// "node0/gpu3 → node0/nvswitch".
   [[nodiscard]] std::string link_name(LinkId id) const;
 
-  /// The way from one GPU to another, which differ: fewest links, over the scale-up fabric where there is a choice.
-  /// A value, made anew at each call (a few hundred nanoseconds): a table of all pairs would not fit in memory.
+  /// The way from one GPU to another, which differ, as the configuration's routing says; over the scale-up fabric where
+  /// there is a choice. A value, made anew at each call (a few hundred nanoseconds where there is one path): a table of
+  /// all pairs would not fit in memory. Where faults have cut the way off, over other GPUs of the two nodes. Throws
+  /// ConfigError naming what is dead on the only way.
   [[nodiscard]] Route route(RankId from, RankId to) const;
+
+  /// The symmetry of uniform traffic among the first `ranks` GPUs; std::nullopt where the cluster has none that is
+  /// known: faults, levels that are not filled, ECMP by hash, a dragonfly, a graph link by link.
+  [[nodiscard]] std::optional<Orbits> orbits(std::size_t ranks) const;
+
+  /// What the first half of the GPUs can send to the second half at most, in the order of ranks: the maximum flow
+  /// between the halves, whatever routing makes of it. Not the smallest over all halves.
+  [[nodiscard]] Bandwidth bisection_bandwidth() const;
 
  private:
   struct Data;
   explicit Cluster(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
+  [[nodiscard]] std::optional<Route> find_route(std::size_t from, std::size_t to) const;
+  [[nodiscard]] std::optional<Route> direct(std::size_t from, std::size_t to) const;
+  [[nodiscard]] std::optional<Route> forwarded(std::size_t from, std::size_t to, std::size_t index) const;
+  [[noreturn]] void throw_no_route(std::size_t from, std::size_t to) const;
   friend Cluster build_cluster(const ClusterConfig& config, const Place& place);
 
   std::shared_ptr<const Data> data_;
 };
 
-/// Looks names up, fills defaults in, checks, and builds. Throws ConfigError with all faults; `place` is where
+/// Looks names up, fills defaults in, checks, and builds. Throws ConfigError with all faults, also where live GPUs are
+/// in parts without a link between them; `place` is where
 /// `config` stands. Without `nodes` there is one.
 Cluster build_cluster(const ClusterConfig& config, const Place& place);
 
 /// The chosen cluster for `ranks` ranks; where the choice says no number of nodes, as many as they need. Throws
-/// ConfigError, also for more ranks than GPUs; `place` is where the choice stands.
+/// ConfigError, also for more ranks than GPUs and for a rank on a dead or unreachable GPU; `place` is where the choice
+/// stands.
 Cluster load_cluster(const ClusterChoice& choice, std::size_t ranks, const Place& place);
 
 /// The same for a configuration that stands at `place`.

@@ -9,16 +9,65 @@
 
 #include "sim/config/catalogue.hpp"
 #include "sim/config/describe.hpp"
+#include "topologies/fabric_config.hpp"
+#include "topologies/graph_config.hpp"
+#include "topologies/routing_config.hpp"
 
 namespace moesim {
 
 /// How the GPUs of a node reach each other.
-enum class ScaleUpKind { kNvSwitch };
+enum class ScaleUpKind { kNvSwitch, kMesh, kPcie, kTorus };
 
 template <>
 struct EnumNames<ScaleUpKind> {
   static constexpr auto names =
-      std::to_array<std::pair<ScaleUpKind, std::string_view>>({{ScaleUpKind::kNvSwitch, "nvswitch"}});
+      std::to_array<std::pair<ScaleUpKind, std::string_view>>({{ScaleUpKind::kNvSwitch, "nvswitch"},
+                                                               {ScaleUpKind::kMesh, "mesh"},
+                                                               {ScaleUpKind::kPcie, "pcie"},
+                                                               {ScaleUpKind::kTorus, "torus"}});
+};
+
+/// GPUs under PCIe switches under the root of a socket; sockets are joined pair by pair.
+struct PcieTree {
+  std::size_t gpus_per_switch = 4;
+  std::size_t switches_per_bridge = 1;
+  std::optional<Bandwidth> uplink_bandwidth;
+  std::optional<Bandwidth> bridge_bandwidth;
+
+  static constexpr std::string_view kDoc = "GPUs under PCIe switches under host bridges";
+  template <class F>
+  static void describe(F& f) {
+    f.optional("gpus_per_switch", &PcieTree::gpus_per_switch, "GPUs under one PCIe switch", Rules::at_least(1));
+    f.optional("switches_per_bridge", &PcieTree::switches_per_bridge, "PCIe switches under one host bridge (socket)",
+               Rules::at_least(1));
+    f.optional("uplink_bandwidth", &PcieTree::uplink_bandwidth,
+               "From a PCIe switch to its host bridge, each direction; absent: as a GPU's link", Rules::above_zero());
+    f.optional("bridge_bandwidth", &PcieTree::bridge_bandwidth,
+               "Between two host bridges, each direction; absent: as a PCIe switch's uplink", Rules::above_zero());
+  }
+};
+
+/// Whether the first and the last in a dimension are neighbours.
+enum class TorusEdge { kWrap, kOpen };
+
+template <>
+struct EnumNames<TorusEdge> {
+  static constexpr auto names =
+      std::to_array<std::pair<TorusEdge, std::string_view>>({{TorusEdge::kWrap, "wrap"}, {TorusEdge::kOpen, "open"}});
+};
+
+/// Chips in a grid, each linked to the next in every dimension and passing on what is not for it.
+struct Torus {
+  std::vector<std::size_t> shape;
+  std::optional<std::vector<TorusEdge>> edges;
+
+  static constexpr std::string_view kDoc = "A torus or mesh of one dimension or more";
+  template <class F>
+  static void describe(F& f) {
+    f.required("shape", &Torus::shape, "Chips in each dimension; the last counts fastest in the order of ranks",
+               Rules{.minimum = 1, .maximum = 1048576, .min_items = 1});
+    f.optional("edges", &Torus::edges, "One for each dimension; absent: wrap-around in all");
+  }
 };
 
 /// Default latency: Zhao et al., "Insights into DeepSeek-V3", ISCA 2025 (arXiv 2505.09343): 64 B between
@@ -27,55 +76,28 @@ struct ScaleUp {
   ScaleUpKind kind = ScaleUpKind::kNvSwitch;
   std::optional<Bandwidth> bandwidth;
   Duration latency = seconds(3.33e-6);
+  std::optional<PcieTree> pcie;
+  std::optional<Torus> torus;
 
   static constexpr std::string_view kDoc = "The fabric inside a node";
   template <class F>
   static void describe(F& f) {
-    f.optional("kind", &ScaleUp::kind, "nvswitch: all GPUs of a node on one non-blocking switch");
+    f.optional("kind", &ScaleUp::kind,
+               "nvswitch: all GPUs of a node on one non-blocking switch; mesh: a link of its own between each two; "
+               "pcie: under PCIe switches; torus: in a grid");
     f.optional("bandwidth", &ScaleUp::bandwidth,
-               "Of one GPU, each direction; absent: what the accelerator's links carry", Rules::above_zero());
+               "Of one GPU, each direction, over all its links (mesh, torus: an equal part each); absent: what the "
+               "accelerator's links carry (pcie: its host_bandwidth)",
+               Rules::above_zero());
     f.optional("latency", &ScaleUp::latency,
-               "GPU to GPU, end to end as software sees it; the two links on the way take half each");
+               "GPU to GPU, end to end as software sees it; nvswitch: the two links on the way take half each, as does "
+               "every link under pcie; mesh, torus: of one link");
+    f.optional("pcie", &ScaleUp::pcie, "Only for the kind pcie");
+    f.optional("torus", &ScaleUp::torus, "Only, and always, for the kind torus");
   }
 };
 
-/// Rail-optimised leaf–spine: NIC i of every node hangs on leaf i, so that GPUs with the same index meet at one leaf;
-/// the rest goes over the spine. Every leaf has one link to a single logical spine that carries what all its uplinks
-/// carry together: exact where traffic is spread evenly over the uplinks (packet spraying, adaptive routing of
-/// InfiniBand), optimistic where flows are hashed onto them (ECMP).
-///
-/// Default latencies: Zhao et al., ISCA 2025, InfiniBand, same and other leaf.
-struct RailLeafSpine {
-  static constexpr std::string_view kTag = "rail_leaf_spine";
-
-  std::optional<std::size_t> rails;
-  std::optional<std::size_t> nodes_per_leaf;
-  double oversubscription = 1.0;
-  Duration same_leaf_latency = seconds(2.8e-6);
-  Duration other_leaf_latency = seconds(3.7e-6);
-
-  static constexpr std::string_view kDoc = "Leaves by rail under a logical spine";
-  template <class F>
-  static void describe(F& f) {
-    f.optional("rails", &RailLeafSpine::rails,
-               "Leaves side by side; NIC i hangs on leaf i modulo this; absent: one for each NIC of a node; "
-               "1: all NICs share a leaf",
-               Rules::at_least(1));
-    f.optional("nodes_per_leaf", &RailLeafSpine::nodes_per_leaf,
-               "Nodes whose NICs share a set of leaves; absent: all nodes", Rules::at_least(1));
-    f.optional("oversubscription", &RailLeafSpine::oversubscription,
-               "What the NICs on a leaf carry together over what its uplinks carry; 1 is non-blocking",
-               Rules::between(1, 1e6));
-    f.optional("same_leaf_latency", &RailLeafSpine::same_leaf_latency,
-               "GPU to GPU under one leaf, end to end as software sees it");
-    f.optional("other_leaf_latency", &RailLeafSpine::other_leaf_latency,
-               "GPU to GPU over the spine, end to end as software sees it; not less than same_leaf_latency");
-  }
-};
-
-using Fabric = std::variant<RailLeafSpine>;
-
-/// What connects nodes.
+/// What connects the nodes.
 struct Network {
   std::string nic;
   std::optional<std::size_t> nics_per_node;
@@ -106,6 +128,9 @@ struct ClusterConfig {
   std::optional<std::size_t> nodes;
   ScaleUp scale_up;
   std::optional<Network> network;
+  std::optional<GraphConfig> graph;
+  RoutingConfig routing;
+  std::vector<Fault> faults;
   std::map<std::string, std::string> sources;
   std::vector<std::string> unverified;
 
@@ -120,6 +145,10 @@ struct ClusterConfig {
     f.optional("nodes", &ClusterConfig::nodes, "Absent: as many as the ranks need", Rules::at_least(1));
     f.optional("scale_up", &ClusterConfig::scale_up, "The fabric inside a node");
     f.optional("network", &ClusterConfig::network, "Between nodes; absent: there is one node");
+    f.optional("graph", &ClusterConfig::graph,
+               "The whole cluster link by link, instead of nodes, scale_up and network");
+    f.optional("routing", &ClusterConfig::routing, "Which way traffic takes");
+    f.optional("faults", &ClusterConfig::faults, "What is dead or slower than it should be");
     f.optional("sources", &ClusterConfig::sources,
                "Field (\"network/nic\", \"scale_up/latency\") → source of its figure; \"*\" for all others");
     f.optional("unverified", &ClusterConfig::unverified, "Fields whose figure was not read in a source");
@@ -134,16 +163,23 @@ struct ClusterName {
   std::string value;
 };
 
-/// The same with a number of nodes: {"catalogue": {"name": "hgx-h200", "nodes": 4}}.
+/// The same with changes: {"catalogue": {"name": "hgx-h200", "nodes": 4}}.
 struct CatalogueCluster {
   static constexpr std::string_view kTag = "catalogue";
   std::string name;
   std::optional<std::size_t> nodes;
+  std::optional<std::vector<std::size_t>> shape = std::nullopt;
+  std::optional<RoutingConfig> routing = std::nullopt;
+  std::vector<Fault> faults = {};
 
   template <class F>
   static void describe(F& f) {
     f.required("name", &CatalogueCluster::name, "A name in the catalogue", Rules::not_empty());
     f.optional("nodes", &CatalogueCluster::nodes, "Absent: as many as the ranks need", Rules::at_least(1));
+    f.optional("shape", &CatalogueCluster::shape, "Of a torus: a slice of this shape instead of the whole pod",
+               Rules{.minimum = 1, .maximum = 1048576, .min_items = 1});
+    f.optional("routing", &CatalogueCluster::routing, "Instead of the catalogue's");
+    f.optional("faults", &CatalogueCluster::faults, "What is dead or slower than it should be");
   }
 };
 

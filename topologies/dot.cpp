@@ -24,21 +24,36 @@ std::string_view shape_of(VertexKind kind) {
   }
 }
 
-/// Vertices to draw: those of the first nodes, and the switches between nodes that a drawn vertex has a link to (the
-/// leaves of the drawn NICs, then the spine of these leaves).
+/// How far above the GPUs a vertex between nodes stands.
+int level_of(VertexKind kind) {
+  switch (kind) {
+    case VertexKind::kLeaf:
+    case VertexKind::kRouter:
+    case VertexKind::kSwitch:
+      return 1;
+    case VertexKind::kSpine:
+      return 2;
+    case VertexKind::kCore:
+      return 3;
+    default:
+      return 0;
+  }
+}
+
+/// Vertices to draw: those of the first nodes, and the switches between nodes that a drawn vertex has a link up to (the
+/// leaves of the drawn NICs, then the spines of these leaves); of a graph given link by link, all.
 std::vector<bool> choose_drawn(const Cluster& cluster, std::size_t nodes) {
   std::vector<bool> drawn(cluster.vertices().size());
   for (std::size_t v = 0; v < drawn.size(); ++v) {
     const auto& node = cluster.vertices()[v].node;
-    drawn[v] = node && node->index() < nodes;
+    drawn[v] = cluster.config().graph || (node && node->index() < nodes);
   }
   for (bool grown = true; grown;) {
     grown = false;
     for (const Link& link : cluster.links()) {
-      const Vertex& to = cluster.vertex(link.to);
       // Upwards only: from the spine every leaf of the cluster would follow.
-      if (drawn[link.from.index()] && !drawn[link.to.index()] && !to.node &&
-          cluster.vertex(link.from).kind != VertexKind::kSpine) {
+      if (drawn[link.from.index()] && !drawn[link.to.index()] &&
+          level_of(cluster.vertex(link.to).kind) > level_of(cluster.vertex(link.from).kind)) {
         drawn[link.to.index()] = true;
         grown = true;
       }

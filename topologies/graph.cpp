@@ -12,12 +12,22 @@ std::string_view kind_name(VertexKind kind) {
       return "gpu";
     case VertexKind::kNvSwitch:
       return "nvswitch";
+    case VertexKind::kPcieSwitch:
+      return "pcie_switch";
+    case VertexKind::kHostBridge:
+      return "host_bridge";
     case VertexKind::kNic:
       return "nic";
     case VertexKind::kLeaf:
       return "leaf";
     case VertexKind::kSpine:
       return "spine";
+    case VertexKind::kCore:
+      return "core";
+    case VertexKind::kRouter:
+      return "router";
+    case VertexKind::kSwitch:
+      return "switch";
   }
   throw InternalError("kind_name: not a kind of vertex");
 }
@@ -41,10 +51,11 @@ VertexId ClusterGraph::add(Vertex vertex) {
   return VertexId(vertices.size() - 1);
 }
 
-void ClusterGraph::connect(VertexId a, VertexId b, Bandwidth capacity, Duration latency, LinkKind kind) {
+void ClusterGraph::connect(VertexId a, VertexId b, Bandwidth capacity, Duration latency, LinkKind kind,
+                           std::uint32_t weight) {
   ensure(a != b && a.index() < vertices.size() && b.index() < vertices.size(), "connect: two vertices of this graph");
-  links.push_back({a, b, capacity, latency, kind});
-  links.push_back({b, a, capacity, latency, kind});
+  links.push_back({a, b, capacity, latency, kind, weight});
+  links.push_back({b, a, capacity, latency, kind, weight});
 }
 
 }  // namespace moesim

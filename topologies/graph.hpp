@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,16 +11,18 @@
 
 namespace moesim {
 
-/// What stands at a vertex of a cluster. kNvSwitch is the scale-up switch of a node, whatever its vendor calls it.
-enum class VertexKind { kGpu, kNvSwitch, kNic, kLeaf, kSpine };
+/// What stands at a vertex of a cluster. kNvSwitch is the scale-up switch of a node, whatever its vendor calls it;
+/// kHostBridge is a socket's PCIe root; kRouter is a switch of a dragonfly.
+enum class VertexKind { kGpu, kNvSwitch, kPcieSwitch, kHostBridge, kNic, kLeaf, kSpine, kCore, kRouter, kSwitch };
 
 /// What a link belongs to: the fabric inside a node, the way from a GPU to its NIC, or the network between nodes.
 enum class LinkKind { kScaleUp, kHost, kNetwork };
 
-std::string_view kind_name(VertexKind kind);  ///< "gpu", "nvswitch", "nic", "leaf", "spine"
+std::string_view kind_name(VertexKind kind);  ///< "gpu", "nvswitch", "pcie_switch", "host_bridge", "nic", "leaf", …
 std::string_view kind_name(LinkKind kind);    ///< "scale_up", "host", "network"
 
-/// True for what passes other devices' traffic on. GPUs begin and end routes, and are never on the way.
+/// True for what passes other devices' traffic on. GPUs begin and end routes; on the way they are only where a
+/// cluster's routing says so (chips of a torus, forwarding over NVLink).
 bool is_transit(VertexKind kind);
 
 struct Vertex {
@@ -35,6 +38,7 @@ struct Link {
   Bandwidth capacity;
   Duration latency;
   LinkKind kind = LinkKind::kNetwork;
+  std::uint32_t weight = 1;  ///< in the length of a path, which routing keeps as short as can be; above 0
 };
 
 /// A directed multigraph of devices, as two tables: VertexId and LinkId index them.
@@ -44,7 +48,7 @@ struct ClusterGraph {
 
   VertexId add(Vertex vertex);
   /// Two links, there and back, with the same capacity each way.
-  void connect(VertexId a, VertexId b, Bandwidth capacity, Duration latency, LinkKind kind);
+  void connect(VertexId a, VertexId b, Bandwidth capacity, Duration latency, LinkKind kind, std::uint32_t weight = 1);
 };
 
 /// A link that a route takes, and what part of the route's bytes takes it.

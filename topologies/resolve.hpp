@@ -23,8 +23,8 @@ inline constexpr std::size_t kMaxGpus = std::size_t{1} << 20;
 ResolvedCluster resolve(const ClusterConfig& config, const Place& place);
 
 /// The graph of a resolved cluster. Vertices: all GPUs in the order of ranks, then node by node its switch, then node
-/// by node its NICs, then leaves, then the spine. A single GPU needs no scale-up switch, a single node no network, a
-/// single leaf no spine: they are left out.
+/// by node its NICs, then switches level by level. A single GPU needs no scale-up switch, a single node no network, a
+/// single leaf no spine: they are left out. Faults are not applied (faults.hpp).
 ClusterGraph make_graph(const ResolvedCluster& cluster);
 
 }  // namespace moesim

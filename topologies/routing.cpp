@@ -1,10 +1,9 @@
 #include "topologies/routing.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <boost/graph/adjacency_list.hpp>
-#include <boost/graph/breadth_first_search.hpp>
-#include <boost/graph/connected_components.hpp>
-#include <queue>
+#include <limits>
 
 #include "sim/core/error.hpp"
 
@@ -12,167 +11,17 @@ namespace moesim {
 
 namespace {
 
-/// Who is next to whom among the transit vertices, parallel links and directions forgotten (setS): for components
-/// and for peeling.
-using Neighbours = boost::adjacency_list<boost::setS, boost::vecS, boost::undirectedS>;
-/// The links themselves; parallel ones are edges of their own, in the order of their ids.
-using Links = boost::adjacency_list<boost::vecS, boost::vecS, boost::directedS, boost::no_property, LinkId>;
+/// The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+std::uint64_t mix(std::uint64_t value) {
+  value += 0x9e3779b97f4a7c15;
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+  return value ^ (value >> 31);
+}
 
-/// Notes the first link through which each vertex of a reversed core is reached from the search's start, which is
-/// the link that leads from the vertex towards the start.
-template <class Note>
-class TreeEdges : public boost::default_bfs_visitor {
- public:
-  explicit TreeEdges(Note note) : note_(note) {}
-  template <class Edge, class Graph>
-  void tree_edge(const Edge& edge, const Graph& graph) const {
-    note_(graph[edge], boost::target(edge, graph));
-  }
-
- private:
-  Note note_;
-};
+constexpr std::uint16_t kFar = std::numeric_limits<std::uint16_t>::max();
 
 }  // namespace
-
-class Router::Builder {
- public:
-  Builder(Router& router, const ClusterGraph& graph)
-      : router_(router), graph_(graph), neighbours_(graph.vertices.size()), links_(graph.vertices.size()) {
-    for (std::size_t id = 0; id < graph.links.size(); ++id) {
-      const Link& link = graph.links[id];
-      if (transit(link.from) && transit(link.to)) {
-        boost::add_edge(link.from.index(), link.to.index(), neighbours_);
-        boost::add_edge(link.from.index(), link.to.index(), LinkId(id), links_);
-      }
-    }
-  }
-
-  void attach() {
-    attach_side(router_.leaving_offsets_, router_.leaving_, &Link::from, &Link::to);
-    attach_side(router_.arriving_offsets_, router_.arriving_, &Link::to, &Link::from);
-  }
-
-  /// Hangs each vertex with one neighbour left below that neighbour; `order_` lists parents after their children.
-  void peel() {
-    const std::size_t count = graph_.vertices.size();
-    router_.stations_.resize(count);
-    std::vector<std::size_t> left(count);
-    std::queue<std::size_t> thin;
-    for (std::size_t v = 0; v < count; ++v) {
-      router_.stations_[v].parent = VertexId(v);
-      left[v] = boost::out_degree(v, neighbours_);
-      if (left[v] == 1) {
-        thin.push(v);
-      }
-    }
-    peeled_.assign(count, false);
-    for (; !thin.empty(); thin.pop()) {
-      const std::size_t v = thin.front();
-      if (left[v] != 1) {
-        continue;  // the last of its component
-      }
-      const auto [begin, end] = boost::adjacent_vertices(v, neighbours_);
-      const std::size_t parent = *std::find_if(begin, end, [&](std::size_t u) { return !peeled_[u]; });
-      const auto [up, has_up] = boost::edge(v, parent, links_);
-      const auto [down, has_down] = boost::edge(parent, v, links_);
-      if (!has_up || !has_down) {
-        continue;  // a one-way link: left to the core's search
-      }
-      router_.stations_[v].parent = VertexId(parent);
-      router_.stations_[v].up = links_[up];
-      router_.stations_[v].down = links_[down];
-      peeled_[v] = true;
-      order_.push_back(v);
-      left[v] = 0;
-      if (--left[parent] == 1) {
-        thin.push(parent);
-      }
-    }
-    for (auto v = order_.rbegin(); v != order_.rend(); ++v) {
-      Station& station = router_.stations_[*v];
-      station.depth = router_.stations_[station.parent.index()].depth + 1;
-    }
-  }
-
-  void tabulate_cores() {
-    std::vector<std::uint32_t> component(graph_.vertices.size());
-    const auto components = boost::connected_components(neighbours_, component.data());
-    std::vector<std::vector<std::size_t>> members(components);
-    for (std::size_t v = 0; v < component.size(); ++v) {
-      Station& station = router_.stations_[v];
-      station.core = component[v];
-      if (!peeled_[v]) {
-        station.position = static_cast<std::uint32_t>(members[component[v]].size());
-        members[component[v]].push_back(v);
-      }
-    }
-    router_.cores_.resize(components);
-    for (std::size_t c = 0; c < members.size(); ++c) {
-      if (members[c].size() > 1) {
-        tabulate(router_.cores_[c], members[c]);
-      }
-    }
-  }
-
- private:
-  [[nodiscard]] bool transit(VertexId id) const { return is_transit(graph_.vertices[id.index()].kind); }
-
-  /// Sorts the links at one end of the GPUs by GPU (a counting sort, so that ids stay in order).
-  void attach_side(std::vector<std::size_t>& offsets, std::vector<Attachment>& all, VertexId Link::* own,
-                   VertexId Link::* peer) const {
-    offsets.assign(graph_.vertices.size() + 1, 0);
-    for (const Link& link : graph_.links) {
-      offsets[(link.*own).index() + 1] += transit(link.*own) ? 0 : 1;
-    }
-    for (std::size_t v = 1; v < offsets.size(); ++v) {
-      offsets[v] += offsets[v - 1];
-    }
-    all.resize(offsets.back());
-    std::vector<std::size_t> next(offsets);
-    for (std::size_t id = 0; id < graph_.links.size(); ++id) {
-      const Link& link = graph_.links[id];
-      if (!transit(link.*own)) {
-        all[next[(link.*own).index()]++] = {LinkId(id), link.*peer, transit(link.*peer)};
-      }
-    }
-  }
-
-  void tabulate(Core& core, const std::vector<std::size_t>& members) const {
-    core.size = members.size();
-    core.next.resize(core.size * core.size);
-    Links reversed(core.size);
-    for (const std::size_t v : members) {
-      const auto [begin, end] = boost::out_edges(v, links_);
-      for (auto edge = begin; edge != end; ++edge) {
-        const std::size_t to = boost::target(*edge, links_);
-        if (!peeled_[to]) {
-          boost::add_edge(router_.stations_[to].position, router_.stations_[v].position, links_[*edge], reversed);
-        }
-      }
-    }
-    for (std::size_t destination = 0; destination < core.size; ++destination) {
-      const auto note = [&](LinkId link, std::size_t source) {
-        core.next[destination * core.size + source] = CoreStep{link, graph_.links[link.index()].to};
-      };
-      boost::breadth_first_search(reversed, destination, boost::visitor(TreeEdges(note)));
-    }
-  }
-
-  Router& router_;
-  const ClusterGraph& graph_;
-  Neighbours neighbours_;
-  Links links_;
-  std::vector<bool> peeled_;
-  std::vector<std::size_t> order_;
-};
-
-Router::Router(const ClusterGraph& graph) {
-  Builder builder(*this, graph);
-  builder.attach();
-  builder.peel();
-  builder.tabulate_cores();
-}
 
 std::span<const Router::Attachment> Router::attachments(const std::vector<std::size_t>& offsets,
                                                         const std::vector<Attachment>& all, VertexId gpu) const {
@@ -180,56 +29,203 @@ std::span<const Router::Attachment> Router::attachments(const std::vector<std::s
   return std::span(all).subspan(begin, offsets.at(gpu.index() + 1) - begin);
 }
 
-std::optional<std::vector<LinkId>> Router::path(VertexId from, VertexId to) const {
-  ensure(from != to, "path: from and to differ");
-  std::optional<std::vector<LinkId>> best;
-  for (const Attachment& first : attachments(leaving_offsets_, leaving_, from)) {
-    if (first.peer == to) {
-      return std::vector{first.link};  // a direct link: nothing is shorter
+std::optional<Route> Router::route(VertexId from, VertexId to) const {
+  ensure(from != to, "route: from and to differ");
+  const std::vector<Pairing> pairings = shortest_pairings(from, to);
+  if (pairings.empty()) {
+    return std::nullopt;
+  }
+  const std::uint64_t hash = mix(options_.seed ^ mix((std::uint64_t{from.index()} << 32) | to.index()));
+  Route route;
+  route.hops.reserve(8);
+  if (pairings.size() == 1 || options_.paths != PathChoice::kEcmpSpray) {
+    append(pairings[options_.paths == PathChoice::kEcmpHash ? hash % pairings.size() : 0], 1.0, hash, route);
+    return route;
+  }
+  for (const Pairing& pairing : pairings) {
+    Route part;
+    append(pairing, 1.0 / static_cast<double>(pairings.size()), hash, part);
+    route.hops.insert(route.hops.end(), part.hops.begin(), part.hops.end());
+    route.latency = std::max(route.latency, part.latency);
+  }
+  // Two ways may have links in common: each link once.
+  std::sort(route.hops.begin(), route.hops.end(), [](const RouteHop& a, const RouteHop& b) { return a.link < b.link; });
+  std::vector<RouteHop> merged;
+  for (const RouteHop& hop : route.hops) {
+    if (!merged.empty() && merged.back().link == hop.link) {
+      merged.back().share += hop.share;
+    } else {
+      merged.push_back(hop);
     }
-    for (const Attachment& last : attachments(arriving_offsets_, arriving_, to)) {
-      if (!first.through || !last.through) {
-        continue;
-      }
-      std::optional<std::vector<LinkId>> middle = transit_path(first.peer, last.peer);
-      if (middle && (!best || middle->size() + 2 < best->size())) {
-        middle->insert(middle->begin(), first.link);
-        middle->push_back(last.link);
-        best = std::move(middle);
+  }
+  route.hops = std::move(merged);
+  return route;
+}
+
+std::vector<Router::Pairing> Router::shortest_pairings(VertexId from, VertexId to) const {
+  std::vector<Pairing> best;
+  std::uint32_t shortest = std::numeric_limits<std::uint32_t>::max();
+  const auto consider = [&](const Pairing& pairing) {
+    const auto found = length(pairing, to);
+    if (!found || *found > shortest) {
+      return;
+    }
+    if (*found < shortest) {
+      best.clear();
+      shortest = *found;
+    }
+    best.push_back(pairing);
+  };
+  for (const Attachment& first : attachments(leaving_offsets_, leaving_, from)) {
+    if (first.link && first.peer == to) {
+      consider({first, {std::nullopt, to, true}});  // a direct link
+    } else if (first.through) {
+      for (const Attachment& last : attachments(arriving_offsets_, arriving_, to)) {
+        if (last.through) {
+          consider({first, last});
+        }
       }
     }
   }
   return best;
 }
 
-std::optional<std::vector<LinkId>> Router::transit_path(VertexId from, VertexId to) const {
-  const auto station = [this](VertexId id) -> const Station& { return stations_[id.index()]; };
+std::optional<std::uint32_t> Router::length(const Pairing& pairing, VertexId to) const {
+  std::uint32_t total = pairing.first.link ? links_[pairing.first.link->index()].weight : 0;
+  total += pairing.last.link ? links_[pairing.last.link->index()].weight : 0;
+  if (pairing.first.peer == to && !pairing.last.link) {
+    return total;
+  }
+  const auto middle = distance(pairing.first.peer, pairing.last.peer);
+  return middle ? std::optional(total + *middle) : std::nullopt;
+}
+
+std::optional<std::uint32_t> Router::distance(VertexId from, VertexId to) const {
   if (station(from).core != station(to).core) {
     return std::nullopt;
   }
-  std::vector<LinkId> path;
-  std::vector<LinkId> descent;  // last link first
-  path.reserve(8);
+  std::uint32_t total = 0;
   while (from != to && (station(from).depth > 0 || station(to).depth > 0)) {
     if (station(from).depth >= station(to).depth) {
-      path.push_back(station(from).up);
+      total += links_[station(from).up.index()].weight;
+      from = station(from).parent;
+    } else {
+      total += links_[station(to).down.index()].weight;
+      to = station(to).parent;
+    }
+  }
+  if (from == to) {
+    return total;
+  }
+  const Core& core = cores_[station(from).core];
+  const std::uint16_t across = core.distance[station(to).position * core.size + station(from).position];
+  return across == kFar ? std::nullopt : std::optional(total + across);
+}
+
+void Router::take(LinkId link, double share, Route& route) const {
+  route.hops.push_back({link, share});
+  route.latency += links_[link.index()].latency;
+}
+
+void Router::append(const Pairing& pairing, double share, std::uint64_t hash, Route& route) const {
+  if (pairing.first.link) {
+    take(*pairing.first.link, share, route);
+  }
+  VertexId from = pairing.first.peer;
+  VertexId to = pairing.last.peer;
+  std::vector<LinkId> descent;  // last link first
+  while (from != to && (station(from).depth > 0 || station(to).depth > 0)) {
+    if (station(from).depth >= station(to).depth) {
+      take(station(from).up, share, route);
       from = station(from).parent;
     } else {
       descent.push_back(station(to).down);
       to = station(to).parent;
     }
   }
-  const Core& core = cores_[station(from).core];
-  while (from != to) {
-    const auto& step = core.next[station(to).position * core.size + station(from).position];
-    if (!step) {
-      return std::nullopt;
-    }
-    path.push_back(step->link);
-    from = step->to;
+  if (from != to) {
+    cross(cores_[station(from).core], station(from).position, station(to).position, share, hash, route);
   }
-  path.insert(path.end(), descent.rbegin(), descent.rend());
-  return path;
+  for (auto link = descent.rbegin(); link != descent.rend(); ++link) {
+    take(*link, share, route);
+  }
+  if (pairing.last.link) {
+    take(*pairing.last.link, share, route);
+  }
+}
+
+/// The bytes of one pair on their way through a core: how much reaches each vertex, and when at the latest.
+class Router::Spray {
+ public:
+  Spray(const Router& router, const Core& core, std::uint32_t to)
+      : router_(router),
+        core_(core),
+        distance_(std::span(core.distance).subspan(to * core.size, core.size)),
+        share_(core.size),
+        latency_(core.size) {}
+
+  /// Vertices are taken by falling distance from the destination, so that all that comes into one is known before it
+  /// is split among the links out of it.
+  void run(std::uint32_t from, double share, Route& route) {
+    std::vector<std::vector<std::uint32_t>> at(distance_[from] + 1);
+    at[distance_[from]].push_back(from);
+    share_[from] = share;
+    for (std::size_t left = distance_[from]; left > 0; --left) {
+      for (const std::uint32_t vertex : at[left]) {
+        split(vertex, at, route);
+      }
+    }
+    route.latency += latency_[at[0].front()];
+  }
+
+ private:
+  void split(std::uint32_t vertex, std::vector<std::vector<std::uint32_t>>& at, Route& route) {
+    const auto links =
+        std::span(core_.links).subspan(core_.offsets[vertex], core_.offsets[vertex + 1] - core_.offsets[vertex]);
+    const auto leads_on = [&](const CoreLink& link) { return distance_[link.to] + link.weight == distance_[vertex]; };
+    const double part = share_[vertex] / static_cast<double>(std::count_if(links.begin(), links.end(), leads_on));
+    for (const CoreLink& link : links) {
+      if (leads_on(link)) {
+        route.hops.push_back({link.id, part});
+        if (share_[link.to] == 0.0) {
+          at[distance_[link.to]].push_back(link.to);
+        }
+        share_[link.to] += part;
+        latency_[link.to] = std::max(latency_[link.to], latency_[vertex] + router_.links_[link.id.index()].latency);
+      }
+    }
+  }
+
+  const Router& router_;
+  const Core& core_;
+  std::span<const std::uint16_t> distance_;
+  std::vector<double> share_;
+  std::vector<Duration> latency_;
+};
+
+void Router::cross(const Core& core, std::uint32_t from, std::uint32_t to, double share, std::uint64_t hash,
+                   Route& route) const {
+  if (options_.paths == PathChoice::kEcmpSpray) {
+    Spray(*this, core, to).run(from, share, route);
+    return;
+  }
+  const auto distance = std::span(core.distance).subspan(to * core.size, core.size);
+  std::vector<const CoreLink*> next;
+  while (from != to) {
+    next.clear();
+    for (std::uint32_t i = core.offsets[from]; i < core.offsets[from + 1]; ++i) {
+      const CoreLink& link = core.links[i];
+      if (distance[link.to] + link.weight == distance[from]) {
+        next.push_back(&link);
+        if (options_.paths == PathChoice::kShortest) {
+          break;
+        }
+      }
+    }
+    const CoreLink& link = *next[next.size() == 1 ? 0 : mix(hash ^ from) % next.size()];
+    take(link.id, share, route);
+    from = link.to;
+  }
 }
 
 }  // namespace moesim

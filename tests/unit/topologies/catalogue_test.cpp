@@ -30,7 +30,7 @@ Cluster load(std::string_view name, std::size_t ranks) {
 }  // namespace
 
 TEST_CASE("Every catalogue entry builds, bears its file's name and says where its figures come from", "[topologies]") {
-  REQUIRE(cluster_catalogue().names().size() >= 8);
+  REQUIRE(cluster_catalogue().names().size() >= 19);
   for (const std::string_view name : cluster_catalogue().names()) {
     CAPTURE(name);
     const Document document = cluster_catalogue().find(name, {});
@@ -50,11 +50,38 @@ TEST_CASE("Every catalogue entry builds, bears its file's name and says where it
       CAPTURE(field);
       CHECK(std::find(fields.begin(), fields.end(), field) != fields.end());
     }
-    // Three nodes are a network; any pair can talk.
-    const Cluster cluster = load(name, 3 * config.gpus_per_node);
-    CHECK(cluster.nodes() == 3);
+    // Three nodes are a network (a torus is one node); any pair can talk.
+    const std::size_t nodes = config.network ? 3 : 1;
+    const Cluster cluster = load(name, nodes * config.gpus_per_node);
+    CHECK(cluster.nodes() == nodes);
     CHECK_FALSE(cluster.route(rank(0), rank(cluster.gpus() - 1)).hops.empty());
   }
+}
+
+TEST_CASE("TPU pods: chips, links of a chip, and a slice by its shape", "[topologies]") {
+  struct Row {
+    std::string_view name;
+    std::size_t chips;
+    double link;  // B/s, each direction
+  };
+  // jax-ml/scaling-book tpus.md; v2: Google Cloud documents, remembered.
+  const auto row = GENERATE(Row{"tpu-v2-pod", 256, 62e9}, Row{"tpu-v3-pod", 1024, 100e9}, Row{"tpu-v4-pod", 4096, 45e9},
+                            Row{"tpu-v5e-pod", 256, 45e9}, Row{"tpu-v5p-pod", 8960, 90e9});
+  CAPTURE(row.name);
+  const Cluster pod = load(row.name, 1);
+  CHECK(pod.gpus() == row.chips);
+  CHECK(pod.links()[0].capacity.base() == Approx(row.link).epsilon(1e-12));
+
+  const Cluster slice = load_cluster(
+      CatalogueCluster{.name = "tpu-v4-pod", .nodes = std::nullopt, .shape = std::vector<std::size_t>{4, 4, 8}}, 128,
+      {"scenario.json", "/cluster"});
+  CHECK(slice.gpus() == 128);
+  CHECK(slice.orbits(128));
+  CHECK(faults_of([] {
+          load_cluster(
+              CatalogueCluster{.name = "hgx-h200", .nodes = std::nullopt, .shape = std::vector<std::size_t>{4}}, 4,
+              {"s.json", "/c"});
+        }) == "s.json#/c/catalogue/shape: expected a torus to go with a shape, found hgx-h200\n");
 }
 
 TEST_CASE("The entries' bandwidths", "[topologies]") {
@@ -65,10 +92,11 @@ TEST_CASE("The entries' bandwidths", "[topologies]") {
     double nic;       // B/s, each direction
   };
   // aiconfigurator systems/*.yaml; H800: NVLink cut to 400 GB/s in both directions; B200: data sheet's 400 Gb/s.
-  const auto row =
-      GENERATE(Row{"hgx-a100", 8, 300e9, 25e9}, Row{"hgx-h100", 8, 450e9, 50e9}, Row{"hgx-h200", 8, 450e9, 50e9},
-               Row{"hgx-h800", 8, 200e9, 50e9}, Row{"hgx-h20", 8, 450e9, 50e9}, Row{"hgx-b200", 8, 900e9, 50e9},
-               Row{"gb200-nvl72", 72, 900e9, 100e9}, Row{"gb300-nvl72", 72, 900e9, 100e9});
+  const auto row = GENERATE(
+      Row{"hgx-a100", 8, 300e9, 25e9}, Row{"hgx-h100", 8, 450e9, 50e9}, Row{"hgx-h200", 8, 450e9, 50e9},
+      Row{"hgx-h800", 8, 200e9, 50e9}, Row{"hgx-h20", 8, 450e9, 50e9}, Row{"hgx-b200", 8, 900e9, 50e9},
+      Row{"gb200-nvl72", 72, 900e9, 100e9}, Row{"gb300-nvl72", 72, 900e9, 100e9}, Row{"mi300x-8", 8, 448e9, 50e9},
+      Row{"pcie-l40s", 8, 32e9, 50e9}, Row{"pcie-a100", 8, 32e9, 25e9}, Row{"alibaba-hpn", 8, 200e9, 50e9});
   CAPTURE(row.name);
   const Cluster cluster = load(row.name, 1);
   CHECK(cluster.gpus_per_node() == row.gpus_per_node);

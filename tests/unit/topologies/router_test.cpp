@@ -20,10 +20,10 @@ void connect_one_way(ClusterGraph& graph, VertexId from, VertexId to) {
   graph.links.push_back({from, to, bytes_per_second(1e9), seconds(1e-6), LinkKind::kNetwork});
 }
 
-std::vector<VertexId> vertices_of(const ClusterGraph& graph, const std::vector<LinkId>& path) {
-  std::vector<VertexId> passed{graph.links[path.front().index()].from};
-  for (const LinkId id : path) {
-    const Link& link = graph.links[id.index()];
+std::vector<VertexId> vertices_of(const ClusterGraph& graph, const std::vector<RouteHop>& path) {
+  std::vector<VertexId> passed{graph.links[path.front().link.index()].from};
+  for (const RouteHop& hop : path) {
+    const Link& link = graph.links[hop.link.index()];
     REQUIRE(link.from == passed.back());
     passed.push_back(link.to);
   }
@@ -66,8 +66,10 @@ TEST_CASE("A ring of switches is crossed the short way", "[topologies]") {
     connect(graph, ring[i], ring[(i + 1) % 5]);
   }
   const Router router(graph);
-  CHECK(vertices_of(graph, *router.path(gpus[0], gpus[2])) == std::vector{gpus[0], ring[0], ring[1], ring[2], gpus[2]});
-  CHECK(vertices_of(graph, *router.path(gpus[0], gpus[3])) == std::vector{gpus[0], ring[0], ring[4], ring[3], gpus[3]});
+  CHECK(vertices_of(graph, router.route(gpus[0], gpus[2])->hops) ==
+        std::vector{gpus[0], ring[0], ring[1], ring[2], gpus[2]});
+  CHECK(vertices_of(graph, router.route(gpus[0], gpus[3])->hops) ==
+        std::vector{gpus[0], ring[0], ring[4], ring[3], gpus[3]});
 }
 
 TEST_CASE("GPUs are no way through, and a direct link is the shortest", "[topologies]") {
@@ -81,9 +83,9 @@ TEST_CASE("GPUs are no way through, and a direct link is the shortest", "[topolo
   connect(graph, a, b);
   connect(graph, b, c);
   const Router router(graph);
-  CHECK(vertices_of(graph, *router.path(a, b)) == std::vector{a, b});
-  CHECK(vertices_of(graph, *router.path(c, b)) == std::vector{c, b});
-  CHECK_FALSE(router.path(a, c));
+  CHECK(vertices_of(graph, router.route(a, b)->hops) == std::vector{a, b});
+  CHECK(vertices_of(graph, router.route(c, b)->hops) == std::vector{c, b});
+  CHECK_FALSE(router.route(a, c));
 }
 
 TEST_CASE("One-way links are followed one way", "[topologies]") {
@@ -104,10 +106,10 @@ TEST_CASE("One-way links are followed one way", "[topologies]") {
   connect_one_way(graph, ring[2], ring[0]);
   connect_one_way(graph, ring[2], ring[3]);
   const Router router(graph);
-  CHECK(router.path(a, b)->size() == 3);
-  CHECK(router.path(b, a)->size() == 4);
-  CHECK(router.path(a, d)->size() == 5);
-  CHECK_FALSE(router.path(d, a));
+  CHECK(router.route(a, b)->hops.size() == 3);
+  CHECK(router.route(b, a)->hops.size() == 4);
+  CHECK(router.route(a, d)->hops.size() == 5);
+  CHECK_FALSE(router.route(d, a));
 }
 
 TEST_CASE("Of parallel links the first is taken", "[topologies]") {
@@ -118,7 +120,7 @@ TEST_CASE("Of parallel links the first is taken", "[topologies]") {
   connect(graph, a, nvswitch);
   connect(graph, a, nvswitch);
   connect(graph, b, nvswitch);
-  CHECK(*Router(graph).path(a, b) == std::vector{LinkId(0), LinkId(5)});
+  CHECK(Router(graph).route(a, b)->hops == std::vector<RouteHop>{{LinkId(0)}, {LinkId(5)}});
 }
 
 TEST_CASE("Paths in random graphs are as short as breadth-first search finds", "[topologies][property]") {
@@ -148,13 +150,13 @@ TEST_CASE("Paths in random graphs are as short as breadth-first search finds", "
         if (a == b) {
           continue;
         }
-        const auto path = router.path(VertexId(a), VertexId(b));
+        const auto path = router.route(VertexId(a), VertexId(b));
         REQUIRE(path.has_value() == oracle[b].has_value());
         unreachable += path ? 0 : 1;
         if (path) {
-          REQUIRE(path->size() == *oracle[b]);
-          REQUIRE(vertices_of(graph, *path).back() == VertexId(b));
-          long_ones += path->size() > 3 ? 1 : 0;
+          REQUIRE(path->hops.size() == *oracle[b]);
+          REQUIRE(vertices_of(graph, path->hops).back() == VertexId(b));
+          long_ones += path->hops.size() > 3 ? 1 : 0;
         }
       }
     }
