@@ -6,36 +6,45 @@
 
 namespace moesim::fluid {
 
-/// A flow has entered: which of its links are to be looked at. The two ends of a route always are, and cover what is
-/// between.
+/// A flow has entered: which of its links are to be looked at. The two ends of its route always are. From there
+/// inwards, a link of the first half may be covered by the narrowest link before it that is looked at, one of the
+/// second half by the narrowest behind it.
 void Sharing::cover(std::uint32_t index) {
   const std::span<const FlowUse> uses = flows_.uses(index);
-  const FlowUse& first = uses.front();
-  const FlowUse& last = uses.back();
-  watch(first.link);
-  watch(last.link);
-  for (const FlowUse& use : uses) {
-    if (watched(use.link)) {
-      continue;
+  watch(uses.front().link);
+  watch(uses.back().link);
+  const FlowUse* before = &uses.front();
+  const FlowUse* behind = &uses.back();
+  for (std::size_t distance = 1; 2 * distance < uses.size(); ++distance) {
+    before = cover(uses[distance], *before, Side::kBefore);
+    const std::size_t mirrored = uses.size() - 1 - distance;
+    if (mirrored > distance) {
+      behind = cover(uses[mirrored], *behind, Side::kBehind);
     }
-    Link& link = links_[use.link];
+  }
+}
+
+/// `narrowest` of those on that side. Returns the narrowest with this one.
+const FlowUse* Sharing::cover(const FlowUse& use, const FlowUse& narrowest, Side side) {
+  Link& link = links_[use.link];
+  if (!watched(use.link)) {
     if (link.users.size() == 1) {
-      link.upstream.clear();
-      link.downstream.clear();
+      link.before.clear();
+      link.behind.clear();
+      (side == Side::kBefore ? link.behind : link.before).fail();
     }
-    const auto extend = [&](Cover& cover, const FlowUse& end) {
-      if (watch_[end.link] == Watch::kAlways) {
-        cover.fail();  // its capacity changes
-      } else {
-        cover.extend(end.link, links_[end.link].capacity * (use.weight / end.weight), link.capacity);
-      }
-    };
-    extend(link.upstream, first);
-    extend(link.downstream, last);
-    if (link.upstream.failed() && link.downstream.failed()) {
+    Cover& cover = side == Side::kBefore ? link.before : link.behind;
+    if (watch_[narrowest.link] == Watch::kAlways) {
+      cover.fail();  // its capacity changes
+    } else {
+      cover.extend(narrowest.link, links_[narrowest.link].capacity * (use.weight / narrowest.weight), link.capacity);
+    }
+    if (cover.failed()) {
       watch(use.link);
     }
   }
+  const bool narrower = link.capacity * narrowest.weight < links_[narrowest.link].capacity * use.weight;
+  return watched(use.link) && narrower ? &use : &narrowest;
 }
 
 /// From here on the link is looked at, with all that it carries.

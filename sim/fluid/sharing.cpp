@@ -18,7 +18,7 @@ constexpr double kLatest = 4e18;
 /// Capacity that may be rounding error, relative to the capacity.
 constexpr double kCapacityNoise = 8 * kUlp;
 /// Of a tag, relative.
-constexpr double kTagNoise = 4 * kUlp;
+constexpr double kTagNoise = 64 * kUlp;
 /// A level moves if it does by more than its own rounding.
 constexpr double kLevelNoise = 2 * kUlp;
 /// Of a given epsilon, what goes to levels that are not moved.

@@ -101,8 +101,8 @@ class Sharing {
     std::int64_t since = 0;
     std::vector<User> users;
     TagQueue queue;
-    Cover upstream;    ///< of the first links of its flows
-    Cover downstream;  ///< of the last ones
+    Cover before;  ///< of links before it on the way of its flows
+    Cover behind;
   };
   /// Whether a link is looked at.
   enum class Watch : char {
@@ -139,7 +139,9 @@ class Sharing {
   void note_finish(std::uint32_t link);
 
   // covering.cpp
+  enum class Side : char { kBefore, kBehind };
   void cover(std::uint32_t flow);
+  const FlowUse* cover(const FlowUse& use, const FlowUse& narrowest, Side side);
   void watch(std::uint32_t link);
   [[nodiscard]] bool watched(std::uint32_t link) const { return watch_[link] != Watch::kAsNeeded; }
 
