@@ -51,8 +51,8 @@ struct FluidOptions {
 /// the first instant with ∫ x_a dt = A.
 ///
 /// Time is in ticks: rates change at whole ticks only, and a completion is reported at the true instant rounded up.
-/// The rounding forgives the noise of doubles (64 ulp of the activity's whole duration at its present rate), so that
-/// 1 MB at 1 GB/s takes 10^9 ticks and not one more.
+/// The rounding forgives the noise of doubles (64 ulp of the activity's whole duration at its present rate, and 10^-4
+/// of a tick), so that 1 MB at 1 GB/s takes 10^9 ticks and not one more.
 ///
 /// Deterministic: the results are a function of the sequence of calls. Starts at one instant are solved together, at
 /// the first question that needs rates.

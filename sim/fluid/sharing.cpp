@@ -19,6 +19,8 @@ constexpr double kLatest = 4e18;
 constexpr double kCapacityNoise = 8 * kUlp;
 /// Of a tag, relative.
 constexpr double kTagNoise = 64 * kUlp;
+/// Of a tick: less is not worth a whole one more.
+constexpr double kTickNoise = 1e-4;
 /// A level moves if it does by more than its own rounding.
 constexpr double kLevelNoise = 2 * kUlp;
 /// Of a given epsilon, what goes to levels that are not moved.
@@ -139,7 +141,7 @@ std::int64_t Sharing::finish_of(std::uint32_t index, double tag) const {
   const double ticks_per_level = kTicksPerSecond / level_[index];
   const double ticks = std::max(0.0, tag - link.clock.value()) * ticks_per_level;
   return ticks < kLatest - static_cast<double>(link.since)
-             ? link.since + round_up(ticks, kTagNoise * tag * ticks_per_level)
+             ? link.since + round_up(ticks, kTickNoise + kTagNoise * tag * ticks_per_level)
              : kNever - 1;
 }
 
