@@ -28,7 +28,7 @@ struct Cluster::Data {
 namespace {
 
 std::variant<Router, TorusRouter> make_router(const ClusterConfig& config, const ClusterGraph& graph) {
-  const RoutingConfig& routing = config.routing;
+  const NetworkRouting& routing = config.routing;
   if (routing.paths == PathChoice::kDimensionOrder) {
     return TorusRouter(*config.scale_up.torus, graph);
   }

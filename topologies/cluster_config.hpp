@@ -11,7 +11,7 @@
 #include "sim/config/describe.hpp"
 #include "topologies/fabric_config.hpp"
 #include "topologies/graph_config.hpp"
-#include "topologies/routing_config.hpp"
+#include "topologies/network_routing.hpp"
 
 namespace moesim {
 
@@ -129,7 +129,7 @@ struct ClusterConfig {
   ScaleUp scale_up;
   std::optional<Network> network;
   std::optional<GraphConfig> graph;
-  RoutingConfig routing;
+  NetworkRouting routing;
   std::vector<Fault> faults;
   std::map<std::string, std::string> sources;
   std::vector<std::string> unverified;
@@ -169,7 +169,7 @@ struct CatalogueCluster {
   std::string name;
   std::optional<std::size_t> nodes;
   std::optional<std::vector<std::size_t>> shape = std::nullopt;
-  std::optional<RoutingConfig> routing = std::nullopt;
+  std::optional<NetworkRouting> routing = std::nullopt;
   std::vector<Fault> faults = {};
 
   template <class F>

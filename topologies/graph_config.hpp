@@ -7,7 +7,7 @@
 
 #include "sim/config/describe.hpp"
 #include "topologies/graph.hpp"
-#include "topologies/routing_config.hpp"
+#include "topologies/network_routing.hpp"
 
 namespace moesim {
 

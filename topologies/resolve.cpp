@@ -41,7 +41,7 @@ void resolve_network(ClusterConfig& config, const std::optional<Accelerator>& ac
 }
 
 void resolve_routing(ClusterConfig& config, FaultList& faults) {
-  RoutingConfig& routing = config.routing;
+  NetworkRouting& routing = config.routing;
   const bool torus = config.scale_up.kind == ScaleUpKind::kTorus && !config.graph;
   routing.paths = routing.paths.value_or(torus ? PathChoice::kDimensionOrder : PathChoice::kEcmpSpray);
   if (routing.paths == PathChoice::kDimensionOrder && !torus) {

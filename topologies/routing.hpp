@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "topologies/graph.hpp"
-#include "topologies/routing_config.hpp"
+#include "topologies/network_routing.hpp"
 
 namespace moesim {
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "models/architecture/architecture.hpp"
+#include "sim/cli/cluster_summary.hpp"
 #include "sim/cli/commands.hpp"
 #include "sim/cli/kinds.hpp"
 #include "sim/cli/options.hpp"
@@ -93,7 +94,17 @@ void show_parameters(const Document& document) {
   row("in all", total.total(), active.total());
 }
 
-void show(const std::string& kind_name, const std::string& name, OutputFormat format) {
+enum class Drawing { kNone, kDot };
+
+/// At the size that it has, or else with as many nodes as hold 1,024 GPUs.
+Cluster cluster_to_show(const Document& document) {
+  constexpr std::size_t kGpusShown = 1024;
+  const auto config = decode_document<ClusterConfig>(document);
+  const bool grows = config.network && !config.nodes;
+  return build_cluster_for(config, grows ? kGpusShown : 1, {document.name(), {}});
+}
+
+void show(const std::string& kind_name, const std::string& name, OutputFormat format, Drawing drawing) {
   const Kind& kind = find_kind(kind_name);
   if (kind.catalogue == nullptr) {
     for (const ListRow& row : kind.rows()) {
@@ -110,7 +121,18 @@ void show(const std::string& kind_name, const std::string& name, OutputFormat fo
     return;
   }
   const Json& root = document.root();
-  fmt::print("{}\n", name);
+  if (kind.schema == "moesim.cluster/1") {
+    const Cluster cluster = cluster_to_show(document);
+    if (drawing == Drawing::kDot) {
+      fmt::print("{}", to_dot(cluster));
+      return;
+    }
+    fmt::print("{}\n{}\n", name, cluster_summary_text(cluster));
+  } else if (drawing == Drawing::kDot) {
+    throw ConfigError({"--dot", {}}, fmt::format("expected a cluster, found one of the {}", kind.name));
+  } else {
+    fmt::print("{}\n", name);
+  }
   show_fields(root, {}, root.value("sources", Json::object()), root.value("unverified", Json::array()));
   if (kind.schema == "moesim.model/1") {
     show_parameters(document);
@@ -136,6 +158,7 @@ void add_catalogue_commands(CLI::App& app) {
   struct Arguments : CommonOptions {
     std::string kind;
     std::string name;
+    Drawing drawing = Drawing::kNone;
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* list_command = app.add_subcommand("list", "List models, accelerators, clusters, …")->footer(about);
@@ -149,7 +172,10 @@ void add_catalogue_commands(CLI::App& app) {
   show_command->add_option("kind", arguments->kind, "As for list, singular or plural")->required();
   show_command->add_option("name", arguments->name, "As list prints it")->required();
   arguments->add_format(*show_command);
-  show_command->callback([arguments] { show(arguments->kind, arguments->name, arguments->format); });
+  show_command->add_flag_callback(
+      "--dot", [arguments] { arguments->drawing = Drawing::kDot; }, "A cluster as a graph for Graphviz");
+  show_command->callback(
+      [arguments] { show(arguments->kind, arguments->name, arguments->format, arguments->drawing); });
 
   CLI::App* schema_command = app.add_subcommand("schema", "Print the JSON Schema of a kind of file");
   schema_command->add_option("name", arguments->kind, "scenario, model, cluster, accelerator, nic, profile, …")

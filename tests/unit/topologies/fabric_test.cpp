@@ -10,7 +10,7 @@ using Names = std::vector<std::string>;
 
 namespace {
 
-Cluster of(const Fabric& fabric, std::size_t nodes, RoutingConfig routing = {}) {
+Cluster of(const Fabric& fabric, std::size_t nodes, NetworkRouting routing = {}) {
   ClusterConfig config = eight_gpu_nodes(nodes);
   config.network->fabric = fabric;
   config.routing = routing;

@@ -31,7 +31,7 @@ struct EnumNames<CrossRail> {
       {{CrossRail::kNetwork, "network"}, {CrossRail::kNvlink, "nvlink"}});
 };
 
-struct RoutingConfig {
+struct NetworkRouting {
   std::optional<PathChoice> paths;
   std::uint64_t seed = 1;
   std::optional<CrossRail> cross_rail;
@@ -39,14 +39,14 @@ struct RoutingConfig {
   static constexpr std::string_view kDoc = "Which way traffic takes";
   template <class F>
   static void describe(F& f) {
-    f.optional("paths", &RoutingConfig::paths,
+    f.optional("paths", &NetworkRouting::paths,
                "shortest: the first of the shortest paths; ecmp_hash: one of them for each pair of GPUs, by a hash; "
                "ecmp_spray: split evenly at every vertex over all of them; dimension_order: along one dimension of a "
                "torus after the other, the short way round, half each way where both are as short. Absent: "
                "dimension_order on a torus, ecmp_spray elsewhere");
-    f.optional("seed", &RoutingConfig::seed, "Of the hash of ecmp_hash");
+    f.optional("seed", &NetworkRouting::seed, "Of the hash of ecmp_hash");
     f.optional(
-        "cross_rail", &RoutingConfig::cross_rail,
+        "cross_rail", &NetworkRouting::cross_rail,
         "To another node's GPU on another rail: network: from one's own NIC through the switches; nvlink: to the "
         "GPU of one's own node that has the destination's index, and from its NIC (NCCL's PXN). Absent: nvlink "
         "on rail_only, network elsewhere");
