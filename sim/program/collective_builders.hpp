@@ -18,9 +18,6 @@ CollectivePhases one_shot_all_reduce(const CollectiveGroups& groups, double byte
 CollectivePhases two_shot_all_reduce(const CollectiveGroups& groups, double bytes);
 CollectivePhases hierarchical_all_reduce(const CollectiveGroups& groups, double bytes);
 
-CollectivePhases direct_all_gather(const CollectiveGroups& groups, double bytes);
-CollectivePhases direct_reduce_scatter(const CollectiveGroups& groups, double bytes);
-
 CollectivePhases pairwise_all_to_all(const CollectiveGroups& groups, double bytes);
 CollectivePhases two_level_all_to_all(const CollectiveGroups& groups, double bytes);
 CollectivePhases rail_all_to_all(const CollectiveGroups& groups, double bytes);
