@@ -29,6 +29,11 @@ std::string_view cannot_reduce_in_switch(const CollectiveGroups& groups) {
   return crosses_domains(groups);
 }
 
+std::string_view not_several_nodes(const CollectiveGroups& groups) {
+  const std::size_t width = groups.cluster->gpus_per_node();
+  return groups.size % width == 0 && groups.size > width ? std::string_view{} : "it needs several whole nodes";
+}
+
 std::string_view not_whole_nodes(const CollectiveGroups& groups) {
   const std::size_t width = groups.cluster->gpus_per_node();
   const bool in_node = width % groups.size == 0;
@@ -55,13 +60,9 @@ constexpr CollectiveAlgorithm kAlgorithms[] = {
     {Collective::kAllReduce, "two-shot", "every rank reduces S/n and hands it to all", "TensorRT-LLM custom all-reduce",
      two_shot_all_reduce, crosses_domains},
     {Collective::kAllReduce, "hierarchical", "reduce-scatter in nodes, all-reduce along rails, all-gather in nodes",
-     "BlueConnect, MLSys 2019", hierarchical_all_reduce, not_whole_nodes},
+     "BlueConnect, MLSys 2019", hierarchical_all_reduce, not_several_nodes},
     {Collective::kAllGather, "ring", "n-1 steps of S/n", kNccl, ring_all_gather, none},
-    {Collective::kAllGather, "direct", "every rank sends its part to every other at once", kNccl, direct_all_gather,
-     none},
     {Collective::kReduceScatter, "ring", "n-1 steps of S/n", kNccl, ring_reduce_scatter, none},
-    {Collective::kReduceScatter, "direct", "every rank sends every other its part at once", kNccl,
-     direct_reduce_scatter, none},
     {Collective::kBroadcast, "ring", "from rank 0 down a chain, in chunks", kNccl, ring_broadcast, none},
     {Collective::kSendRecv, "ring", "every rank sends S to the next", "NVIDIA/nccl-tests sendrecv", ring_send_recv,
      none},

@@ -18,12 +18,17 @@ CollectivePhases one_shot_all_reduce(const CollectiveGroups& groups, double byte
 CollectivePhases two_shot_all_reduce(const CollectiveGroups& groups, double bytes);
 CollectivePhases hierarchical_all_reduce(const CollectiveGroups& groups, double bytes);
 
-CollectivePhases direct_all_gather(const CollectiveGroups& groups, double bytes);
-CollectivePhases direct_reduce_scatter(const CollectiveGroups& groups, double bytes);
-
 CollectivePhases pairwise_all_to_all(const CollectiveGroups& groups, double bytes);
 CollectivePhases two_level_all_to_all(const CollectiveGroups& groups, double bytes);
 CollectivePhases rail_all_to_all(const CollectiveGroups& groups, double bytes);
+
+/// Rings and trees run in several channels side by side where a group spans nodes, one for each of its GPUs in a node,
+/// so that every NIC has one to carry (NVIDIA/nccl src/graph/search.cc); inside a node one stands for all.
+std::size_t channel_count(const CollectiveGroups& groups);
+
+/// The ranks of the group that starts at `first` in the order of a channel's ring. From node to node the ring stays on
+/// one rail: it passes even nodes upwards from the channel's GPU, odd ones downwards from the GPU before that.
+std::vector<RankId> ring_order(const CollectiveGroups& groups, std::size_t first, std::size_t channel);
 
 /// An exchange without transfers yet.
 Exchange collective_exchange(StepOperator op, ProfiledCollective profiled, const CollectiveGroups& groups);

@@ -51,20 +51,6 @@ CollectivePhases in_switch_all_reduce(const CollectiveGroups& groups, double byt
   return {std::move(exchange)};
 }
 
-CollectivePhases direct_all_gather(const CollectiveGroups& groups, double bytes) {
-  Exchange exchange =
-      everybody_to_everybody(StepOperator::kAllGather, ProfiledCollective::kAllGather, groups, part(groups, bytes));
-  exchange.local_bytes = part(groups, bytes);
-  return {std::move(exchange)};
-}
-
-CollectivePhases direct_reduce_scatter(const CollectiveGroups& groups, double bytes) {
-  Exchange exchange = everybody_to_everybody(StepOperator::kReduceScatter, ProfiledCollective::kReduceScatter, groups,
-                                             part(groups, bytes));
-  exchange.local_bytes = part(groups, bytes);
-  return {std::move(exchange)};
-}
-
 CollectivePhases pairwise_all_to_all(const CollectiveGroups& groups, double bytes) {
   Exchange exchange =
       everybody_to_everybody(StepOperator::kAllToAll, ProfiledCollective::kAllToAll, groups, part(groups, bytes));

@@ -2,6 +2,7 @@
 #include <numeric>
 #include <utility>
 
+#include "sim/program/collective_builders.hpp"
 #include "sim/program/dispatch_builders.hpp"
 
 namespace moesim {
@@ -15,12 +16,18 @@ Exchange token_ring(StepOperator op, ProfiledCollective profiled, const LayerTra
   exchange.collective = profiled;
   const std::size_t ranks = traffic.ranks;
   const double all = std::accumulate(traffic.home_tokens.begin(), traffic.home_tokens.end(), 0.0);
-  for (std::size_t from = 0; from < ranks; ++from) {
-    const std::size_t to = (from + 1) % ranks;
-    // Gathering, everything but what is the receiver's own; reducing, everything but what is the sender's own.
-    const std::uint32_t own = traffic.home_tokens[op == StepOperator::kDispatch ? to : from];
-    const std::uint32_t hop = exchange.add(RankId(from), RankId(to), (all - own) * plan.token_bytes);
-    exchange.transfers[hop].steps = static_cast<std::uint32_t>(ranks - 1);
+  const CollectiveGroups whole{plan.cluster, ranks, ranks};
+  const std::size_t channels = channel_count(whole);
+  for (std::size_t channel = 0; channel < channels; ++channel) {
+    const std::vector<RankId> order = ring_order(whole, 0, channel);
+    for (std::size_t place = 0; place < ranks; ++place) {
+      const RankId from = order[place];
+      const RankId to = order[(place + 1) % ranks];
+      // Gathering, everything but what is the receiver's own; reducing, everything but what is the sender's own.
+      const std::uint32_t own = traffic.home_tokens[(op == StepOperator::kDispatch ? to : from).index()];
+      const double share = plan.token_bytes / static_cast<double>(channels);
+      exchange.transfers[exchange.add(from, to, (all - own) * share)].steps = static_cast<std::uint32_t>(ranks - 1);
+    }
   }
   exchange.local_bytes = all / static_cast<double>(ranks) * plan.token_bytes;
   return exchange;

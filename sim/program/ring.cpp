@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "sim/program/collective_builders.hpp"
 
 namespace moesim {
@@ -25,36 +27,55 @@ double local_share(StepOperator op, std::size_t size) {
 /// large that a table of pairs would not fit, only those of the hop.
 constexpr std::size_t kLargeRing = 256;
 
-std::vector<RankId> starters_of(std::size_t rank, std::size_t size, RingDetail detail) {
-  if (size > kLargeRing || detail == RingDetail::kEveryStep) {
-    return {RankId(rank)};
-  }
-  std::vector<RankId> members;
-  for (std::size_t member = rank - rank % size; members.size() < size; ++member) {
-    members.emplace_back(member);
-  }
-  return members;
+std::span<const RankId> starters_of(const std::vector<RankId>& order, std::size_t place, RingDetail detail) {
+  const bool own = order.size() > kLargeRing || detail == RingDetail::kEveryStep;
+  return own ? std::span(order).subspan(place, 1) : std::span(order);
 }
 
 }  // namespace
 
+std::size_t channel_count(const CollectiveGroups& groups) {
+  const std::size_t width = groups.cluster->gpus_per_node();
+  return groups.size > width && groups.size % width == 0 ? width : 1;
+}
+
+std::vector<RankId> ring_order(const CollectiveGroups& groups, std::size_t first, std::size_t channel) {
+  const std::size_t channels = channel_count(groups);
+  const std::size_t width = channels > 1 ? channels : groups.size;
+  std::vector<RankId> order;
+  for (std::size_t place = 0; place < groups.size; ++place) {
+    const std::size_t node = place / width;
+    const std::size_t step = place % width;
+    const std::size_t column = node % 2 == 0 ? channel + step : channel + width - 1 - step;
+    order.emplace_back(first + node * width + column % width);
+  }
+  return order;
+}
+
 CollectivePhases ring(StepOperator op, ProfiledCollective profiled, const CollectiveGroups& groups, double bytes,
                       RingDetail detail) {
   const std::uint32_t steps = ring_steps(op, groups.size);
-  const double part = bytes / static_cast<double>(groups.size);
+  const std::size_t channels = channel_count(groups);
+  const double part = bytes / static_cast<double>(groups.size * channels);
   const std::uint32_t phases = detail == RingDetail::kFolded ? 1 : steps;
   const std::uint32_t steps_in_phase = steps / phases;
-  CollectivePhases result;
-  for (std::uint32_t phase = 0; phase < phases; ++phase) {
-    Exchange exchange = collective_exchange(op, profiled, groups);
-    exchange.start = phase == 0 ? ExchangeStart::kLaunch : ExchangeStart::kContinue;
-    exchange.local_bytes = phase == 0 ? bytes * local_share(op, groups.size) : 0.0;
-    for (std::size_t rank = 0; rank < groups.ranks; ++rank) {
-      const std::uint32_t transfer = exchange.add(RankId(rank), RankId(next_in_group(rank, groups.size)),
-                                                  part * steps_in_phase, starters_of(rank, groups.size, detail));
-      exchange.transfers[transfer].steps = steps_in_phase;
+  Exchange exchange = collective_exchange(op, profiled, groups);
+  exchange.local_bytes = bytes * local_share(op, groups.size);
+  for (std::size_t first = 0; first < groups.ranks; first += groups.size) {
+    for (std::size_t channel = 0; channel < channels; ++channel) {
+      const std::vector<RankId> order = ring_order(groups, first, channel);
+      for (std::size_t place = 0; place < order.size(); ++place) {
+        const std::uint32_t transfer = exchange.add(order[place], order[(place + 1) % order.size()],
+                                                    part * steps_in_phase, starters_of(order, place, detail));
+        exchange.transfers[transfer].steps = steps_in_phase;
+      }
     }
-    result.emplace_back(std::move(exchange));
+  }
+  CollectivePhases result(phases, exchange);
+  for (std::uint32_t phase = 1; phase < phases; ++phase) {
+    auto& later = std::get<Exchange>(result[phase]);
+    later.start = ExchangeStart::kContinue;
+    later.local_bytes = 0.0;
   }
   return result;
 }

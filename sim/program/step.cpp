@@ -64,7 +64,7 @@ class StepBuilder {
     head.pop_back();
     all_run(std::move(head));
     if (plan_.tensor_parallel > 1) {
-      all_phases(direct_gather(bytes_of(plan_.batch.sequences * vocabulary, DataType::kFp32)));
+      all_phases(ring_gather(bytes_of(plan_.batch.sequences * vocabulary, DataType::kFp32)));
     }
     all_run({std::move(sampling)});
   }
@@ -163,19 +163,19 @@ class StepBuilder {
   [[nodiscard]] double group_bytes() const {
     return bytes_of(plan_.batch.tokens() * context_.hidden, plan_.precision.activations);
   }
-  [[nodiscard]] CollectivePhases direct_gather(double size) const {
-    return find_algorithm(Collective::kAllGather, "direct")->build(groups(), size);
+  [[nodiscard]] CollectivePhases ring_gather(double size) const {
+    return find_algorithm(Collective::kAllGather, "ring")->build(groups(), size);
   }
   /// Hidden states [tokens, hidden], of which every rank of a group has a term of the sum, and then each an equal part
   /// of the tokens (kReduceScatter), or the other way round (kAllGather).
   void reduce_scatter() {
     if (plan_.tensor_parallel > 1) {
-      all_phases(find_algorithm(Collective::kReduceScatter, "direct")->build(groups(), group_bytes()));
+      all_phases(find_algorithm(Collective::kReduceScatter, "ring")->build(groups(), group_bytes()));
     }
   }
   void all_gather() {
     if (plan_.tensor_parallel > 1) {
-      all_phases(direct_gather(group_bytes()));
+      all_phases(ring_gather(group_bytes()));
     }
   }
   /// The sum at every rank of the group.

@@ -15,6 +15,15 @@ struct Tree {
 
 enum class Side { kPlain, kMirrored };
 
+/// The members of each node in the order of a channel's chain, leader first.
+std::vector<std::vector<RankId>> rotated(std::vector<std::vector<RankId>> nodes, std::size_t channel) {
+  for (auto& members : nodes) {
+    std::rotate(members.begin(), members.begin() + static_cast<std::ptrdiff_t>(channel % members.size()),
+                members.end());
+  }
+  return nodes;
+}
+
 /// Nodes form a binary tree in heap order, mirrored in the second tree, so that a node which passes data on in one is
 /// a leaf of the other (Sanders, Speck, Träff: "Two-tree algorithms for full bandwidth broadcast, reduction and scan",
 /// Parallel Computing 35, 2009; NVIDIA/nccl src/graph/trees.cc). The leader is the first rank, or in the second tree
@@ -76,8 +85,13 @@ CollectivePhases tree_all_reduce(const CollectiveGroups& groups, double bytes) {
       }
       nodes.back().emplace_back(rank);
     }
-    add_tree(exchange, make_tree(nodes, Side::kPlain), bytes / 2);
-    add_tree(exchange, make_tree(nodes, Side::kMirrored), bytes / 2);
+    const std::size_t channels = channel_count(groups);
+    const double share = bytes / static_cast<double>(2 * channels);
+    for (std::size_t channel = 0; channel < channels; ++channel) {
+      const auto chains = rotated(nodes, channel);
+      add_tree(exchange, make_tree(chains, Side::kPlain), share);
+      add_tree(exchange, make_tree(chains, Side::kMirrored), share);
+    }
   }
   return {std::move(exchange)};
 }

@@ -109,12 +109,7 @@ CollectivePhases hierarchical_all_reduce(const CollectiveGroups& groups, double 
   gather_across.collective = ProfiledCollective::kAllGather;
   Exchange gather = reduce;
   gather.collective = ProfiledCollective::kAllGather;
-  for (Exchange* later : {&across, &gather_across, &gather}) {
-    later->start = ExchangeStart::kContinue;
-  }
-  if (grid.nodes == 1) {
-    return {std::move(reduce), std::move(gather)};
-  }
+  gather_across.start = ExchangeStart::kContinue;  // an all-reduce of its own
   return {std::move(reduce), std::move(across), std::move(gather_across), std::move(gather)};
 }
 

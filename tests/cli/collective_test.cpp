@@ -70,7 +70,7 @@ TEST_CASE_METHOD(Scratch, "collective: bandwidths as nccl-tests define them") {
 
 TEST_CASE_METHOD(Scratch, "collective: the fastest protocol is not slower than any") {
   const double fastest = metric(json(kReduce), "time");
-  for (const char* name : {"ring", "tree", "nvls", "one-shot", "two-shot", "hierarchical"}) {
+  for (const char* name : {"ring", "tree", "nvls", "one-shot", "two-shot"}) {
     CAPTURE(name);
     CHECK(fastest <= metric(json(kReduce + " --protocol " + name), "time"));
   }

@@ -43,7 +43,7 @@ TrafficMatrix random_traffic(std::size_t ranks, std::uint64_t index) {
 // 225 GB/s until the first is through, 2 us after they began to flow; the other has 450 kB left, at 450 GB/s for 1 us.
 // What rank 3 keeps costs nothing.
 TEST_CASE("all-to-all: transfers share a port, after the latency of their routes") {
-  const Cluster cluster = h200_nodes(8, 1);
+  const Cluster cluster = h200_nodes(8, 1, Paths::kWithLatency);
   const TrafficMatrix traffic(4, {pair(0, 1, 450e3), pair(0, 2, 900e3), pair(3, 3, 5e3)});
   const AllToAllResult result = all_to_all(cluster, traffic, {});
   const SimTime latency = round_to_ticks(seconds(3.33e-6));
@@ -65,7 +65,7 @@ TEST_CASE("all-to-all: transfers share a port, after the latency of their routes
 // 3 and 1 → 3 of 2, 1 and 2 units instead: halves until 0 → 3 is through at 2 us; then 0 → 2 and 1 → 3 have 1 left
 // each: 3 us, and the bound is 3 units on port 0 and into 3.
 TEST_CASE("all-to-all: chains of shared ports") {
-  const Cluster cluster = h200_nodes(8, 1);
+  const Cluster cluster = h200_nodes(8, 1, Paths::kWithLatency);
   const SimTime latency = round_to_ticks(seconds(3.33e-6));
   const double unit = 450e3;
   const AllToAllResult first =
@@ -83,7 +83,7 @@ TEST_CASE("all-to-all: chains of shared ports") {
 }
 
 TEST_CASE("all-to-all: the bound is never beaten, and each port carries what was sent over it") {
-  const Cluster cluster = h200_nodes(8, 2);
+  const Cluster cluster = h200_nodes(8, 2, Paths::kWithLatency);
   for (std::uint64_t index = 0; index < 20; ++index) {
     const TrafficMatrix traffic = random_traffic(16, index);
     const AllToAllResult flow = all_to_all(cluster, traffic, {});
@@ -106,7 +106,7 @@ TEST_CASE("all-to-all: the bound is never beaten, and each port carries what was
 }
 
 TEST_CASE("all-to-all: samples of a link's use add up to its bytes") {
-  const Cluster cluster = h200_nodes(8, 2);
+  const Cluster cluster = h200_nodes(8, 2, Paths::kWithLatency);
   AllToAllOptions options;
   options.slots = 10;
   const AllToAllResult result = all_to_all(cluster, random_traffic(16, 99), options);
@@ -126,7 +126,7 @@ TEST_CASE("all-to-all: samples of a link's use add up to its bytes") {
 
 // 64 MB a rank over 16 ranks: 4 MB to each. Into a NIC come 8 × 4 MB at 50 GB/s: 640 us, the busiest part.
 TEST_CASE("all-to-all: uniform traffic takes what its busiest port takes") {
-  const Cluster cluster = h200_nodes(8, 2);
+  const Cluster cluster = h200_nodes(8, 2, Paths::kWithLatency);
   for (const auto symmetry : {AllToAllOptions::Symmetry::kUse, AllToAllOptions::Symmetry::kIgnore}) {
     AllToAllOptions options;
     options.symmetry = symmetry;

@@ -92,16 +92,35 @@ TEST_CASE("a folded ring takes as long as all its steps, and carries as much") {
   }
 }
 
-// Two nodes of four: each NIC passes S/8 in 14 steps; two of the eight hops have the network's latency. Step by step a
+// Two nodes of four: four rings of S/4, so that each NIC passes S/32 in 14 steps; two of the eight hops of a ring have
+// the network's latency. Step by step a
 // part is never sent before it has come, and a rank sends one part at a time, so that the slow hops set the pace from
 // the first step on; folded, latencies are averaged over the way round. Both lie between the slow hops' bytes alone and
 // every step as slow as the slowest.
+// Crossings of all channels, by sender and receiver: along the rail, and each NIC sends for one channel.
+TEST_CASE("rings over nodes share the NICs and keep to the rails") {
+  for (const std::size_t nodes : {2u, 4u, 6u}) {
+    const Cluster cluster = nodes_of(4, nodes);
+    const std::size_t ranks = 4 * nodes;
+    const CollectivePhases phases =
+        find_algorithm(Collective::kAllGather, "ring")->build({&cluster, ranks, ranks}, 1e6);
+    std::vector<int> sends(ranks, 0);
+    for (const Transfer& transfer : std::get<Exchange>(phases.front()).transfers) {
+      if (!cluster.same_scale_up(transfer.from, transfer.to)) {
+        ++sends[transfer.from.index()];
+        CHECK(transfer.from.index() % 4 == transfer.to.index() % 4);
+      }
+    }
+    CHECK(sends == std::vector<int>(ranks, 1));
+  }
+}
+
 TEST_CASE("a ring over two nodes lies between its bounds, folded or not") {
   const Cluster cluster = nodes_of(4, 2);
   const CollectiveGroups groups{&cluster, 8, 8};
   for (const double size : {8e3, 8e6, 8e8}) {
     CAPTURE(size);
-    const double bytes_alone = 14 * size / 8 / kNic;
+    const double bytes_alone = 14 * size / 32 / kNic;
     const double all_slow = bytes_alone + 14 * kNetworkLatency;
     for (const RingDetail detail : {RingDetail::kFolded, RingDetail::kEveryStep}) {
       const double time = time_of(

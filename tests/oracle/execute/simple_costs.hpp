@@ -29,21 +29,25 @@ inline CommunicationProfile plain_network() {
   return profile;
 }
 
-/// Nodes of `gpus_per_node` H200: 450 GB/s NVLink, one 50 GB/s NIC per GPU where there are several nodes. Paths have no
-/// latency.
-inline Cluster h200_nodes(std::size_t gpus_per_node, std::size_t nodes) {
+/// Whether paths have the latency that a cluster has where nothing is said, or none.
+enum class Paths { kWithoutLatency, kWithLatency };
+
+/// Nodes of `gpus_per_node` H200: 450 GB/s NVLink, one 50 GB/s NIC per GPU where there are several nodes.
+inline Cluster h200_nodes(std::size_t gpus_per_node, std::size_t nodes, Paths paths = Paths::kWithoutLatency) {
   ClusterConfig config;
   config.name = "test";
   config.accelerator = "h200-sxm";
   config.gpus_per_node = gpus_per_node;
   config.nodes = nodes;
-  config.scale_up.latency = Duration{};
+  RailLeafSpine fabric;
+  if (paths == Paths::kWithoutLatency) {
+    config.scale_up.latency = Duration{};
+    fabric.same_leaf_latency = Duration{};
+    fabric.other_leaf_latency = Duration{};
+  }
   if (nodes > 1) {
     config.network = Network{};
     config.network->nic = "connectx-7-ndr";
-    RailLeafSpine fabric;
-    fabric.same_leaf_latency = Duration{};
-    fabric.other_leaf_latency = Duration{};
     config.network->fabric = fabric;
   }
   return build_cluster(config, {"test", {}});

@@ -135,7 +135,7 @@ TEST_CASE("a group's tokens are split as evenly as whole tokens allow") {
 // 4 ranks in groups of 2, 600 B in all: each rank sends half of that to its partner.
 TEST_CASE("group collectives stay in their group") {
   const Cluster cluster = cluster_of(4, 1);
-  const auto* gather = find_algorithm(Collective::kAllGather, "direct");
+  const auto* gather = find_algorithm(Collective::kAllGather, "ring");
   REQUIRE(gather != nullptr);
   CHECK(by_pair(gather->build({&cluster, 4, 2}, 600.0)) ==
         std::map<std::pair<std::size_t, std::size_t>, double>{
