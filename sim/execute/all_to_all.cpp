@@ -64,6 +64,51 @@ Bundles one_by_one(const Cluster& cluster, std::span<const PairBytes> pairs, All
   return all;
 }
 
+/// Uniform traffic on a symmetric cluster: links of one orbit are one resource, and all transfers whose routes pass the
+/// same orbits are one bundle, as rank 0 sees them. Max-min rates are unique, so no symmetry changes them, and a
+/// bundle's transfers never differ. With m destinations of rank 0 in the class, a link of the orbit o carries
+/// ranks·m·share/|o| of its transfers.
+std::optional<Bundles> by_symmetry(const Cluster& cluster, std::size_t ranks, double bytes, AllToAllResult& result) {
+  const std::optional<Orbits> orbits = cluster.orbits(ranks);
+  if (!orbits) {
+    return std::nullopt;
+  }
+  Bundles all;
+  all.resource_of = orbits->of_link;
+  all.capacity.resize(orbits->count);
+  std::vector<double> links(orbits->count, 0.0);
+  for (std::size_t link = 0; link < all.resource_of.size(); ++link) {
+    all.capacity[all.resource_of[link]] = cluster.links()[link].capacity.base();
+    links[all.resource_of[link]] += 1.0;
+  }
+  struct Class {
+    Route route;  ///< of one of them
+    std::size_t destinations = 0;
+  };
+  using Passed = std::vector<std::pair<std::uint32_t, double>>;  // orbit and share
+  std::map<Passed, Class> classes;
+  for (std::size_t to = 1; to < ranks; ++to) {
+    Route route = cluster.route(RankId(0), RankId(to));
+    Passed passed;
+    for (const RouteHop& hop : route.hops) {
+      passed.emplace_back(all.resource_of[hop.link.index()], hop.share);
+    }
+    Class& found = classes[std::move(passed)];
+    found.route = std::move(route);
+    ++found.destinations;
+  }
+  for (const auto& [passed, found] : classes) {
+    const double transfers = static_cast<double>(ranks * found.destinations);
+    count(cluster, found.route, bytes * transfers, result);
+    all.bundles.push_back({bytes, round_to_ticks(found.route.latency), static_cast<std::uint32_t>(all.uses.size()),
+                           static_cast<std::uint32_t>(passed.size())});
+    for (const auto& [orbit, share] : passed) {
+      all.uses.push_back({ResourceId(orbit), transfers * share / links[orbit]});
+    }
+  }
+  return all;
+}
+
 /// Resource by resource: what it carries, and the least time before which none of that can flow.
 struct Load {
   double bytes = 0.0;
@@ -99,8 +144,7 @@ void take_bound(const Bundles& all, std::span<const Load> loads, AllToAllResult&
 class Run {
  public:
   Run(const Bundles& all, const AllToAllOptions& options, AllToAllResult& result)
-      : all_(all), result_(result), finish_(all.bundles.size()) {
-    static_cast<void>(options);
+      : all_(all), result_(result), fluid_({.epsilon = options.epsilon}), finish_(all.bundles.size()) {
     for (const double capacity : all.capacity) {
       fluid_.add_resource(capacity);
     }
@@ -114,18 +158,8 @@ class Run {
 
   /// When each bundle is through.
   std::vector<SimTime> run() {
-    std::vector<std::uint32_t> order(all_.bundles.size());
-    std::iota(order.begin(), order.end(), 0U);
-    std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return all_.bundles[a].latency < all_.bundles[b].latency;
-    });
-    meaning_.reserve(order.size());
-    for (const std::uint32_t index : order) {
-      const Bundle& bundle = all_.bundles[index];
-      advance(bundle.latency);
-      const ActivityId id = fluid_.start(bundle.latency, {.amount = bundle.bytes, .uses = all_.uses_of(bundle)});
-      ensure(id.index() == meaning_.size(), "activities are not numbered in order");
-      meaning_.push_back(index);
+    for (const Bundle& bundle : all_.bundles) {
+      fluid_.start({}, {.amount = bundle.bytes, .uses = all_.uses_of(bundle), .latency = bundle.latency});
     }
     while (const auto next = fluid_.next_completion()) {
       advance(*next);
@@ -150,9 +184,9 @@ class Run {
       completed_.clear();
       fluid_.advance(*next, completed_);
       for (const ActivityId activity : completed_) {
-        finish_[meaning_[activity.index()]] = *next;
+        finish_[activity.index()] = *next;  // activities are numbered in the order of their start
+        result_.completion = *next;
       }
-      result_.completion = std::max(result_.completion, *next);
     }
     completed_.clear();
     fluid_.advance(to, completed_);
@@ -196,8 +230,7 @@ class Run {
   const Bundles& all_;
   AllToAllResult& result_;
   FluidSystem fluid_;
-  std::vector<SimTime> finish_;         // [bundles]
-  std::vector<std::uint32_t> meaning_;  // activity → bundle
+  std::vector<SimTime> finish_;  // [bundles]
   std::vector<ActivityId> completed_;
   std::vector<double> carried_;  // [resources], at the last sample; empty: do not sample
   SimTime sampled_;
@@ -211,9 +244,18 @@ AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, 
   AllToAllResult result;
   result.fidelity = options.fidelity;
   result.bytes_local = traffic.local_bytes();
-  const std::vector<PairBytes> pairs = traffic.pairs();
-  const Bundles all = one_by_one(cluster, pairs, result);
-  result.transfers = pairs.size();
+  std::vector<PairBytes> pairs;
+  std::optional<Bundles> bundles;
+  if (traffic.uniform_bytes().value_or(0.0) > 0.0 && traffic.ranks() > 1 && options.symmetry == AllToAllOptions::Symmetry::kUse) {
+    bundles = by_symmetry(cluster, traffic.ranks(), *traffic.uniform_bytes(), result);
+    result.transfers = traffic.ranks() * (traffic.ranks() - 1);
+  }
+  if (!bundles) {
+    pairs = traffic.pairs();
+    bundles = one_by_one(cluster, pairs, result);
+    result.transfers = pairs.size();
+  }
+  const Bundles& all = *bundles;
   const std::vector<Load> loads = loads_of(all);
   result.link_bytes.resize(all.resource_of.size());
   for (std::size_t link = 0; link < result.link_bytes.size(); ++link) {

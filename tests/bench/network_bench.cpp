@@ -49,4 +49,3 @@ BENCHMARK(uniform_one_switch)->Arg(1024)->Unit(benchmark::kMicrosecond);
 }  // namespace
 }  // namespace moesim
 
-BENCHMARK_MAIN();

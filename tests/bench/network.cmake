@@ -1,0 +1,1 @@
+moesim_bench(bench_network LIBRARIES moesim_execute SOURCES network_bench.cpp)
