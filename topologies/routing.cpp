@@ -205,10 +205,6 @@ class Router::Spray {
 
 void Router::cross(const Core& core, std::uint32_t from, std::uint32_t to, double share, std::uint64_t hash,
                    Route& route) const {
-  if (options_.paths == PathChoice::kEcmpSpray) {
-    Spray(*this, core, to).run(from, share, route);
-    return;
-  }
   const auto distance = std::span(core.distance).subspan(to * core.size, core.size);
   std::vector<const CoreLink*> next;
   while (from != to) {
@@ -221,6 +217,10 @@ void Router::cross(const Core& core, std::uint32_t from, std::uint32_t to, doubl
           break;
         }
       }
+    }
+    if (options_.paths == PathChoice::kEcmpSpray && next.size() > 1) {
+      Spray(*this, core, to).run(from, share, route);
+      return;
     }
     const CoreLink& link = *next[next.size() == 1 ? 0 : mix(hash ^ from) % next.size()];
     take(link.id, share, route);
