@@ -8,6 +8,7 @@
 #include "sim/core/suggest.hpp"
 #include "sim/core/units.hpp"
 #include "sim/placement/placement.hpp"
+#include "sim/planning/placement_config.hpp"
 #include "sim/program/step.hpp"
 #include "sim/report/number.hpp"
 #include "sim/scenario/run.hpp"
@@ -64,6 +65,10 @@ std::vector<ListRow> profile_rows() {
 std::vector<ListRow> scenario_rows() {
   return catalogue_rows<Scenario>(scenario_catalogue(), [](const Scenario& scenario) { return scenario.description; });
 }
+std::vector<ListRow> comparison_rows() {
+  return catalogue_rows<PlacementComparisonConfig>(
+      comparison_catalogue(), [](const PlacementComparisonConfig& config) { return config.description; });
+}
 std::vector<ListRow> generator_rows() {
   return catalogue_rows<GeneratorParameters>(generator_catalogue(), [](const GeneratorParameters& generator) {
     return fmt::format("top-{} of {} experts, {} layers{}", generator.experts_per_token, generator.experts,
@@ -114,6 +119,17 @@ void check_scenario(const Document& document) {
   static_cast<void>(prepare_step(decode_document<Scenario>(document), {document.name(), {}}));
 }
 
+void check_comparison(const Document& document) {
+  const Place place{document.name(), {}};
+  const auto config = decode_document<PlacementComparisonConfig>(document);
+  for (std::size_t trace = 0; trace < config.traces.size(); ++trace) {
+    static_cast<void>(prepare_step(scenario_of(config, trace, place), place));
+  }
+  for (std::size_t i = 0; i < config.strategies.size(); ++i) {
+    static_cast<void>(find_strategy(config.strategies[i], {document.name(), fmt::format("/strategies/{}", i)}));
+  }
+}
+
 template <class T>
 Json schema_of() {
   return document_schema<T>(T::kDoc);
@@ -135,6 +151,8 @@ std::span<const Kind> kinds() {
        [] { return &profile_catalogue(); }, schema_of<RooflineProfile>, check_profile_file},
       {"scenarios", "moesim.scenario/1", "ready to run", scenario_rows, [] { return &scenario_catalogue(); },
        schema_of<Scenario>, check_scenario},
+      {"comparisons", "moesim.placement-comparison/1", "strategies of expert placement, compared", comparison_rows,
+       [] { return &comparison_catalogue(); }, schema_of<PlacementComparisonConfig>, check_comparison},
       {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
        [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},

@@ -4,15 +4,15 @@ namespace moesim {
 
 namespace {
 
-class Contiguous final : public PlacementStrategy {
- public:
-  [[nodiscard]] Placement place(const PlacementProblem& problem) const override {
-    const std::size_t per_rank = problem.experts / problem.ranks;
-    std::vector<std::vector<std::uint16_t>> slots(problem.ranks);
-    for (std::size_t e = 0; e < problem.experts; ++e) {
-      slots[e / per_rank].push_back(static_cast<std::uint16_t>(e));
+/// Slot i holds expert i mod E: with redundant slots, SGLang's initial map.
+class Contiguous final : public LayerwiseStrategy {
+ protected:
+  [[nodiscard]] std::vector<std::uint16_t> place_layer(const PlacementProblem& problem, std::size_t) const override {
+    std::vector<std::uint16_t> slots(problem.slots());
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      slots[i] = static_cast<std::uint16_t>(i % problem.experts);
     }
-    return {std::vector(problem.layers, LayerPlacement(problem.experts, slots))};
+    return slots;
   }
 };
 

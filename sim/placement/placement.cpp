@@ -7,6 +7,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
+#include "sim/placement/formats/expert_map.hpp"
 #include "sim/placement/strategies.hpp"
 
 namespace moesim {
@@ -34,33 +35,67 @@ LayerPlacement::LayerPlacement(std::size_t experts, const std::vector<std::vecto
   }
 }
 
-std::span<const StrategyEntry> placement_strategies() {
-  static constexpr StrategyEntry kStrategies[] = {
-      {"contiguous", "experts 0 … E/R−1 on rank 0, and so on", "the default of vLLM, SGLang and Megatron-LM",
-       make_contiguous},
-      {"round-robin", "expert e on rank e mod R", "vLLM --expert-placement-strategy round_robin", make_round_robin},
-      {"random", "a seeded random permutation per layer, equal counts", "baseline", make_random},
-  };
-  return kStrategies;
+std::vector<double> PlacementProblem::layer_loads(std::size_t layer) const {
+  if (loads.empty()) {
+    return std::vector<double>(experts, 1.0);
+  }
+  const auto row = loads.subspan(layer * experts, experts);
+  return {row.begin(), row.end()};
+}
+
+LayerPlacement layer_of_slots(std::size_t experts, std::size_t ranks, std::span<const std::uint16_t> slots) {
+  ensure(slots.size() % ranks == 0, "ranks have unequal numbers of slots");
+  const std::size_t per_rank = slots.size() / ranks;
+  std::vector<std::vector<std::uint16_t>> rows(ranks);
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const auto row = slots.subspan(r * per_rank, per_rank);
+    rows[r].assign(row.begin(), row.end());
+  }
+  return {experts, rows};
+}
+
+Placement LayerwiseStrategy::place(const PlacementProblem& problem) const {
+  std::vector<std::vector<std::uint16_t>> slots(problem.layers);
+  const auto one = [&](std::size_t layer) { slots[layer] = place_layer(problem, layer); };
+  if (problem.pool != nullptr) {
+    problem.pool->for_each_index(problem.layers, one);
+  } else {
+    for (std::size_t layer = 0; layer < problem.layers; ++layer) {
+      one(layer);
+    }
+  }
+  Placement placement;
+  for (const auto& layer : slots) {
+    placement.layers.push_back(layer_of_slots(problem.experts, problem.ranks, layer));
+  }
+  return placement;
+}
+
+void check_slots(const PlacementProblem& problem, std::string_view strategy, const Place& place) {
+  if (problem.slots() % problem.ranks == 0) {
+    return;
+  }
+  if (problem.redundant == 0) {
+    throw ConfigError(
+        place, fmt::format("expected a number of ranks that divides the {} experts of a layer, found {} ranks; "
+                           "the strategy {} gives every rank equally many",
+                           problem.experts, problem.ranks, strategy));
+  }
+  const std::size_t left_over = problem.slots() % problem.ranks;
+  throw ConfigError({place.file, place.pointer + "/redundant_experts"},
+                    fmt::format("expected a number of slots that the {} ranks divide, found {} slots ({} experts and "
+                                "{} redundant); {} redundant experts would fit",
+                                problem.ranks, problem.slots(), problem.experts, problem.redundant,
+                                problem.redundant + problem.ranks - left_over));
 }
 
 Placement place_experts(const PlacementConfig& config, const PlacementProblem& problem, const Place& place) {
-  std::vector<std::string_view> names;
-  for (const StrategyEntry& entry : placement_strategies()) {
-    if (entry.name == config.strategy) {
-      if (problem.experts % problem.ranks != 0) {
-        throw ConfigError(
-            place, fmt::format("expected a number of ranks that divides the {} experts of a layer, found {} ranks; "
-                               "the strategy {} gives every rank equally many",
-                               problem.experts, problem.ranks, config.strategy));
-      }
-      return entry.make()->place(problem);
-    }
-    names.push_back(entry.name);
+  if (config.file) {
+    return read_expert_map(config.file->resolved, problem);
   }
-  throw ConfigError({place.file, place.pointer + "/strategy"},
-                    fmt::format("expected a placement strategy, found \"{}\"{}", config.strategy,
-                                suggestion(config.strategy, names)));
+  const StrategyEntry& entry = find_strategy(config.strategy, {place.file, place.pointer + "/strategy"});
+  check_slots(problem, config.strategy, place);
+  return entry.make()->place(problem);
 }
 
 std::vector<double> rank_loads(const LayerPlacement& placement, std::span<const double> expert_loads) {

@@ -1,7 +1,6 @@
 #include "sim/core/random.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "sim/placement/strategies.hpp"
 
@@ -9,26 +8,21 @@ namespace moesim {
 
 namespace {
 
-class Random final : public PlacementStrategy {
- public:
-  [[nodiscard]] Placement place(const PlacementProblem& problem) const override {
-    const std::size_t per_rank = problem.experts / problem.ranks;
-    Placement placement;
-    for (std::size_t layer = 0; layer < problem.layers; ++layer) {
-      std::vector<std::uint16_t> order(problem.experts);
-      std::iota(order.begin(), order.end(), std::uint16_t{0});
-      RandomStream stream(problem.seed, "placement", layer);
-      stream.shuffle(std::span(order));
-      std::vector<std::vector<std::uint16_t>> slots(problem.ranks);
-      for (std::size_t i = 0; i < order.size(); ++i) {
-        slots[i / per_rank].push_back(order[i]);
-      }
-      for (auto& rank_slots : slots) {
-        std::sort(rank_slots.begin(), rank_slots.end());
-      }
-      placement.layers.emplace_back(problem.experts, slots);
+class Random final : public LayerwiseStrategy {
+ protected:
+  [[nodiscard]] std::vector<std::uint16_t> place_layer(const PlacementProblem& problem,
+                                                       std::size_t layer) const override {
+    std::vector<std::uint16_t> slots(problem.slots());
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      slots[i] = static_cast<std::uint16_t>(i % problem.experts);
     }
-    return placement;
+    RandomStream stream(problem.seed, "placement", layer);
+    stream.shuffle(std::span(slots));
+    const auto per_rank = static_cast<std::ptrdiff_t>(problem.slots_per_rank());
+    for (auto rank = slots.begin(); rank != slots.end(); rank += per_rank) {
+      std::sort(rank, rank + per_rank);
+    }
+    return slots;
   }
 };
 

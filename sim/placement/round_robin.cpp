@@ -4,14 +4,15 @@ namespace moesim {
 
 namespace {
 
-class RoundRobin final : public PlacementStrategy {
- public:
-  [[nodiscard]] Placement place(const PlacementProblem& problem) const override {
-    std::vector<std::vector<std::uint16_t>> slots(problem.ranks);
-    for (std::size_t e = 0; e < problem.experts; ++e) {
-      slots[e % problem.ranks].push_back(static_cast<std::uint16_t>(e));
+class RoundRobin final : public LayerwiseStrategy {
+ protected:
+  [[nodiscard]] std::vector<std::uint16_t> place_layer(const PlacementProblem& problem, std::size_t) const override {
+    std::vector<std::uint16_t> slots(problem.slots());
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      slots[i % problem.ranks * problem.slots_per_rank() + i / problem.ranks] =
+          static_cast<std::uint16_t>(i % problem.experts);
     }
-    return {std::vector(problem.layers, LayerPlacement(problem.experts, slots))};
+    return slots;
   }
 };
 

@@ -158,23 +158,6 @@ void check_size(const Scenario& scenario, const Model& model, const BatchShape& 
   }
 }
 
-RoutingNeeds routing_needs(const Model& model) {
-  const MixtureOfExperts& moe = *model.moe();
-  RoutingNeeds needs;
-  needs.moe_layers = model.moe_layers();
-  needs.all_layers = model.layers().size();
-  needs.k = static_cast<std::size_t>(moe.experts_per_token);
-  needs.experts = static_cast<std::size_t>(moe.experts);
-  needs.groups = static_cast<std::size_t>(moe.groups);
-  needs.groups_per_token = static_cast<std::size_t>(moe.groups_per_token);
-  for (const Layer& layer : model.layers()) {
-    if (layer.moe_index) {
-      needs.moe_layer_indices.push_back(layer.index);
-    }
-  }
-  return needs;
-}
-
 ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
   if (scenario.parallelism.ranks == 1 || model.moe() == nullptr) {
     return ExpertExchange::kNone;
@@ -214,6 +197,67 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
   return requests;
 }
 
+RoutingNeeds routing_needs(const Model& model) {
+  const MixtureOfExperts& moe = *model.moe();
+  RoutingNeeds needs;
+  needs.moe_layers = model.moe_layers();
+  needs.all_layers = model.layers().size();
+  needs.k = static_cast<std::size_t>(moe.experts_per_token);
+  needs.experts = static_cast<std::size_t>(moe.experts);
+  needs.groups = static_cast<std::size_t>(moe.groups);
+  needs.groups_per_token = static_cast<std::size_t>(moe.groups_per_token);
+  for (const Layer& layer : model.layers()) {
+    if (layer.moe_index) {
+      needs.moe_layer_indices.push_back(layer.index);
+    }
+  }
+  return needs;
+}
+
+PlacementProblem placement_problem(const PreparedStep& step) {
+  const MixtureOfExperts& moe = *step.model.moe();
+  PlacementProblem problem{.layers = step.model.moe_layers(),
+                           .experts = static_cast<std::size_t>(moe.experts),
+                           .ranks = static_cast<std::size_t>(step.scenario.parallelism.ranks),
+                           .seed = step.scenario.seed,
+                           .redundant = step.scenario.placement.redundant_experts,
+                           .ranks_per_node = step.cluster.gpus_per_node(),
+                           .groups = static_cast<std::size_t>(moe.groups)};
+  problem.all_layers = step.model.layers().size();
+  for (const Layer& layer : step.model.layers()) {
+    if (layer.moe_index) {
+      problem.model_layers.push_back(layer.index);
+    }
+  }
+  return problem;
+}
+
+namespace {
+
+/// Strategies that look at loads see those of the recording, or else of the step's own tokens.
+void place_step(PreparedStep& step, const Place& place) {
+  const Scenario& scenario = step.scenario;
+  PlacementProblem problem = placement_problem(step);
+  const Place where = below(place, "/placement");
+  std::vector<double> loads;
+  StepRouting sample;
+  if (!scenario.placement.file) {
+    const StrategyEntry& entry = find_strategy(scenario.placement.strategy, below(where, "/strategy"));
+    check_slots(problem, entry.name, where);
+    if (entry.needs != StrategyEntry::Needs::kNothing) {
+      step.routing = make_routing_source(scenario.routing, routing_needs(step.model), below(place, "/routing"));
+      sample = step.routing->draw(token_batch(step), scenario.seed, TaskPool(1));
+      const auto recorded = step.routing->recorded_counts();
+      loads = recorded ? recorded->counts : loads_of(sample);
+      problem.loads = loads;
+      problem.tokens = &sample;
+    }
+  }
+  step.placement = place_experts(scenario.placement, problem, where);
+}
+
+}  // namespace
+
 PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
   const auto ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
   PreparedStep step{.scenario = scenario,
@@ -227,20 +271,15 @@ PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
   check_communication(scenario, step.cluster, place);
   check_phase(scenario, step.model, place);
   check_size(scenario, step.model, step.batch, place);
-  if (const MixtureOfExperts* moe = step.model.moe()) {
-    step.placement = place_experts(scenario.placement,
-                                   {.layers = step.model.moe_layers(),
-                                    .experts = static_cast<std::size_t>(moe->experts),
-                                    .ranks = ranks,
-                                    .seed = scenario.seed},
-                                   below(place, "/placement"));
+  if (step.model.moe() != nullptr) {
+    place_step(step, place);
   }
   const auto requests = step.memory_requests();
   const auto fullest = std::max_element(
       requests.begin(), requests.end(),
       [](const MemoryRequest& a, const MemoryRequest& b) { return footprint(a).total() < footprint(b).total(); });
   check_fits(*fullest, step.cluster.accelerator(), place);
-  if (step.model.moe() != nullptr) {
+  if (step.model.moe() != nullptr && step.routing == nullptr) {
     step.routing = make_routing_source(scenario.routing, routing_needs(step.model), below(place, "/routing"));
   }
   return step;

@@ -11,19 +11,6 @@ namespace moesim {
 
 namespace {
 
-/// The step's tokens, rank by rank: every group has sequences of its own, each of which is a run of positions.
-TokenBatch token_batch(const PreparedStep& step) {
-  const std::int64_t groups = step.scenario.parallelism.ranks / step.scenario.parallelism.tensor_parallel;
-  TokenBatch batch;
-  batch.tokens.reserve(static_cast<std::size_t>(groups * step.batch.tokens()));
-  for (std::int64_t sequence = 0; sequence < groups * step.batch.sequences; ++sequence) {
-    for (std::int64_t position = step.batch.keys - step.batch.query; position < step.batch.keys; ++position) {
-      batch.tokens.push_back({static_cast<std::uint32_t>(sequence), static_cast<std::uint32_t>(position)});
-    }
-  }
-  return batch;
-}
-
 std::vector<LayerImbalance> imbalances(const PreparedStep& step, const StepProgram& built) {
   const std::vector<LayerTraffic>& traffic = built.traffic;
   std::vector<LayerImbalance> imbalance;
@@ -61,6 +48,25 @@ std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vec
   return footprints;
 }
 
+/// How the ranks of an attention group sum their terms of the hidden states; nullptr: reduce-scatter and all-gather.
+const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostModel& costs) {
+  const Parallelism& parallelism = step.scenario.parallelism;
+  if (parallelism.tensor_parallel == 1 || parallelism.all_reduce == kSplitAllReduce) {
+    return nullptr;
+  }
+  if (parallelism.all_reduce != "auto") {
+    return find_algorithm(Collective::kAllReduce, parallelism.all_reduce);
+  }
+  const auto group = static_cast<std::size_t>(parallelism.tensor_parallel);
+  const double hidden = step.model.architecture().hidden;
+  const Bytes size =
+      static_cast<double>(step.batch.tokens()) * hidden * activation_element_size(step.scenario.precision.activations);
+  return &fastest_algorithm(Collective::kAllReduce, {&step.cluster, group, group}, size.base(), costs,
+                            step.profile.communication);
+}
+
+}  // namespace
+
 std::vector<InputFile> input_files(const Scenario& scenario) {
   std::vector<std::filesystem::path> paths;
   const auto add = [&](const FilePath& path) { paths.push_back(path.resolved); };
@@ -88,6 +94,9 @@ std::vector<InputFile> input_files(const Scenario& scenario) {
              generator != nullptr && generator->file) {
     add(*generator->file);
   }
+  if (scenario.placement.file) {
+    add(*scenario.placement.file);
+  }
   std::vector<InputFile> inputs;
   for (const auto& path : paths) {
     inputs.push_back({path, sha256(MappedFile(path).bytes())});
@@ -95,24 +104,42 @@ std::vector<InputFile> input_files(const Scenario& scenario) {
   return inputs;
 }
 
-/// How the ranks of an attention group sum their terms of the hidden states; nullptr: reduce-scatter and all-gather.
-const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostModel& costs) {
-  const Parallelism& parallelism = step.scenario.parallelism;
-  if (parallelism.tensor_parallel == 1 || parallelism.all_reduce == kSplitAllReduce) {
-    return nullptr;
+TokenBatch token_batch(const PreparedStep& step) {
+  const std::int64_t groups = step.scenario.parallelism.ranks / step.scenario.parallelism.tensor_parallel;
+  TokenBatch batch;
+  batch.tokens.reserve(static_cast<std::size_t>(groups * step.batch.tokens()));
+  for (std::int64_t sequence = 0; sequence < groups * step.batch.sequences; ++sequence) {
+    for (std::int64_t position = step.batch.keys - step.batch.query; position < step.batch.keys; ++position) {
+      batch.tokens.push_back({static_cast<std::uint32_t>(sequence), static_cast<std::uint32_t>(position)});
+    }
   }
-  if (parallelism.all_reduce != "auto") {
-    return find_algorithm(Collective::kAllReduce, parallelism.all_reduce);
-  }
-  const auto group = static_cast<std::size_t>(parallelism.tensor_parallel);
-  const double hidden = step.model.architecture().hidden;
-  const Bytes size =
-      static_cast<double>(step.batch.tokens()) * hidden * activation_element_size(step.scenario.precision.activations);
-  return &fastest_algorithm(Collective::kAllReduce, {&step.cluster, group, group}, size.base(), costs,
-                            step.profile.communication);
+  return batch;
 }
 
-}  // namespace
+std::vector<double> loads_of(const StepRouting& routing) {
+  std::vector<double> loads(routing.shape.layers * routing.shape.experts, 0.0);
+  for (std::size_t layer = 0; layer < routing.shape.layers; ++layer) {
+    for (const ExpertIndex expert : routing.layer(layer)) {
+      loads[layer * routing.shape.experts + expert] += 1.0;
+    }
+  }
+  return loads;
+}
+
+StepPlan step_plan(const PreparedStep& step, const CostModel& costs) {
+  const Scenario& scenario = step.scenario;
+  return {.model = &step.model,
+          .cluster = &step.cluster,
+          .placement = &step.placement,
+          .ranks = static_cast<std::size_t>(scenario.parallelism.ranks),
+          .tensor_parallel = scenario.parallelism.tensor_parallel,
+          .precision = scenario.precision,
+          .batch = step.batch,
+          .dispatch = scenario.dispatch.protocol,
+          .communication_units = scenario.dispatch.communication_units,
+          .all_reduce = all_reduce_of(step, costs),
+          .shared_experts = scenario.dispatch.shared_experts};
+}
 
 StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool& pool) {
   const PreparedStep step = prepare_step(scenario, place);
@@ -137,17 +164,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
 
   const auto costs = make_cost_model(step.profile, step.cluster.accelerator());
   StepRouting routing;
-  StepPlan plan{.model = &step.model,
-                .cluster = &step.cluster,
-                .placement = &step.placement,
-                .ranks = result.ranks,
-                .tensor_parallel = scenario.parallelism.tensor_parallel,
-                .precision = scenario.precision,
-                .batch = step.batch,
-                .dispatch = scenario.dispatch.protocol,
-                .communication_units = scenario.dispatch.communication_units,
-                .all_reduce = all_reduce_of(step, *costs),
-                .shared_experts = scenario.dispatch.shared_experts};
+  StepPlan plan = step_plan(step, *costs);
   if (step.routing) {
     routing = step.routing->draw(token_batch(step), scenario.seed, pool);
     plan.routing = &routing;

@@ -28,6 +28,17 @@ struct PreparedStep {
   [[nodiscard]] std::vector<MemoryRequest> memory_requests() const;
 };
 
+/// The step's tokens, rank by rank: every group has sequences of its own, each of which is a run of positions.
+TokenBatch token_batch(const PreparedStep& step);
+/// Tokens per expert, [layers, experts].
+std::vector<double> loads_of(const StepRouting& routing);
+/// How the step is laid out, but for its routing. Refers to `step`.
+StepPlan step_plan(const PreparedStep& step, const CostModel& costs);
+/// What a model asks of its routing.
+RoutingNeeds routing_needs(const Model& model);
+/// What strategies are asked: of the model, the ranks and the copies that the scenario allows; without loads.
+PlacementProblem placement_problem(const PreparedStep& step);
+
 /// Throws ConfigError or ModelError. `place` is the scenario's file.
 PreparedStep prepare_step(const Scenario& scenario, const Place& place);
 
@@ -36,6 +47,9 @@ struct InputFile {
   std::filesystem::path path;
   std::string sha256;
 };
+
+/// The files that a scenario names.
+std::vector<InputFile> input_files(const Scenario& scenario);
 
 /// Routed tokens of one MoE layer: max over ranks / mean over ranks.
 struct LayerImbalance {

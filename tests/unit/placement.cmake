@@ -1,1 +1,3 @@
-moesim_test(test_placement LIBRARIES moesim_placement SOURCES unit/placement/placement_test.cpp)
+moesim_test(test_placement LIBRARIES moesim_placement
+  SOURCES unit/placement/bound_test.cpp unit/placement/eplb_test.cpp unit/placement/expert_map_test.cpp
+    unit/placement/placement_test.cpp)

@@ -51,15 +51,7 @@ void check_needs(const RoutingNeeds& needs, const Place& place) {
 using Made = std::unique_ptr<RoutingSource>;
 
 Made make(const TraceRouting& config, const RoutingNeeds& needs, const Place&) {
-  TraceOptions options;
-  options.needs = needs;
-  if (config.sequence_lengths) {
-    options.sequence_lengths = config.sequence_lengths->resolved;
-  }
-  if (config.shape) {
-    options.raw = RawTraceShape{config.shape->layers, config.shape->k, config.shape->experts, std::nullopt};
-  }
-  return std::make_unique<RecordedSource>(TokenTrace::open(config.path.resolved, options));
+  return std::make_unique<RecordedSource>(open_trace(config, needs));
 }
 
 Made make(const CountsRouting& config, const RoutingNeeds& needs, const Place&) {
@@ -116,6 +108,18 @@ Made make(const PowerLawRouting& config, const RoutingNeeds& needs, const Place&
 }
 
 }  // namespace
+
+TokenTrace open_trace(const TraceRouting& config, const RoutingNeeds& needs) {
+  TraceOptions options;
+  options.needs = needs;
+  if (config.sequence_lengths) {
+    options.sequence_lengths = config.sequence_lengths->resolved;
+  }
+  if (config.shape) {
+    options.raw = RawTraceShape{config.shape->layers, config.shape->k, config.shape->experts, std::nullopt};
+  }
+  return TokenTrace::open(config.path.resolved, options);
+}
 
 std::unique_ptr<RoutingSource> make_routing_source(const RoutingConfig& config, const RoutingNeeds& needs,
                                                    const Place& place) {

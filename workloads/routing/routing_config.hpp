@@ -8,6 +8,7 @@
 
 #include "sim/config/describe.hpp"
 #include "workloads/routing/source.hpp"
+#include "workloads/routing/token_trace.hpp"
 
 /// How a scenario says where its routing comes from.
 namespace moesim {
@@ -101,6 +102,9 @@ struct PowerLawRouting {
 
 using RoutingConfig =
     std::variant<GeneratorRouting, TraceRouting, CountsRouting, UniformRouting, BalancedRouting, PowerLawRouting>;
+
+/// The recorded tokens themselves. Throws ConfigError.
+TokenTrace open_trace(const TraceRouting& config, const RoutingNeeds& needs);
 
 /// The source that `config` asks for, checked against what the model needs. Throws ConfigError (at `place` where the
 /// fault is in the scenario, else at the file) and ModelError.

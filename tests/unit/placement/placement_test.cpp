@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <set>
 
 #include "sim/core/error.hpp"
+#include "sim/core/random.hpp"
 
 using namespace moesim;
 
@@ -54,6 +56,53 @@ TEST_CASE("every strategy gives every expert one slot and every rank equally man
   }
 }
 
+TEST_CASE("every strategy fills the redundant slots, whatever the loads") {
+  std::vector<double> loads(2 * 60);
+  RandomStream random(4, "loads");
+  for (double& load : loads) {
+    load = random.exponential();
+  }
+  loads[7] = 0.0;
+  for (const StrategyEntry& entry : placement_strategies()) {
+    INFO(entry.name);
+    PlacementProblem problem{.layers = 2, .experts = 60, .ranks = 12, .redundant = 12, .ranks_per_node = 4};
+    problem.groups = 6;
+    problem.loads = loads;
+    const Placement one = entry.make()->place(problem);
+    const TaskPool pool(2);
+    problem.pool = &pool;
+    const Placement two = entry.make()->place(problem);
+    REQUIRE(one.layers.size() == 2);
+    for (std::size_t layer = 0; layer < 2; ++layer) {
+      for (std::size_t rank = 0; rank < 12; ++rank) {
+        CHECK(slots(one, layer, rank).size() == 6);
+        CHECK(slots(one, layer, rank) == slots(two, layer, rank));
+      }
+    }
+  }
+}
+
+TEST_CASE("strategies by load leave less on the busiest rank than the default does") {
+  std::vector<double> loads(64);
+  RandomStream random(9, "loads");
+  for (double& load : loads) {
+    load = std::exp(random.normal());
+  }
+  PlacementProblem problem{.layers = 1, .experts = 64, .ranks = 8, .redundant = 8};
+  problem.loads = loads;
+  const auto imbalance = [&](const char* strategy) {
+    return load_imbalance(rank_loads(find_strategy(strategy, {}).make()->place(problem).layers[0], loads));
+  };
+  const double contiguous = imbalance("contiguous");
+  for (const char* strategy : {"greedy", "eplb-global", "eplb-vllm", "tensorrt-llm", "search"}) {
+    INFO(strategy);
+    CHECK(imbalance(strategy) < contiguous);
+    CHECK(imbalance(strategy) >= 1.0);
+  }
+  CHECK(imbalance("search") <= imbalance("eplb-global"));
+  CHECK(imbalance("eplb-vllm") == Approx(imbalance("eplb-global")).epsilon(1e-12));  // slots within a rank do not matter
+}
+
 TEST_CASE("random differs between layers and seeds, not between calls") {
   const Placement a = place("random", 64, 8, 1);
   CHECK(slots(a, 0, 0) == slots(place("random", 64, 8, 1), 0, 0));
@@ -79,5 +128,9 @@ TEST_CASE("what cannot be placed is an error that says why") {
   CHECK_THROWS_WITH(place("contigous", 8, 4),
                     "scenario.json#/placement/strategy: expected a placement strategy, found \"contigous\"; did you "
                     "mean \"contiguous\"?");
+  CHECK_THROWS_WITH(place_experts({.strategy = "eplb-global", .redundant_experts = 3},
+                                  {.layers = 1, .experts = 8, .ranks = 4, .redundant = 3}, {"s.json", "/placement"}),
+                    "s.json#/placement/redundant_experts: expected a number of slots that the 4 ranks divide, found 11 "
+                    "slots (8 experts and 3 redundant); 4 redundant experts would fit");
   CHECK_THROWS_AS(LayerPlacement(3, {{0}, {1}}), InternalError);
 }

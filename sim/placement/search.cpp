@@ -1,0 +1,127 @@
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "sim/core/error.hpp"
+#include "sim/placement/bound.hpp"
+#include "sim/placement/eplb.hpp"
+#include "sim/placement/local_search.hpp"
+#include "sim/placement/strategies.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// Descents after random swaps, per start and layer: so many take about 20 ms at 288 slots on 32 ranks.
+constexpr std::size_t kRounds = 40;
+/// A greatest load so close to its bound is as good as the bound.
+constexpr double kCloseEnough = 1e-3;
+
+std::vector<std::uint16_t> slots_of(const LayerPlacement& layer) {
+  std::vector<std::uint16_t> slots;
+  for (std::size_t rank = 0; rank < layer.ranks(); ++rank) {
+    const auto row = layer.slots_of(RankId(rank));
+    slots.insert(slots.end(), row.begin(), row.end());
+  }
+  return slots;
+}
+
+/// Lightens the busiest rank, and with it the busiest link of a protocol that sends every copy, from several starts;
+/// then takes what the clock says is fastest, the other strategies' placements included. So no layer is slower than
+/// any of theirs, by that clock. The number of steps is fixed, not the time: the same seed gives the same placement.
+class Search final : public LayerwiseStrategy {
+ protected:
+  [[nodiscard]] std::vector<std::uint16_t> place_layer(const PlacementProblem& problem,
+                                                       std::size_t layer) const override {
+    const std::vector<double> loads = problem.layer_loads(layer);
+    const double goal = max_load_bound(loads, problem.slots(), problem.ranks) * (1.0 + kCloseEnough);
+    const auto starts = start_points(problem, layer, loads);
+    std::vector<std::vector<std::uint16_t>> found;
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+      LocalSearch search(loads, problem.ranks, starts[i]);
+      RandomStream random(problem.seed, "placement.search", layer * starts.size() + i);
+      search.improve(kRounds, goal, random);
+      if (std::find(found.begin(), found.end(), search.slots()) == found.end()) {
+        found.push_back(search.slots());
+      }
+    }
+    return problem.clock != nullptr ? fastest(problem, layer, std::move(found)) : lightest(problem, loads, found);
+  }
+
+ private:
+  /// Of equally many slots on every rank, as the search keeps them.
+  static bool fits(const PlacementProblem& problem, const LayerPlacement& layer) {
+    for (std::size_t rank = 0; rank < problem.ranks; ++rank) {
+      if (layer.slots_of(RankId(rank)).size() != problem.slots_per_rank()) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  static std::vector<std::vector<std::uint16_t>> start_points(const PlacementProblem& problem, std::size_t layer,
+                                                              std::span<const double> loads) {
+    std::vector<std::vector<std::uint16_t>> starts;
+    const TimedPlacement* quickest = nullptr;
+    const TimedPlacement* lightest = nullptr;
+    double least = std::numeric_limits<double>::infinity();
+    for (const TimedPlacement& known : problem.known) {
+      if (!fits(problem, known.placement.layers[layer])) {
+        continue;
+      }
+      if (quickest == nullptr || known.layer_time[layer] < quickest->layer_time[layer]) {
+        quickest = &known;
+      }
+      const auto ranks = rank_loads(known.placement.layers[layer], loads);
+      const double load = *std::max_element(ranks.begin(), ranks.end());
+      if (load < least) {
+        least = load;
+        lightest = &known;
+      }
+    }
+    if (quickest == nullptr) {
+      starts.push_back(eplb(loads, {problem.slots(), 1, 1, problem.ranks}).phy2log);
+      return starts;
+    }
+    starts.push_back(slots_of(quickest->placement.layers[layer]));
+    if (lightest != quickest) {
+      starts.push_back(slots_of(lightest->placement.layers[layer]));
+    }
+    return starts;
+  }
+
+  static std::vector<std::uint16_t> lightest(const PlacementProblem& problem, std::span<const double> loads,
+                                             const std::vector<std::vector<std::uint16_t>>& found) {
+    const auto load = [&](const std::vector<std::uint16_t>& slots) {
+      return LocalSearch(loads, problem.ranks, slots).busiest_load();
+    };
+    return *std::min_element(found.begin(), found.end(),
+                             [&](const auto& a, const auto& b) { return load(a) < load(b); });
+  }
+
+  static std::vector<std::uint16_t> fastest(const PlacementProblem& problem, std::size_t layer,
+                                            std::vector<std::vector<std::uint16_t>> found) {
+    double least = std::numeric_limits<double>::infinity();
+    std::vector<std::uint16_t> best;
+    for (auto& slots : found) {
+      const double time = problem.clock->time(layer, layer_of_slots(problem.experts, problem.ranks, slots));
+      if (time < least) {
+        least = time;
+        best = std::move(slots);
+      }
+    }
+    for (const TimedPlacement& known : problem.known) {
+      if (known.layer_time[layer] < least && fits(problem, known.placement.layers[layer])) {
+        least = known.layer_time[layer];
+        best = slots_of(known.placement.layers[layer]);
+      }
+    }
+    return best;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<PlacementStrategy> make_search() { return std::make_unique<Search>(); }
+
+}  // namespace moesim

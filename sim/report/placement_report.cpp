@@ -1,0 +1,133 @@
+#include "sim/report/placement_report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "sim/core/units.hpp"
+#include "sim/report/number.hpp"
+#include "sim/report/version.hpp"
+
+namespace moesim {
+
+namespace {
+
+const PlacementRow* find_row(std::span<const PlacementRow> rows, std::string_view strategy) {
+  const auto found =
+      std::find_if(rows.begin(), rows.end(), [&](const PlacementRow& row) { return row.strategy == strategy; });
+  return found == rows.end() ? nullptr : &*found;
+}
+
+Json metric(double value, const char* unit, const char* definition) {
+  return {{"value", value}, {"unit", unit}, {"definition", definition}};
+}
+
+Json metrics_json(const PlacementComparison& comparison) {
+  Json json = Json::object();
+  const auto rows = rows_of_trace(comparison, 0);
+  json["step_time"] = metric(rows.front().step_time, "s",
+                             "of the fastest strategy on the first trace: sum over the MoE layers of the time of each "
+                             "by itself, all ranks starting together, and the time of embedding, dense layers and head");
+  json["load_imbalance_mean"] = metric(rows.front().imbalance_mean, "1",
+                                       "of that strategy: routed tokens, max over ranks / mean over ranks, mean over "
+                                       "MoE layers; of the whole recording where counts were recorded, else of the "
+                                       "tokens of the step");
+  json["load_imbalance_worst"] =
+      metric(rows.front().imbalance_worst, "1", "the same, largest over MoE layers");
+  json["bound_gap"] = metric(rows.front().bound_gap, "1",
+                             "of that strategy: greatest rank load / lower bound on it for any placement - 1, copies "
+                             "sharing evenly, mean over MoE layers");
+  if (const PlacementRow* contiguous = find_row(rows, "contiguous")) {
+    json["gain_over_contiguous"] = metric(contiguous->step_time / rows.front().step_time - 1.0, "1",
+                                          "step time of the contiguous placement / that of the fastest - 1");
+  }
+  return json;
+}
+
+Json row_json(const PlacementRow& row, ShowTiming timing) {
+  Json json = {{"strategy", row.strategy},
+               {"trace", row.trace},
+               {"step_time", row.step_time},
+               {"step_time_later", row.step_time_later ? Json(*row.step_time_later) : Json(nullptr)},
+               {"load_imbalance_mean", row.imbalance_mean},
+               {"load_imbalance_worst", row.imbalance_worst},
+               {"load_imbalance_mean_later", row.imbalance_mean_later ? Json(*row.imbalance_mean_later) : Json(nullptr)},
+               {"bound_gap", row.bound_gap},
+               {"bytes_inter_node", row.bytes_inter_node},
+               {"hbm_copies_per_rank", row.slots_per_rank},
+               {"redundant_bytes_per_rank", row.redundant_bytes_per_rank}};
+  if (timing == ShowTiming::kYes) {
+    json["solve_time"] = row.solve_time;
+  }
+  return json;
+}
+
+}  // namespace
+
+std::span<const PlacementRow> rows_of_trace(const PlacementComparison& comparison, std::size_t trace) {
+  const std::size_t each = comparison.rows.size() / comparison.provenance.size();
+  return std::span(comparison.rows).subspan(trace * each, each);
+}
+
+std::string placement_table(const PlacementComparison& comparison, ShowTiming timing) {
+  const PlacementProblem& problem = comparison.problem;
+  std::string text = fmt::format(
+      "placement of {}: {} experts and {} redundant in {} layers on {} ranks of {}\n", comparison.model_name,
+      problem.experts, problem.redundant, problem.layers, problem.ranks, comparison.cluster.name);
+  for (std::size_t trace = 0; trace < comparison.provenance.size(); ++trace) {
+    const auto rows = rows_of_trace(comparison, trace);
+    text += fmt::format("\n{}\n  routing: {}\n  {:<19}{:>11}{:>9}{:>11}{:>10}{:>9}{:>9}{:>13}{}\n", rows.front().trace,
+                        comparison.provenance[trace], "strategy", "step time", "slower", "later", "imbalance", "worst",
+                        "over min", "inter-node", timing == ShowTiming::kYes ? "    solved in" : "");
+    for (const PlacementRow& row : rows) {
+      text += fmt::format("  {:<19}{:>11}{:>9}{:>11}{:>10.4f}{:>9.4f}{:>9}{:>13}", row.strategy,
+                          to_text(seconds(row.step_time)), percent(row.step_time / rows.front().step_time - 1.0),
+                          row.step_time_later ? to_text(seconds(*row.step_time_later)) : "-", row.imbalance_mean,
+                          row.imbalance_worst, percent(row.bound_gap), to_text(bytes(row.bytes_inter_node)));
+      text += timing == ShowTiming::kYes ? fmt::format("{:>13}\n", to_text(seconds(row.solve_time))) : "\n";
+    }
+  }
+  text += fmt::format(
+      "\n{} slots a rank and layer; the redundant ones take {} of each GPU's memory\n"
+      "step time: every MoE layer by itself, summed, with embedding, dense layers and head; {}\n"
+      "later: on the recording's later tokens, which no strategy saw\n"
+      "imbalance: routed tokens, max over ranks / mean over ranks, mean and worst over layers\n"
+      "over min: greatest rank load above the lower bound for any placement, mean over layers\n",
+      problem.slots_per_rank(), to_text(bytes(comparison.rows.front().redundant_bytes_per_rank)),
+      comparison.config.fidelity == Fidelity::kFlow ? "transfers share links" : "the busiest link alone counts");
+  return text;
+}
+
+Json placement_json(const PlacementComparison& comparison, ShowTiming timing) {
+  Json json = {{"schema", "moesim.result/1"},
+               {"command", "place"},
+               {"version", std::string(version())},
+               {"seed", comparison.config.seed},
+               {"scenario", Codec<PlacementComparisonConfig>::encode(comparison.config)},
+               {"cluster", Codec<ClusterConfig>::encode(comparison.cluster)},
+               {"routing", comparison.provenance},
+               {"inputs", Json::array()},
+               {"metrics", metrics_json(comparison)},
+               {"attribution", Json::array()},
+               {"warnings", comparison.warnings},
+               {"strategies", Json::array()},
+               {"layers", Json::array()}};
+  for (const InputFile& input : comparison.inputs) {
+    json["inputs"].push_back({{"path", input.path.string()}, {"sha256", input.sha256}});
+  }
+  for (const PlacementRow& row : comparison.rows) {
+    json["strategies"].push_back(row_json(row, timing));
+    for (std::size_t l = 0; l < row.layers.size(); ++l) {
+      json["layers"].push_back({{"strategy", row.strategy},
+                                {"trace", row.trace},
+                                {"layer", comparison.layer_index[l]},
+                                {"time", row.layers[l].time},
+                                {"load_imbalance", row.layers[l].load_imbalance},
+                                {"bound_gap", row.layers[l].load_gap}});
+    }
+  }
+  return json;
+}
+
+}  // namespace moesim
