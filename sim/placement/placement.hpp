@@ -71,16 +71,16 @@ struct PlacementProblem {
   std::size_t experts = 0;
   std::size_t ranks = 0;
   std::uint64_t seed = 0;
-  std::size_t redundant = 0;           ///< copies beyond one of each expert; experts + redundant slots per layer
-  std::size_t ranks_per_node = 0;      ///< 0: all ranks in one node
-  std::size_t groups = 1;              ///< experts come in blocks, of which routing takes a few per token
+  std::size_t redundant = 0;       ///< copies beyond one of each expert; experts + redundant slots per layer
+  std::size_t ranks_per_node = 0;  ///< 0: all ranks in one node
+  std::size_t groups = 1;          ///< experts come in blocks, of which routing takes a few per token
   std::vector<std::size_t> model_layers = {};  ///< [layers]: which of all the model's layers each is, for maps
   std::size_t all_layers = 0;                  ///< of the model, dense ones included; 0: as many as `layers`
-  std::span<const double> loads = {};  ///< [layers, experts], tokens per expert; empty: all alike
-  const StepRouting* tokens = nullptr;            ///< a sample of choices
-  const TaskPool* pool = nullptr;                 ///< absent: one thread
-  const LayerClock* clock = nullptr;              ///< what layers take
-  std::span<const TimedPlacement> known = {};     ///< placements of other strategies
+  std::span<const double> loads = {};          ///< [layers, experts], tokens per expert; empty: all alike
+  const StepRouting* tokens = nullptr;         ///< a sample of choices
+  const TaskPool* pool = nullptr;              ///< absent: one thread
+  const LayerClock* clock = nullptr;           ///< what layers take
+  std::span<const TimedPlacement> known = {};  ///< placements of other strategies
 
   [[nodiscard]] std::size_t slots() const { return experts + redundant; }
   [[nodiscard]] std::size_t slots_per_rank() const { return slots() / ranks; }
@@ -125,10 +125,29 @@ std::span<const StrategyEntry> placement_strategies();
 /// Throws ConfigError at `place` for a name that is not in the table.
 const StrategyEntry& find_strategy(std::string_view name, const Place& place);
 
+/// Which copy of its expert a token goes to, where there are several.
+enum class ReplicaChoice {
+  kInTurn,    ///< one after the other, over the whole batch
+  kRandom,    ///< any, as likely
+  kNearest,   ///< on the token's own GPU, else in its node (in turn), else in turn
+  kBalanced,  ///< so that the busiest rank of the batch has as few rows as can be (LPLB)
+  kFewest,    ///< one copy of each expert for the whole batch, on the rank with the fewest experts awake (METRO)
+};
+template <>
+struct EnumNames<ReplicaChoice> {
+  static constexpr auto names =
+      std::to_array<std::pair<ReplicaChoice, std::string_view>>({{ReplicaChoice::kInTurn, "in-turn"},
+                                                                 {ReplicaChoice::kRandom, "random"},
+                                                                 {ReplicaChoice::kNearest, "nearest"},
+                                                                 {ReplicaChoice::kBalanced, "balanced"},
+                                                                 {ReplicaChoice::kFewest, "fewest-active"}});
+};
+
 /// How a scenario says where experts live.
 struct PlacementConfig {
   std::string strategy = "contiguous";
   std::size_t redundant_experts = 0;
+  ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
   std::optional<FilePath> file = std::nullopt;
 
   template <class F>
@@ -136,6 +155,9 @@ struct PlacementConfig {
     f.optional("strategy", &PlacementConfig::strategy, "`moesim list placements`");
     f.optional("redundant_experts", &PlacementConfig::redundant_experts,
                "Copies of experts beyond one of each, per layer and over all ranks", Rules::between(0, 1 << 24));
+    f.optional("replica_choice", &PlacementConfig::replica_choice,
+               "Which copy of an expert a token goes to: one after the other, any, the nearest, the one that balances "
+               "the batch, or one for the whole batch");
     f.optional("file", &PlacementConfig::file,
                "A map of SGLang, TensorRT-LLM, vllm-ascend or EPLB, in place of a strategy");
   }

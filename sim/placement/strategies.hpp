@@ -17,6 +17,9 @@ std::unique_ptr<PlacementStrategy> make_tensorrt_llm();
 std::unique_ptr<PlacementStrategy> make_active_experts();
 std::unique_ptr<PlacementStrategy> make_affinity();
 std::unique_ptr<PlacementStrategy> make_grace();
+std::unique_ptr<PlacementStrategy> make_cross_layer();
+std::unique_ptr<PlacementStrategy> make_shadowing();
+std::unique_ptr<PlacementStrategy> make_moetuner();
 std::unique_ptr<PlacementStrategy> make_search();
 
 }  // namespace moesim

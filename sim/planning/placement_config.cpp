@@ -49,6 +49,7 @@ Scenario scenario_of(const PlacementComparisonConfig& config, std::size_t trace,
   scenario.dispatch = config.dispatch;
   scenario.seed = config.seed;
   scenario.placement.redundant_experts = config.redundant_experts;
+  scenario.placement.replica_choice = config.replica_choice;
   scenario.routing = std::visit(
       [&]<class T>(const T& choice) -> RoutingConfig {
         if constexpr (std::same_as<T, TraceName>) {

@@ -29,6 +29,7 @@ struct PlacementComparisonConfig {
   std::vector<TraceChoice> traces;
   std::size_t redundant_experts = 0;
   std::vector<std::string> strategies;
+  ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
   Fidelity fidelity = Fidelity::kFlow;
   double fitted_share = 0.5;
   std::uint64_t seed = 1;
@@ -47,13 +48,15 @@ struct PlacementComparisonConfig {
     f.required("parallelism", &C::parallelism, "How the model is spread over GPUs");
     f.required("step", &C::step, "Decode or prefill");
     f.optional("dispatch", &C::dispatch, "How tokens travel");
-    f.required("traces", &C::traces,
-               "Routing to place experts for: a file of counts or of choices of tokens, the name of a generator, or any "
-               "routing of a scenario",
-               Rules::not_empty());
+    f.required(
+        "traces", &C::traces,
+        "Routing to place experts for: a file of counts or of choices of tokens, the name of a generator, or any "
+        "routing of a scenario",
+        Rules::not_empty());
     f.optional("redundant_experts", &C::redundant_experts,
                "Copies of experts beyond one of each, per layer and over all ranks", Rules::between(0, 1 << 24));
     f.optional("strategies", &C::strategies, "`moesim list placements`; empty: all");
+    f.optional("replica_choice", &C::replica_choice, "Which copy of an expert a token goes to");
     f.optional("fidelity", &C::fidelity, "flow: every transfer shares links; bound: the busiest link alone");
     f.optional("fitted_share", &C::fitted_share,
                "Part of a recording's tokens, from its start, that strategies see; they are judged on the rest",

@@ -49,7 +49,8 @@ StepClock::StepClock(const PreparedStep& step, const StepRouting& routing, Fidel
     : step_(step),
       routing_(routing),
       fidelity_(fidelity),
-      costs_(make_cost_model(step.profile, step.cluster.accelerator())) {
+      costs_(make_cost_model(step.profile, step.cluster.accelerator())),
+      plan_(step_plan(step, *costs_)) {
   for (const Layer& layer : step.model.layers()) {
     if (layer.moe_index) {
       moe_blocks_.push_back(layer.block);
@@ -65,7 +66,7 @@ StepClock::StepClock(const PreparedStep& step, const StepRouting& routing, Fidel
 }
 
 StepProgram StepClock::build(const Model& model, const Placement& placement, const StepRouting& routing) const {
-  StepPlan plan = step_plan(step_, *costs_);
+  StepPlan plan = plan_;
   plan.model = &model;
   plan.placement = &placement;
   plan.routing = &routing;

@@ -47,9 +47,10 @@ class StepClock final : public LayerClock {
   Fidelity fidelity_;
   TaskPool serial_{1};
   std::unique_ptr<CostModel> costs_;
-  std::map<const Block*, Model> models_;         ///< of one layer, by block
-  std::vector<const Block*> moe_blocks_;         ///< [MoE layers]
-  std::vector<const Block*> dense_blocks_;       ///< of the layers without experts that run
+  StepPlan plan_;                           ///< but for model, placement and routing
+  std::map<const Block*, Model> models_;    ///< of one layer, by block
+  std::vector<const Block*> moe_blocks_;    ///< [MoE layers]
+  std::vector<const Block*> dense_blocks_;  ///< of the layers without experts that run
 };
 
 }  // namespace moesim

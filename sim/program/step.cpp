@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "sim/core/error.hpp"
+#include "sim/placement/replica_choice.hpp"
 
 namespace moesim {
 
@@ -81,8 +82,15 @@ class StepBuilder {
     std::vector<std::optional<LayerTraffic>> counted(moe_layers_.size());
     pool_.for_each_index(moe_layers_.size(), [&](std::size_t i) {
       const std::size_t layer = moe_layers_[i];
-      counted[i] = count_traffic(plan_.placement->layers[layer], *plan_.cluster, plan_.routing->layer(layer),
-                                 plan_.routing->shape.k, first_token_);
+      const LayerPlacement& placement = plan_.placement->layers[layer];
+      const auto choices = plan_.routing->layer(layer);
+      const std::size_t k = plan_.routing->shape.k;
+      std::vector<std::uint32_t> taken;
+      if (plan_.replica_choice != ReplicaChoice::kInTurn) {
+        taken = choose_replicas(placement, {choices, k, first_token_, plan_.cluster->gpus_per_node()},
+                                plan_.replica_choice, plan_.seed + layer);
+      }
+      counted[i] = count_traffic(placement, *plan_.cluster, choices, k, first_token_, taken);
     });
     for (auto& traffic : counted) {
       traffic_.push_back(std::move(*traffic));

@@ -37,6 +37,8 @@ struct StepPlan {
   /// an all-gather.
   const CollectiveAlgorithm* all_reduce = nullptr;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
+  ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
+  std::uint64_t seed = 0;  ///< of random choices among copies
 };
 
 /// Where each rank's tokens begin among all tokens of a step, [ranks + 1]: a group's tokens are split over its ranks

@@ -17,11 +17,12 @@ std::size_t node_count(const Cluster& cluster, std::size_t ranks) {
 
 LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster,
                            std::span<const std::uint16_t> choices, std::size_t k,
-                           std::span<const std::size_t> first_token) {
+                           std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken) {
   const std::size_t ranks = placement.ranks();
   const std::size_t nodes = node_count(cluster, ranks);
   ensure(first_token.size() == ranks + 1 && first_token.back() * k == choices.size(),
          "routing and ranks disagree on the number of tokens");
+  ensure(taken.empty() || taken.size() == choices.size(), "every choice goes to one copy");
   LayerTraffic traffic;
   traffic.ranks = ranks;
   traffic.experts = placement.experts();
@@ -40,9 +41,10 @@ LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& clust
   std::vector<std::uint32_t> turn(placement.experts(), 0);
   for (std::size_t from = 0; from < ranks; ++from) {
     for (std::size_t token = first_token[from]; token < first_token[from + 1]; ++token) {
-      for (const std::uint16_t expert : choices.subspan(token * k, k)) {
+      for (std::size_t i = token * k; i < (token + 1) * k; ++i) {
+        const std::uint16_t expert = choices[i];
         const auto replicas = placement.replicas_of(expert);
-        const auto& replica = replicas[turn[expert]++ % replicas.size()];
+        const auto& replica = replicas[taken.empty() ? turn[expert]++ % replicas.size() : taken[i]];
         const std::size_t to = replica.rank.index();
         ++traffic.rows[to][replica.local_slot];
         ++traffic.copies[from * ranks + to];

@@ -37,9 +37,10 @@ struct LayerTraffic {
 };
 
 /// Counts one layer. `choices`: [tokens, k] expert ids, rank by rank; `first_token`: [ranks + 1], where each rank's
-/// tokens begin. Copies of a replicated expert are taken in turn.
+/// tokens begin. For each choice `taken` says which of its expert's copies
+/// it goes to; empty: they are taken in turn.
 LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster,
                            std::span<const std::uint16_t> choices, std::size_t k,
-                           std::span<const std::size_t> first_token);
+                           std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken = {});
 
 }  // namespace moesim

@@ -138,7 +138,9 @@ StepPlan step_plan(const PreparedStep& step, const CostModel& costs) {
           .dispatch = scenario.dispatch.protocol,
           .communication_units = scenario.dispatch.communication_units,
           .all_reduce = all_reduce_of(step, costs),
-          .shared_experts = scenario.dispatch.shared_experts};
+          .shared_experts = scenario.dispatch.shared_experts,
+          .replica_choice = scenario.placement.replica_choice,
+          .seed = scenario.seed};
 }
 
 StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool& pool) {

@@ -1,0 +1,1 @@
+moesim_bench(bench_placement LIBRARIES moesim_placement SOURCES placement_bench.cpp)

@@ -1,0 +1,3 @@
+moesim_test(test_place
+  LIBRARIES moesim_planning
+  SOURCES property/placement/comparison_test.cpp property/placement/recorded_test.cpp)
