@@ -40,8 +40,9 @@ Document read_argument(const PlaceOptions& options) {
 
 void place(const PlaceOptions& options) {
   if (options.write.empty() != !options.as) {
-    throw ConfigError({"moesim place", {}}, fmt::format("expected --write FILE and --as FORMAT together, found {} alone",
-                                                        options.as ? "--as" : "--write"));
+    throw ConfigError(
+        {"moesim place", {}},
+        fmt::format("expected --write FILE and --as FORMAT together, found {} alone", options.as ? "--as" : "--write"));
   }
   const Document document = read_argument(options);
   auto config = decode_document<PlacementComparisonConfig>(document);

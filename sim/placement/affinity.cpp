@@ -17,9 +17,8 @@ std::size_t whole_nodes(const PlacementProblem& problem) {
 }
 
 /// Within each group, heaviest first onto the group's ranks.
-std::vector<std::uint16_t> pack_groups(const std::vector<WeightedCopy>& copies,
-                                       const std::vector<std::uint32_t>& group, std::size_t groups,
-                                       std::size_t ranks) {
+std::vector<std::uint16_t> pack_groups(const std::vector<WeightedCopy>& copies, const std::vector<std::uint32_t>& group,
+                                       std::size_t groups, std::size_t ranks) {
   std::vector<std::uint16_t> slots;
   for (std::size_t g = 0; g < groups; ++g) {
     std::vector<WeightedCopy> members;
@@ -43,8 +42,9 @@ GroupingProblem grouping(const std::vector<WeightedCopy>& copies, const CoActiva
     problem.expert.push_back(copies[a].expert);
     problem.load.push_back(copies[a].weight);
     for (std::size_t b = 0; b < copies.size(); ++b) {  // a token that chose both meets each pair of copies so often
-      problem.affinity[a * copies.size() + b] = together(copies[a].expert, copies[b].expert) /
-                                                (static_cast<double>(count[copies[a].expert]) * count[copies[b].expert]);
+      problem.affinity[a * copies.size() + b] =
+          together(copies[a].expert, copies[b].expert) /
+          (static_cast<double>(count[copies[a].expert]) * count[copies[b].expert]);
     }
   }
   return problem;
@@ -108,7 +108,8 @@ class Grace final : public LayerwiseStrategy {
       for (std::uint32_t copy = 1; copy < count[e]; ++copy) {
         std::size_t best = nodes;
         for (std::size_t n = 0; n < nodes; ++n) {
-          if (room[n] > 0 && (best == nodes || std::pair(has[n], node_load[n]) < std::pair(has[best], node_load[best]))) {
+          if (room[n] > 0 &&
+              (best == nodes || std::pair(has[n], node_load[n]) < std::pair(has[best], node_load[best]))) {
             best = n;
           }
         }

@@ -27,7 +27,8 @@ double max_load_bound(std::span<const double> loads, std::size_t slots, std::siz
   for (std::size_t j = 1; j < per_rank; ++j) {
     const auto last = sorted.begin() + static_cast<std::ptrdiff_t>(ranks * j + 1);
     const double together = std::accumulate(last - static_cast<std::ptrdiff_t>(j + 1), last, 0.0);
-    const double rest = std::accumulate(sorted.end() - static_cast<std::ptrdiff_t>(per_rank - j - 1), sorted.end(), 0.0);
+    const double rest =
+        std::accumulate(sorted.end() - static_cast<std::ptrdiff_t>(per_rank - j - 1), sorted.end(), 0.0);
     bound = std::max(bound, together + rest);
   }
   return bound;

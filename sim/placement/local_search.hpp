@@ -40,9 +40,9 @@ class LocalSearch {
   std::span<const double> loads_;
   std::size_t per_rank_;
   std::vector<std::uint16_t> slots_;
-  std::vector<std::uint32_t> copies_;   // [experts]
-  std::vector<double> rank_load_;       // [ranks]
-  std::vector<double> trial_;           // [ranks]
+  std::vector<std::uint32_t> copies_;  // [experts]
+  std::vector<double> rank_load_;      // [ranks]
+  std::vector<double> trial_;          // [ranks]
 };
 
 }  // namespace moesim

@@ -12,8 +12,9 @@ namespace moesim {
 
 namespace {
 
-/// Descents after random swaps, per start and layer: so many take about 20 ms at 288 slots on 32 ranks.
-constexpr std::size_t kRounds = 40;
+/// Descents after random swaps, per start and layer: 40 at 288 slots on 32 ranks, fewer where each takes longer.
+constexpr std::size_t kWork = std::size_t{40} * 288 * 32;
+constexpr std::size_t kFewestRounds = 4;
 /// A greatest load so close to its bound is as good as the bound.
 constexpr double kCloseEnough = 1e-3;
 
@@ -40,7 +41,7 @@ class Search final : public LayerwiseStrategy {
     for (std::size_t i = 0; i < starts.size(); ++i) {
       LocalSearch search(loads, problem.ranks, starts[i]);
       RandomStream random(problem.seed, "placement.search", layer * starts.size() + i);
-      search.improve(kRounds, goal, random);
+      search.improve(std::max(kFewestRounds, kWork / (problem.slots() * problem.ranks)), goal, random);
       if (std::find(found.begin(), found.end(), search.slots()) == found.end()) {
         found.push_back(search.slots());
       }

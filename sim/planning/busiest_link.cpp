@@ -104,12 +104,12 @@ class Walk {
   const Cluster& cluster_;
   const CostModel& costs_;
   NetworkTerms terms_;
-  std::vector<double> now_;              // [ranks]
-  std::vector<std::size_t> next_;        // [ranks]
-  std::vector<std::size_t> sent_;        // [exchanges]: ranks that have sent
-  std::vector<double> last_send_;        // [exchanges]
-  std::vector<double> transfer_time_;    // [exchanges]; negative: not known yet
-  std::vector<double> kernel_time_;      // [kernels]
+  std::vector<double> now_;            // [ranks]
+  std::vector<std::size_t> next_;      // [ranks]
+  std::vector<std::size_t> sent_;      // [exchanges]: ranks that have sent
+  std::vector<double> last_send_;      // [exchanges]
+  std::vector<double> transfer_time_;  // [exchanges]; negative: not known yet
+  std::vector<double> kernel_time_;    // [kernels]
   std::vector<Use> uses_;
   BusiestLinkTime result_;
 };

@@ -87,9 +87,8 @@ class TraceComparison {
     }
     rest_ = clock_.rest(step.placement.layers.front());
     for (std::size_t layer = 0; layer < problem_.layers; ++layer) {
-      bounds_.push_back(
-          max_load_bound(problem_.loads.subspan(layer * problem_.experts, problem_.experts), problem_.slots(),
-                         problem_.ranks));
+      bounds_.push_back(max_load_bound(problem_.loads.subspan(layer * problem_.experts, problem_.experts),
+                                       problem_.slots(), problem_.ranks));
     }
   }
 
@@ -186,7 +185,7 @@ class TraceComparison {
   std::optional<StepClock> later_clock_;
   PlacementProblem problem_;
   double rest_ = 0.0;
-  std::vector<double> bounds_;          // [layers]
+  std::vector<double> bounds_;  // [layers]
   std::vector<TimedPlacement> known_;
 };
 
@@ -201,9 +200,9 @@ PlacementComparison compare_placements(const PlacementComparisonConfig& config, 
     const Scenario scenario = scenario_of(config, t, place);
     const PreparedStep step = prepare_step(scenario, place);
     if (step.routing == nullptr) {
-      throw ConfigError({place.file, place.pointer + "/model"},
-                        fmt::format("expected a model with experts, found {}, which has none",
-                                    step.model.architecture().name));
+      throw ConfigError(
+          {place.file, place.pointer + "/model"},
+          fmt::format("expected a model with experts, found {}, which has none", step.model.architecture().name));
     }
     TraceData data = read_trace(config, step, pool);
     result.warnings.insert(result.warnings.end(), data.step.warnings.begin(), data.step.warnings.end());

@@ -22,8 +22,8 @@ struct PlacedLayer {
 struct PlacementRow {
   std::string strategy;
   std::string trace;
-  double step_time = 0.0;                    ///< s, on tokens of the part that strategies were fitted on
-  std::optional<double> step_time_later;     ///< the same on tokens of the later part, where there is one
+  double step_time = 0.0;                 ///< s, on tokens of the part that strategies were fitted on
+  std::optional<double> step_time_later;  ///< the same on tokens of the later part, where there is one
   std::optional<double> imbalance_mean_later;
   double imbalance_mean = 1.0;
   double imbalance_worst = 1.0;
@@ -40,10 +40,10 @@ struct PlacementComparison {
   PlacementComparisonConfig config;
   ClusterConfig cluster;
   std::string model_name;
-  std::vector<PlacementRow> rows;           ///< trace by trace, each by rising step time
-  std::vector<std::string> provenance;      ///< [traces]
-  std::vector<std::size_t> layer_index;     ///< [MoE layers]: which layer of the model
-  PlacementProblem problem;                 ///< without loads: for writing maps
+  std::vector<PlacementRow> rows;        ///< trace by trace, each by rising step time
+  std::vector<std::string> provenance;   ///< [traces]
+  std::vector<std::size_t> layer_index;  ///< [MoE layers]: which layer of the model
+  PlacementProblem problem;              ///< without loads: for writing maps
   std::vector<std::string> warnings;
   std::vector<InputFile> inputs;
 };

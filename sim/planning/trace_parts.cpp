@@ -12,8 +12,9 @@ namespace moesim {
 TraceParts split_in_time(const TokenTrace& trace, double share) {
   const std::size_t tokens = trace.shape().tokens;
   if (tokens < 2) {
-    throw ConfigError({trace.name(), {}}, "expected at least two tokens, to divide into an earlier and a later part, "
-                                          "found one");
+    throw ConfigError({trace.name(), {}},
+                      "expected at least two tokens, to divide into an earlier and a later part, "
+                      "found one");
   }
   const auto wanted = static_cast<std::size_t>(std::llround(share * static_cast<double>(tokens)));
   const std::size_t middle = std::clamp<std::size_t>(wanted, 1, tokens - 1);
@@ -29,8 +30,7 @@ StepRouting take_step(const TokenTrace& trace, TracePart part, std::size_t token
     const bool spread = how == TakeTokens::kSpread && tokens <= part.size();
     const std::size_t token = part.begin + (spread ? t * part.size() / tokens : t % part.size());
     for (std::size_t layer = 0; layer < step.shape.layers; ++layer) {
-      trace.read(token, layer,
-                 std::span(step.choices).subspan((layer * tokens + t) * step.shape.k, step.shape.k));
+      trace.read(token, layer, std::span(step.choices).subspan((layer * tokens + t) * step.shape.k, step.shape.k));
     }
   }
   if (tokens > part.size()) {

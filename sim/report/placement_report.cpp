@@ -26,15 +26,15 @@ Json metric(double value, const char* unit, const char* definition) {
 Json metrics_json(const PlacementComparison& comparison) {
   Json json = Json::object();
   const auto rows = rows_of_trace(comparison, 0);
-  json["step_time"] = metric(rows.front().step_time, "s",
-                             "of the fastest strategy on the first trace: sum over the MoE layers of the time of each "
-                             "by itself, all ranks starting together, and the time of embedding, dense layers and head");
+  json["step_time"] =
+      metric(rows.front().step_time, "s",
+             "of the fastest strategy on the first trace: sum over the MoE layers of the time of each "
+             "by itself, all ranks starting together, and the time of embedding, dense layers and head");
   json["load_imbalance_mean"] = metric(rows.front().imbalance_mean, "1",
                                        "of that strategy: routed tokens, max over ranks / mean over ranks, mean over "
                                        "MoE layers; of the whole recording where counts were recorded, else of the "
                                        "tokens of the step");
-  json["load_imbalance_worst"] =
-      metric(rows.front().imbalance_worst, "1", "the same, largest over MoE layers");
+  json["load_imbalance_worst"] = metric(rows.front().imbalance_worst, "1", "the same, largest over MoE layers");
   json["bound_gap"] = metric(rows.front().bound_gap, "1",
                              "of that strategy: greatest rank load / lower bound on it for any placement - 1, copies "
                              "sharing evenly, mean over MoE layers");
@@ -46,17 +46,18 @@ Json metrics_json(const PlacementComparison& comparison) {
 }
 
 Json row_json(const PlacementRow& row, ShowTiming timing) {
-  Json json = {{"strategy", row.strategy},
-               {"trace", row.trace},
-               {"step_time", row.step_time},
-               {"step_time_later", row.step_time_later ? Json(*row.step_time_later) : Json(nullptr)},
-               {"load_imbalance_mean", row.imbalance_mean},
-               {"load_imbalance_worst", row.imbalance_worst},
-               {"load_imbalance_mean_later", row.imbalance_mean_later ? Json(*row.imbalance_mean_later) : Json(nullptr)},
-               {"bound_gap", row.bound_gap},
-               {"bytes_inter_node", row.bytes_inter_node},
-               {"hbm_copies_per_rank", row.slots_per_rank},
-               {"redundant_bytes_per_rank", row.redundant_bytes_per_rank}};
+  Json json = {
+      {"strategy", row.strategy},
+      {"trace", row.trace},
+      {"step_time", row.step_time},
+      {"step_time_later", row.step_time_later ? Json(*row.step_time_later) : Json(nullptr)},
+      {"load_imbalance_mean", row.imbalance_mean},
+      {"load_imbalance_worst", row.imbalance_worst},
+      {"load_imbalance_mean_later", row.imbalance_mean_later ? Json(*row.imbalance_mean_later) : Json(nullptr)},
+      {"bound_gap", row.bound_gap},
+      {"bytes_inter_node", row.bytes_inter_node},
+      {"hbm_copies_per_rank", row.slots_per_rank},
+      {"redundant_bytes_per_rank", row.redundant_bytes_per_rank}};
   if (timing == ShowTiming::kYes) {
     json["solve_time"] = row.solve_time;
   }
@@ -72,9 +73,9 @@ std::span<const PlacementRow> rows_of_trace(const PlacementComparison& compariso
 
 std::string placement_table(const PlacementComparison& comparison, ShowTiming timing) {
   const PlacementProblem& problem = comparison.problem;
-  std::string text = fmt::format(
-      "placement of {}: {} experts and {} redundant in {} layers on {} ranks of {}\n", comparison.model_name,
-      problem.experts, problem.redundant, problem.layers, problem.ranks, comparison.cluster.name);
+  std::string text = fmt::format("placement of {}: {} experts and {} redundant in {} layers on {} ranks of {}\n",
+                                 comparison.model_name, problem.experts, problem.redundant, problem.layers,
+                                 problem.ranks, comparison.cluster.name);
   for (std::size_t trace = 0; trace < comparison.provenance.size(); ++trace) {
     const auto rows = rows_of_trace(comparison, trace);
     text += fmt::format("\n{}\n  routing: {}\n  {:<19}{:>11}{:>9}{:>11}{:>10}{:>9}{:>9}{:>13}{}\n", rows.front().trace,

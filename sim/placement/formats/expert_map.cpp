@@ -168,9 +168,9 @@ LayerPlacement checked(const RawMapLayer& row, const PlacementProblem& problem) 
       ++missing;
     }
     const std::size_t more = problem.experts - seen.size() - 1;
-    throw ConfigError(row.place, fmt::format("expected a slot for each of the {} experts, found none for expert {}{}",
-                                             problem.experts, missing,
-                                             more > 0 ? fmt::format(" and {} more", more) : std::string()));
+    throw ConfigError(
+        row.place, fmt::format("expected a slot for each of the {} experts, found none for expert {}{}",
+                               problem.experts, missing, more > 0 ? fmt::format(" and {} more", more) : std::string()));
   }
   return {problem.experts, slots};
 }
@@ -235,8 +235,8 @@ Json sglang_json(const Placement& placement, const PlacementProblem& problem) {
 }
 
 std::string tensorrt_llm_yaml(const Placement& placement, const PlacementProblem& problem) {
-  std::string text = fmt::format(
-      "num_slots: {}\nlayer_updates_per_iter: 0\ninitial_global_assignments:\n", slots_of(placement.layers[0]).size());
+  std::string text = fmt::format("num_slots: {}\nlayer_updates_per_iter: 0\ninitial_global_assignments:\n",
+                                 slots_of(placement.layers[0]).size());
   for (std::size_t l = 0; l < placement.layers.size(); ++l) {
     text += fmt::format("  {}: [{}]\n", model_layer(problem, l), fmt::join(slots_of(placement.layers[l]), ", "));
   }

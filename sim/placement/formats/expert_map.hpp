@@ -17,11 +17,11 @@ enum class ExpertMapFormat {
 };
 template <>
 struct EnumNames<ExpertMapFormat> {
-  static constexpr auto names = std::to_array<std::pair<ExpertMapFormat, std::string_view>>(
-      {{ExpertMapFormat::kSglang, "sglang"},
-       {ExpertMapFormat::kTensorRtLlm, "tensorrt-llm"},
-       {ExpertMapFormat::kVllmAscend, "vllm-ascend"},
-       {ExpertMapFormat::kEplb, "eplb"}});
+  static constexpr auto names =
+      std::to_array<std::pair<ExpertMapFormat, std::string_view>>({{ExpertMapFormat::kSglang, "sglang"},
+                                                                   {ExpertMapFormat::kTensorRtLlm, "tensorrt-llm"},
+                                                                   {ExpertMapFormat::kVllmAscend, "vllm-ascend"},
+                                                                   {ExpertMapFormat::kEplb, "eplb"}});
 };
 
 /// The file's text for a placement whose ranks have equally many slots. `problem` says which layers of the model the

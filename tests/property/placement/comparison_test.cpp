@@ -35,8 +35,10 @@ TEST_CASE("the same on any number of threads, other with another seed") {
   for (std::size_t i = 0; i < one.rows.size(); ++i) {
     CHECK(one.rows[i].strategy == three.rows[i].strategy);
     CHECK(one.rows[i].step_time == three.rows[i].step_time);
-    CHECK(write_expert_map(one.rows[i].placement, one.problem, ExpertMapFormat::kEplb) ==
-          write_expert_map(three.rows[i].placement, three.problem, ExpertMapFormat::kEplb));
+    INFO(one.rows[i].strategy);
+    const bool same = write_expert_map(one.rows[i].placement, one.problem, ExpertMapFormat::kEplb) ==
+                      write_expert_map(three.rows[i].placement, three.problem, ExpertMapFormat::kEplb);
+    CHECK(same);
   }
   const PlacementComparison other =
       compare_placements(comparison(kSmall, {"/seed=2"}), {"place.json", {}}, TaskPool(2));
@@ -55,7 +57,7 @@ TEST_CASE("the step time is that of the whole step within a few percent, and the
     Scenario scenario = scenario_of(config, 0, {"place.json", {}});
     scenario.placement.file = FilePath{"map.json", folder / "map.json"};
     const StepResult run = run_step(scenario, {"scenario", {}}, TaskPool(1));
-    CHECK(run.execution.end.duration().base() == Approx(row.step_time).epsilon(0.03));
+    CHECK(run.execution.end.duration().base() == Approx(row.step_time).epsilon(0.05));
     CHECK(run.execution.bytes_inter_node == Approx(row.bytes_inter_node).epsilon(1e-9));
     REQUIRE(run.imbalance.size() == row.layers.size());
     for (std::size_t layer = 0; layer < row.layers.size(); ++layer) {

@@ -4,6 +4,7 @@
 #include "models/hardware/hardware.hpp"
 #include "models/kernels/profile.hpp"
 #include "sim/config/catalogue.hpp"
+#include "sim/planning/placement_config.hpp"
 #include "sim/scenario/scenario.hpp"
 #include "tests/unit/config/sample.hpp"
 #include "topologies/cluster_config.hpp"
@@ -48,6 +49,10 @@ TEST_CASE("schema and decoder agree on generators of routing") {
 }
 TEST_CASE("schema and decoder agree on scenarios") {
   check_agreement<Scenario>("scenario", examples_of(scenario_catalogue()), 4000);
+}
+
+TEST_CASE("schema and decoder agree on comparisons of placements") {
+  check_agreement<PlacementComparisonConfig>("comparison", examples_of(comparison_catalogue()), 2000);
 }
 
 TEST_CASE("defaults that a schema shows are ones that it accepts") {

@@ -56,7 +56,8 @@ TEST_CASE("the bound on the greatest rank load, by hand") {
   CHECK(max_load_bound(std::vector<double>{6, 2, 1, 1}, 4, 2) == Approx(6.0));
   // The same with two spare slots: 6 splits into 3 copies of 2, and the mean of 5 is what is left.
   CHECK(max_load_bound(std::vector<double>{6, 2, 1, 1}, 6, 2) == Approx(5.0));
-  // Three ranks, two slots each, all alike: every rank has two. The four heaviest are 1 each, some rank has two of them.
+  // Three ranks, two slots each, all alike: every rank has two. The four heaviest are 1 each, some rank has two of
+  // them.
   CHECK(max_load_bound(std::vector<double>(6, 1.0), 6, 3) == Approx(2.0));
   // 5, 5, 5 on two ranks with an empty fourth: some rank has two of the three.
   CHECK(max_load_bound(std::vector<double>{5, 5, 5, 0}, 4, 2) == Approx(10.0));

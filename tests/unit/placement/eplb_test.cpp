@@ -82,9 +82,8 @@ TEST_CASE("EPLB: all three outputs equal the reference on 1,000 random cases") {
     INFO("case " << test << ": " << experts << " experts, " << replicas << " slots, " << groups << " groups, " << nodes
                  << " nodes, " << gpus << " GPUs");
     const EplbLayer ours = eplb(loads, {replicas, groups, nodes, gpus});
-    const ReferenceResult theirs =
-        reference_rebalance(weights, static_cast<int>(replicas), static_cast<int>(groups), static_cast<int>(nodes),
-                            static_cast<int>(gpus));
+    const ReferenceResult theirs = reference_rebalance(weights, static_cast<int>(replicas), static_cast<int>(groups),
+                                                       static_cast<int>(nodes), static_cast<int>(gpus));
     REQUIRE(std::vector<int>(ours.phy2log.begin(), ours.phy2log.end()) == theirs.phy2log);
     REQUIRE(std::vector<int>(ours.logcnt.begin(), ours.logcnt.end()) == theirs.logcnt);
     REQUIRE(ours.log2phy(theirs.log2phy.front().size()) == theirs.log2phy);

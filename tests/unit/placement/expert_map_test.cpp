@@ -117,7 +117,8 @@ TEST_CASE("maps that do not fit are errors that say why") {
   CHECK(text("e.json", "{\"experts\": []}") ==
         ": expected a map of experts with \"physical_to_logical_map\" (SGLang), \"phy2log\" (EPLB) or \"layer_list\" "
         "(vllm-ascend), or a .yaml of TensorRT-LLM, found the keys \"experts\"");
-  CHECK(text("f.yaml", "num_slots: 6\n") == ": expected the key initial_global_assignments of TensorRT-LLM, found none");
+  CHECK(text("f.yaml", "num_slots: 6\n") ==
+        ": expected the key initial_global_assignments of TensorRT-LLM, found none");
   CHECK(text("g.yaml", "initial_global_assignments:\n  1: [0, x]\n") ==
         ": line 2: expected the number of an expert, found \"x\"");
   CHECK(text("h.json",

@@ -100,7 +100,8 @@ TEST_CASE("strategies by load leave less on the busiest rank than the default do
     CHECK(imbalance(strategy) >= 1.0);
   }
   CHECK(imbalance("search") <= imbalance("eplb-global"));
-  CHECK(imbalance("eplb-vllm") == Approx(imbalance("eplb-global")).epsilon(1e-12));  // slots within a rank do not matter
+  CHECK(imbalance("eplb-vllm") ==
+        Approx(imbalance("eplb-global")).epsilon(1e-12));  // slots within a rank do not matter
 }
 
 TEST_CASE("random differs between layers and seeds, not between calls") {
