@@ -1,9 +1,9 @@
 #include "topologies/orbits.hpp"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "topologies/build.hpp"
 #include "topologies/cluster.hpp"
@@ -88,7 +88,7 @@ std::optional<Orbits> Cluster::orbits(std::size_t ranks) const {
   }
   Orbits orbits;
   orbits.of_link.reserve(links().size());
-  std::map<Key, std::uint32_t> known;
+  std::vector<Key> known;  // a handful
   for (const Link& link : links()) {
     const Vertex& from = vertices()[link.from.index()];
     const Vertex& to = vertices()[link.to.index()];
@@ -100,9 +100,12 @@ std::optional<Orbits> Cluster::orbits(std::size_t ranks) const {
     const auto [dimension, direction] = config().scale_up.kind == ScaleUpKind::kTorus
                                             ? torus_key(*config().scale_up.torus, link)
                                             : std::pair<std::size_t, std::size_t>{0, 0};
-    const auto [entry, added] =
-        known.emplace(Key{idle, from.kind, to.kind, dimension, direction}, static_cast<std::uint32_t>(known.size()));
-    orbits.of_link.push_back(entry->second);
+    const Key key{idle, from.kind, to.kind, dimension, direction};
+    const auto found = std::find(known.begin(), known.end(), key);
+    orbits.of_link.push_back(static_cast<std::uint32_t>(found - known.begin()));
+    if (found == known.end()) {
+      known.push_back(key);
+    }
   }
   orbits.count = static_cast<std::uint32_t>(known.size());
   return orbits;
