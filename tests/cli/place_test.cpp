@@ -92,7 +92,8 @@ TEST_CASE("place: bad input is refused with a text that says what is wrong") {
        "error: place.json#/placement/redundant_experts: expected a number of slots that the 16 ranks divide, found 74 "
        "slots (64 experts and 10 redundant); 16 redundant experts would fit\n"},
       {"place place.json --set /redundant_experts=-10",
-       "error: place.json#/redundant_experts: expected a whole number from 0 to 16777216, found the number -10\n"},
+       "error: place.json#/redundant_experts: expected a whole number, 0 to 9223372036854775807, found the number "
+       "-10\n"},
       {"place place.json --set '/strategies=[\"eplb-globl\"]'",
        "error: place.json#/strategies/0: expected a placement strategy, found \"eplb-globl\"; did you mean "
        "\"eplb-global\"?\n"},
