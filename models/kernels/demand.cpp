@@ -125,6 +125,17 @@ KernelDemand demand(const Streaming& s) {
   return {.work = s.work, .traffic = s.read + s.written, .compute = DataType::kBf16};
 }
 
+/// The sum of its parts.
+KernelDemand demand(const Experts& experts) {
+  const ExpertParts parts = parts_of(experts);
+  const KernelDemand up = demand(parts.up);
+  const KernelDemand activation = demand(parts.activation);
+  const KernelDemand down = demand(parts.down);
+  return {.work = up.work + activation.work + down.work,
+          .traffic = up.traffic + activation.traffic + down.traffic,
+          .compute = experts.weight};
+}
+
 }  // namespace
 
 /// Query i = 0 … q−1 stands at position K − q + i and sees min(W, K − q + i + 1) keys. The first f queries, those
@@ -137,6 +148,28 @@ double attended_pairs(std::int64_t query, std::int64_t keys, std::int64_t window
   }
   const double growing = number(std::clamp<std::int64_t>(window - (keys - query), 0, query));
   return growing * prefix + growing * (growing + 1.0) / 2.0 + (number(query) - growing) * number(window);
+}
+
+/// R = Σ rows_e; the activation reads R·up_matrices·intermediate and writes R·intermediate elements, 5 FLOP each.
+ExpertParts parts_of(const Experts& experts) {
+  double rows = 0.0;
+  for (const std::int64_t expert_rows : experts.rows) {
+    rows += number(expert_rows);
+  }
+  ExpertParts parts;
+  parts.up = {.rows = experts.rows,
+              .n = experts.intermediate * experts.up_matrices,
+              .k = experts.hidden,
+              .weight = experts.weight,
+              .activation = experts.activation};
+  parts.down = parts.up;
+  parts.down.n = experts.hidden;
+  parts.down.k = experts.intermediate;
+  const double cells = rows * number(experts.intermediate);
+  parts.activation = {.read = cells * number(experts.up_matrices) * activation_element_size(experts.activation),
+                      .written = cells * activation_element_size(operand_type(experts.weight, experts.activation)),
+                      .work = flops(5.0 * cells)};
+  return parts;
 }
 
 KernelDemand demand_of(const Kernel& kernel) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -29,6 +30,22 @@ struct GroupedGemm {
   std::vector<std::int64_t> rows = {};  ///< per local expert
   std::int64_t n = 0;
   std::int64_t k = 0;
+  DataType weight = DataType::kBf16;
+  DataType activation = DataType::kBf16;
+};
+
+/// The whole of the routed experts' work on one rank, as serving systems measure and often fuse it: per expert
+/// up = A[rows_e, hidden]·W[hidden, up_matrices·intermediate], the activation, and down[rows_e, hidden].
+struct Experts {
+  std::vector<std::int64_t> rows = {};  ///< per local expert
+  std::int64_t tokens = 0;              ///< that entered the operator: on this rank's behalf, or of all ranks
+  std::int64_t experts = 0;             ///< of the layer, on all ranks
+  std::int64_t experts_per_token = 0;
+  std::int64_t hidden = 0;
+  std::int64_t intermediate = 0;  ///< of this rank, where experts are split too
+  std::int64_t up_matrices = 2;   ///< 2: gated
+  /// Exponent of the power law that the rows were drawn from, 0 if they are balanced; absent: judged by the rows.
+  std::optional<double> exponent = std::nullopt;
   DataType weight = DataType::kBf16;
   DataType activation = DataType::kBf16;
 };
@@ -80,8 +97,17 @@ struct Streaming {
   Flops work = {};  ///< on the ordinary cores; seldom what takes the time
 };
 
-using Kernel =
-    std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention, Streaming>;
+using Kernel = std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention,
+                            Streaming, Experts>;
+
+/// The kernels that do an expert block's work when nothing is fused: two grouped GEMMs around a streaming activation,
+/// which also quantises its output for the second.
+struct ExpertParts {
+  GroupedGemm up;
+  Streaming activation;
+  GroupedGemm down;
+};
+ExpertParts parts_of(const Experts& experts);
 
 /// What holds a kernel back.
 enum class Bound { kCompute, kMemory, kOverhead };

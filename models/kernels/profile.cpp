@@ -33,8 +33,10 @@ void check_points(const std::vector<EfficiencyPoint>& points, const Place& place
 }  // namespace
 
 Operator operator_of(const Kernel& kernel) {
-  static_assert(std::variant_size_v<Kernel> == EnumNames<Operator>::names.size());
-  return EnumNames<Operator>::names[kernel.index()].first;
+  // An expert block is priced by its grouped GEMMs' terms.
+  static_assert(std::variant_size_v<Kernel> == EnumNames<Operator>::names.size() + 1);
+  return std::holds_alternative<Experts>(kernel) ? Operator::kGroupedGemm
+                                                 : EnumNames<Operator>::names[kernel.index()].first;
 }
 
 const Catalogue& profile_catalogue() {

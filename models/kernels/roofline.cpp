@@ -63,6 +63,7 @@ DataType stored_type(const Kernel& kernel) {
     DataType operator()(const GenerationAttention& k) const { return k.kv; }
     DataType operator()(const LatentGenerationAttention& k) const { return k.kv; }
     DataType operator()(const Streaming&) const { return DataType::kBf16; }
+    DataType operator()(const Experts& k) const { return k.weight; }
   };
   return std::visit(Visitor{}, kernel);
 }
@@ -89,6 +90,9 @@ class RooflineModel final : public CostModel {
   }
 
   [[nodiscard]] KernelCost cost(const Kernel& kernel) const override {
+    if (const auto* experts = std::get_if<Experts>(&kernel)) {
+      return sum_of_parts(*experts);
+    }
     KernelCost cost;
     cost.demand = demand_of(kernel);
     if (cost.demand.work == Flops{} && cost.demand.traffic == Bytes{}) {
@@ -112,6 +116,18 @@ class RooflineModel final : public CostModel {
   }
 
   [[nodiscard]] std::vector<std::string> warnings(const Kernel& kernel) const override {
+    if (const auto* experts = std::get_if<Experts>(&kernel)) {
+      const ExpertParts parts = parts_of(*experts);
+      std::vector<std::string> all = warnings(parts.up);
+      for (const Kernel& part : {Kernel(parts.activation), Kernel(parts.down)}) {
+        for (std::string& warning : warnings(part)) {
+          if (std::find(all.begin(), all.end(), warning) == all.end()) {
+            all.push_back(std::move(warning));
+          }
+        }
+      }
+      return all;
+    }
     const KernelDemand demand = demand_of(kernel);
     if (demand.work == Flops{} && demand.traffic == Bytes{}) {
       return {};
@@ -130,6 +146,23 @@ class RooflineModel final : public CostModel {
   }
 
  private:
+  /// Nothing is fused: the three kernels one after another.
+  [[nodiscard]] KernelCost sum_of_parts(const Experts& experts) const {
+    const ExpertParts parts = parts_of(experts);
+    KernelCost sum = cost(parts.up);
+    for (const Kernel& part : {Kernel(parts.activation), Kernel(parts.down)}) {
+      const KernelCost more = cost(part);
+      sum.time += more.time;
+      sum.busy += more.busy;
+      sum.peak_time += more.peak_time;
+      if (more.confidence == Confidence::kExtrapolated) {
+        sum.confidence = Confidence::kExtrapolated;
+      }
+    }
+    sum.demand = demand_of(Kernel(experts));
+    return sum;
+  }
+
   struct Range {
     Bytes smallest;
     Bytes largest;

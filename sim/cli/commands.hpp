@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "validate/fit/measurements.hpp"
+
 namespace moesim {
 
 /// What a command returns when nothing is wrong; errors are thrown (main.cpp turns them into codes 2 and 3).
@@ -16,5 +18,10 @@ void add_check(CLI::App& app, int& exit_code);
 void add_catalogue_commands(CLI::App& app);  ///< list, show, schema
 void add_collective(CLI::App& app);
 void add_trace(CLI::App& app);
+void add_calibrate(CLI::App& app);
+void add_validate(CLI::App& app);
+
+/// The option --table-format, which both share.
+void add_table_format(CLI::App& command, TableFormat& format);
 
 }  // namespace moesim

@@ -4,7 +4,7 @@
 
 #include "models/architecture/architecture.hpp"
 #include "models/hardware/hardware.hpp"
-#include "models/kernels/profile.hpp"
+#include "models/kernels/fitted.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/core/units.hpp"
 #include "sim/placement/placement.hpp"
@@ -62,6 +62,12 @@ std::vector<ListRow> profile_rows() {
     return fmt::format("measured on {}", fmt::join(profile.measured_on, ", "));
   });
 }
+std::vector<ListRow> fit_rows() {
+  return catalogue_rows<FittedProfile>(fitted_catalogue(), [](const FittedProfile& profile) {
+    return fmt::format("{} {} on {}: {} fits", profile.framework, profile.framework_version, profile.accelerator,
+                       profile.fits.size());
+  });
+}
 std::vector<ListRow> scenario_rows() {
   return catalogue_rows<Scenario>(scenario_catalogue(), [](const Scenario& scenario) { return scenario.description; });
 }
@@ -113,6 +119,9 @@ void check_cluster(const Document& document) {
 void check_profile_file(const Document& document) {
   check_profile(decode_document<RooflineProfile>(document), {document.name(), {}});
 }
+void check_fitted_profile(const Document& document) {
+  static_cast<void>(FittedKernels(decode_document<FittedProfile>(document), {document.name(), {}}));
+}
 void check_generator(const Document& document) { static_cast<void>(decode_generator(document)); }
 void check_scenario(const Document& document) {
   // All that a run does short of running: names, files, fit in memory, routing of every layer.
@@ -149,6 +158,8 @@ std::span<const Kind> kinds() {
        [] { return &cluster_catalogue(); }, schema_of<ClusterConfig>, check_cluster},
       {"profiles", "moesim.profile/1", "costs of kernels and communication", profile_rows,
        [] { return &profile_catalogue(); }, schema_of<RooflineProfile>, check_profile_file},
+      {"fits", "moesim.fitted-profile/1", "costs of kernels fitted to measurements", fit_rows,
+       [] { return &fitted_catalogue(); }, schema_of<FittedProfile>, check_fitted_profile},
       {"scenarios", "moesim.scenario/1", "ready to run", scenario_rows, [] { return &scenario_catalogue(); },
        schema_of<Scenario>, check_scenario},
       {"comparisons", "moesim.placement-comparison/1", "strategies of expert placement, compared", comparison_rows,

@@ -40,6 +40,8 @@ int main(int argc, char** argv) {
     moesim::add_catalogue_commands(app);
     moesim::add_collective(app);
     moesim::add_trace(app);
+    moesim::add_calibrate(app);
+    moesim::add_validate(app);
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0) {
       throw std::system_error(errno, std::generic_category());

@@ -255,19 +255,18 @@ KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts
   if (copies == 0) {
     return {};
   }
-  const std::int64_t up_matrices = moe.gated ? 2 : 1;
-  GroupedGemm up{.rows = std::move(rows),
-                 .n = moe.intermediate * up_matrices,
-                 .k = context.hidden,
-                 .weight = context.expert_weights,
-                 .activation = context.precision.activations};
-  GroupedGemm down = up;
-  down.n = context.hidden;
-  down.k = moe.intermediate;
-  return {
-      {StepOperator::kExperts, std::move(up)},
-      activation_kernel(context, StepOperator::kExperts, context.expert_weights, copies, moe.intermediate, up_matrices),
-      {StepOperator::kExperts, std::move(down)}};
+  // Tokens of all ranks, as far as this rank's share of the copies tells.
+  const auto local = static_cast<std::int64_t>(rows.size());
+  const std::int64_t tokens = std::max<std::int64_t>(copies * moe.experts / (local * moe.experts_per_token), 1);
+  return {{StepOperator::kExperts, Experts{.rows = std::move(rows),
+                                           .tokens = tokens,
+                                           .experts = moe.experts,
+                                           .experts_per_token = moe.experts_per_token,
+                                           .hidden = context.hidden,
+                                           .intermediate = moe.intermediate,
+                                           .up_matrices = moe.gated ? 2 : 1,
+                                           .weight = context.expert_weights,
+                                           .activation = context.precision.activations}}};
 }
 
 KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens) {

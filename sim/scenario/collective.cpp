@@ -45,7 +45,7 @@ struct Parts {
   const CollectiveScenario& scenario;
   const Place& place;
   const Cluster& cluster;
-  const RooflineProfile& profile;
+  const KernelProfile& profile;
   const CostModel& costs;
   std::size_t ranks;
 };
@@ -275,7 +275,7 @@ double bus_factor(CollectiveOperation operation, double ranks) {
 CollectiveResult run_collective(const CollectiveScenario& scenario, const Place& place, const TaskPool& pool) {
   const auto ranks = static_cast<std::size_t>(scenario.ranks);
   const Cluster cluster = load_cluster(scenario.cluster, ranks, below(place, "/cluster"));
-  const RooflineProfile profile = load_profile(scenario.kernels, below(place, "/kernels"));
+  const KernelProfile profile = load_kernel_profile(scenario.kernels, below(place, "/kernels"));
   const auto costs = make_cost_model(profile, cluster.accelerator());
   const auto pairs = static_cast<double>(ranks) * static_cast<double>(ranks);
   if ((moves_tokens(scenario.operation) || scenario.operation == CollectiveOperation::kAllToAll) &&

@@ -263,7 +263,7 @@ PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
   PreparedStep step{.scenario = scenario,
                     .model = load_model(scenario.model, below(place, "/model")),
                     .cluster = load_cluster(scenario.cluster, ranks, below(place, "/cluster")),
-                    .profile = load_profile(scenario.kernels, below(place, "/kernels")),
+                    .profile = load_kernel_profile(scenario.kernels, below(place, "/kernels")),
                     .routing = nullptr,
                     .placement = {},
                     .batch = batch_of(scenario.step)};

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "models/kernels/fitted.hpp"
 #include "models/memory/memory.hpp"
 #include "sim/core/task_pool.hpp"
 #include "sim/execute/execute.hpp"
@@ -20,7 +21,7 @@ struct PreparedStep {
   Scenario scenario;
   Model model;
   Cluster cluster;
-  RooflineProfile profile;
+  KernelProfile profile;
   std::unique_ptr<RoutingSource> routing;  ///< absent in a model without experts
   Placement placement;
   BatchShape batch;  ///< per attention group

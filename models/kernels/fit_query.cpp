@@ -1,0 +1,278 @@
+#include "models/kernels/fit_query.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "sim/core/error.hpp"
+
+namespace moesim {
+namespace {
+
+double number(std::int64_t value) { return static_cast<double>(value); }
+double log2_of(std::int64_t value) { return std::log2(number(std::max<std::int64_t>(value, 1))); }
+
+/// Rate that work of this type runs at: of its own type, else of what narrow types are expanded to.
+FlopRate peak_rate(const Accelerator& accelerator, DataType type) {
+  const DataType wide = type == DataType::kFp8Block ? DataType::kFp8 : type;
+  for (const DataType candidate : {type, wide, DataType::kBf16, DataType::kFp16}) {
+    if (const auto found = accelerator.peak.find(candidate); found != accelerator.peak.end()) {
+      return found->second;
+    }
+  }
+  throw ModelError(fmt::format("{} has no rate for {}, nor for bf16 or fp16", accelerator.name, name_of(type)));
+}
+
+class Builder {
+ public:
+  Builder(const FittableKernel& kernel, const Accelerator& accelerator) : accelerator_(accelerator) {
+    std::tie(query_.family, query_.type) = family_of(kernel);
+  }
+
+  void needs(const KernelDemand& demand) {
+    query_.compute += demand.work / peak_rate(accelerator_, demand.compute);
+    query_.memory += demand.traffic / accelerator_.memory_bandwidth;
+  }
+  void shape_unknown() { query_.shape_known = false; }
+  void add(double value) { query_.features.add(value); }
+  /// Thread blocks that need so many rounds over the compute units: how many rounds, and what part of them is wasted
+  /// in the last one. NeuSight (arXiv 2407.13853) section 4.2.
+  void waves(double blocks) {
+    const double rounds = std::max(blocks, 1.0) / accelerator_.compute_units;
+    add(std::log2(rounds));
+    add(std::ceil(rounds) / rounds > 4.0 ? 4.0 : std::ceil(rounds) / rounds);
+  }
+  /// What the time at the speed of light is made of.
+  FitQuery take() {
+    add(std::log2(std::max(query_.compute.base(), 1e-12) / std::max(query_.memory.base(), 1e-12)));
+    add(std::log2(std::max(query_.light().base(), 1e-12)));
+    return query_;
+  }
+
+ private:
+  const Accelerator& accelerator_;
+  FitQuery query_;
+};
+
+double tiles(std::int64_t length, std::int64_t tile) { return number((length + tile - 1) / tile); }
+
+FitQuery query(const Gemm& gemm, const Accelerator& accelerator) {
+  const bool batched = gemm.batch > 1;
+  Builder out(gemm, accelerator);
+  out.needs(demand_of(gemm));
+  out.add(log2_of(gemm.m));
+  out.add(log2_of(gemm.n));
+  out.add(log2_of(gemm.k));
+  if (batched) {
+    out.add(log2_of(gemm.batch));
+  }
+  const double batch = number(gemm.batch);
+  out.waves(tiles(gemm.m, 128) * tiles(gemm.n, 128) * batch);
+  out.waves(tiles(gemm.m, 64) * tiles(gemm.n, 256) * batch);
+  out.waves(tiles(gemm.m, 128) * tiles(gemm.n, 256) * batch);
+  out.waves(tiles(gemm.m, 64) * tiles(gemm.n, 128) * batch);
+  out.add(tiles(gemm.m, 64) * 64.0 / number(gemm.m));
+  out.add(tiles(gemm.m, 128) * 128.0 / number(gemm.m));
+  out.add(number(gemm.m % 16));
+  return out.take();
+}
+
+FitQuery query(const Experts& experts, const Accelerator& accelerator) {
+  Builder out(experts, accelerator);
+  out.needs(demand_of(experts));
+  double rows = 0.0;
+  double activated = 0.0;
+  double blocks = 0.0;
+  double narrow = 0.0;
+  std::int64_t most = 0;
+  for (const std::int64_t count : experts.rows) {
+    rows += number(count);
+    activated += count > 0 ? 1.0 : 0.0;
+    blocks += tiles(count, 128);
+    narrow += tiles(count, 16);
+    most = std::max(most, count);
+  }
+  rows = std::max(rows, 1.0);
+  activated = std::max(activated, 1.0);
+  out.add(std::log2(rows));
+  out.add(std::log2(activated));
+  out.add(log2_of(most));
+  out.add(log2_of(experts.tokens));
+  out.add(log2_of(static_cast<std::int64_t>(experts.rows.size())));
+  out.add(log2_of(experts.experts));
+  out.add(log2_of(experts.experts_per_token));
+  out.add(log2_of(experts.hidden));
+  out.add(log2_of(experts.intermediate));
+  out.add(std::log2(rows / activated));
+  out.add(std::log2(number(most) * activated / rows));
+  out.add(std::log2(blocks * 128.0 / rows));
+  out.add(std::log2(narrow * 16.0 / rows));
+  out.waves(blocks * tiles(experts.intermediate * experts.up_matrices, 128));
+  out.waves(blocks * tiles(experts.hidden, 128));
+  out.waves(blocks * tiles(experts.intermediate * experts.up_matrices, 256));
+  out.add(std::log2(number(experts.hidden) * number(experts.intermediate)));
+  if (!experts.exponent) {
+    out.shape_unknown();
+  }
+  constexpr double kUneven = 1.5;
+  constexpr double kUsualExponent = 1.0;
+  out.add(experts.exponent.value_or(number(most) * activated > kUneven * rows ? kUsualExponent : 0.0));
+  out.add(log2_of(experts.experts) -
+          std::log2(number(static_cast<std::int64_t>(std::max<std::size_t>(experts.rows.size(), 1)))));
+  return out.take();
+}
+
+FitQuery query(const ContextAttention& a, const Accelerator& accelerator) {
+  const bool is_latent = a.qk_head_dim != a.v_head_dim;
+  Builder out(a, accelerator);
+  out.needs(demand_of(a));
+  out.add(log2_of(a.sequences));
+  out.add(log2_of(a.query));
+  out.add(log2_of(a.keys));
+  out.add(log2_of(a.heads));
+  if (!is_latent) {
+    out.add(log2_of(a.kv_heads));
+    out.add(log2_of(a.qk_head_dim));
+    out.add(a.window > 0 ? log2_of(a.window) : 20.0);
+    out.add(std::log2(number(a.heads) / number(a.kv_heads)));
+    out.add(a.window > 0 ? std::log2(number(a.keys) / number(a.window)) : -20.0);
+  }
+  out.add(log2_of(a.sequences * a.query));
+  out.add(log2_of(a.sequences * a.heads));
+  out.waves(number(a.sequences * a.heads) * tiles(a.query, 128));
+  out.waves(number(a.sequences * a.heads) * tiles(a.query, 64));
+  return out.take();
+}
+
+FitQuery query(const GenerationAttention& a, const Accelerator& accelerator) {
+  Builder out(a, accelerator);
+  out.needs(demand_of(a));
+  const std::int64_t seen = a.window > 0 ? std::min(a.keys, a.window) : a.keys;
+  out.add(log2_of(a.sequences));
+  out.add(log2_of(a.keys));
+  out.add(log2_of(a.heads));
+  out.add(log2_of(a.kv_heads));
+  out.add(log2_of(a.head_dim));
+  out.add(a.window > 0 ? log2_of(a.window) : 20.0);
+  out.add(std::log2(number(a.heads) / number(a.kv_heads)));
+  out.add(log2_of(seen));
+  out.add(log2_of(a.sequences * seen));
+  out.add(log2_of(a.kv_heads * seen));
+  out.waves(number(a.sequences * a.kv_heads));
+  out.waves(number(a.sequences * a.heads));
+  return out.take();
+}
+
+FitQuery query(const LatentGenerationAttention& a, const Accelerator& accelerator) {
+  Builder out(a, accelerator);
+  out.needs(demand_of(a));
+  out.add(log2_of(a.sequences));
+  out.add(log2_of(a.keys));
+  out.add(log2_of(a.heads));
+  out.add(log2_of(a.sequences * a.keys));
+  out.add(log2_of(a.sequences * a.heads));
+  out.waves(number(a.sequences));
+  out.waves(number(a.sequences) * tiles(a.heads, 64));
+  return out.take();
+}
+
+/// The parts that DeepSeek-V3 has (arXiv 2412.19437, section 4.2: hidden 7168, ranks 1536 and 512, heads of 128 + 64),
+/// as sim/program lays them out.
+FitQuery query(const LatentModule& module, const Accelerator& accelerator) {
+  constexpr std::int64_t kHidden = 7168;
+  constexpr std::int64_t kQueryRank = 1536;
+  constexpr std::int64_t kRank = 512;
+  constexpr std::int64_t kRope = 64;
+  constexpr std::int64_t kHead = 128;
+  const bool context = module.phase == LatentModule::Phase::kContext;
+  Builder out(module, accelerator);
+  const std::int64_t tokens = module.sequences * module.query;
+  const auto gemm = [&](std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t batch = 1) {
+    out.needs(demand_of(Gemm{.m = m, .n = n, .k = k, .batch = batch, .weight = module.weight}));
+  };
+  gemm(tokens, kQueryRank + kRank + kRope, kHidden);
+  gemm(tokens, module.heads * (kHead + kRope), kQueryRank);
+  if (context) {
+    gemm(module.sequences * module.keys, module.heads * 2 * kHead, kRank);
+    out.needs(demand_of(ContextAttention{.sequences = module.sequences,
+                                         .query = module.query,
+                                         .keys = module.keys,
+                                         .heads = module.heads,
+                                         .kv_heads = module.heads,
+                                         .qk_head_dim = kHead + kRope,
+                                         .v_head_dim = kHead,
+                                         .kv = module.kv}));
+  } else {
+    gemm(tokens, kRank, kHead, module.heads);
+    out.needs(demand_of(LatentGenerationAttention{.sequences = module.sequences,
+                                                  .keys = module.keys,
+                                                  .heads = module.heads,
+                                                  .kv_rank = kRank,
+                                                  .rope_dim = kRope,
+                                                  .kv = module.kv}));
+    gemm(tokens, kHead, kRank, module.heads);
+  }
+  gemm(tokens, kHidden, module.heads * kHead);
+  out.add(log2_of(module.sequences));
+  out.add(log2_of(module.query));
+  out.add(log2_of(module.keys));
+  out.add(log2_of(module.heads));
+  out.add(module.weight == DataType::kBf16 ? 0.0 : 1.0);
+  out.add(log2_of(tokens));
+  out.add(log2_of(module.sequences * module.keys));
+  out.add(log2_of(tokens * module.heads));
+  out.waves(number(module.sequences * module.heads) * tiles(module.query, 128));
+  return out.take();
+}
+
+}  // namespace
+
+void FeatureVector::add(double value) {
+  ensure(size_ < kMost, "more features than a vector holds");
+  values_[size_++] = value;
+}
+
+FitQuery fit_query(const FittableKernel& kernel, const Accelerator& accelerator) {
+  return std::visit([&](const auto& k) { return query(k, accelerator); }, kernel);
+}
+
+std::pair<FitFamily, DataType> family_of(const FittableKernel& kernel) {
+  struct Visitor {
+    std::pair<FitFamily, DataType> operator()(const Gemm& k) const {
+      return {k.batch > 1 ? FitFamily::kBatchedGemm : FitFamily::kGemm, k.weight};
+    }
+    std::pair<FitFamily, DataType> operator()(const Experts& k) const { return {FitFamily::kExperts, k.weight}; }
+    std::pair<FitFamily, DataType> operator()(const ContextAttention& k) const {
+      return {k.qk_head_dim == k.v_head_dim ? FitFamily::kContextAttention : FitFamily::kLatentContextAttention, k.kv};
+    }
+    std::pair<FitFamily, DataType> operator()(const GenerationAttention& k) const {
+      return {FitFamily::kGenerationAttention, k.kv};
+    }
+    std::pair<FitFamily, DataType> operator()(const LatentGenerationAttention& k) const {
+      return {FitFamily::kLatentGenerationAttention, k.kv};
+    }
+    std::pair<FitFamily, DataType> operator()(const LatentModule& k) const {
+      return {k.phase == LatentModule::Phase::kContext ? FitFamily::kLatentContextModule
+                                                       : FitFamily::kLatentGenerationModule,
+              k.kv};
+    }
+  };
+  return std::visit(Visitor{}, kernel);
+}
+
+std::optional<FittableKernel> fittable(const Kernel& kernel) {
+  struct Visitor {
+    std::optional<FittableKernel> operator()(const Gemm& k) const { return k; }
+    std::optional<FittableKernel> operator()(const Experts& k) const { return k; }
+    std::optional<FittableKernel> operator()(const ContextAttention& k) const { return k; }
+    std::optional<FittableKernel> operator()(const GenerationAttention& k) const { return k; }
+    std::optional<FittableKernel> operator()(const LatentGenerationAttention& k) const { return k; }
+    std::optional<FittableKernel> operator()(const GroupedGemm&) const { return std::nullopt; }
+    std::optional<FittableKernel> operator()(const Streaming&) const { return std::nullopt; }
+  };
+  return std::visit(Visitor{}, kernel);
+}
+
+}  // namespace moesim

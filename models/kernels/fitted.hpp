@@ -1,0 +1,170 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/kernels/fit_query.hpp"
+#include "models/kernels/profile.hpp"
+#include "models/kernels/trees.hpp"
+
+/// Kernel costs fitted to measurements. With `light` the kernel's time at the speed of light (the longer of work at
+/// the peak rate and traffic at the HBM's bandwidth) and `floor` the shortest kernel of the family:
+///
+///   time = (floor + light) · exp(min(max(trees(features), lowest), highest)),  and never less than light
+///
+/// For a shape that was measured, the mean of what the trees leave of it (KernelFit::shapes) is added to their sum:
+/// implementations change between shapes in ways that no feature tells.
+///
+/// With that, light / time, the utilisation, is bounded, and held at the nearest known shapes' beyond the measured ones
+/// (aiconfigurator's rule). On another accelerator the trees see the measured one's features and light is its own:
+/// utilisation is what carries over.
+namespace moesim {
+
+/// Relative errors e = predicted / measured − 1 of rows that the fit had not seen.
+struct FitErrors {
+  std::size_t n = 0;
+  double mape = 0.0;    ///< mean |e|
+  double median = 0.0;  ///< of |e|
+  double p90 = 0.0;     ///< of |e|
+  double worst = 0.0;   ///< of |e|
+  double bias = 0.0;    ///< mean e
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("n", &FitErrors::n, "Rows held back");
+    f.required("mape", &FitErrors::mape, "Mean of |predicted / measured - 1|", Rules::at_least(0));
+    f.required("median", &FitErrors::median, "Its median", Rules::at_least(0));
+    f.required("p90", &FitErrors::p90, "Its 90th percentile", Rules::at_least(0));
+    f.required("worst", &FitErrors::worst, "Its largest", Rules::at_least(0));
+    f.required("bias", &FitErrors::bias, "Mean of predicted / measured - 1", Rules::at_least(-1));
+  }
+};
+
+/// One family of kernels of one type and implementation.
+struct KernelFit {
+  FitFamily family = FitFamily::kGemm;
+  DataType type = DataType::kBf16;
+  std::string variant;  ///< implementation, and what else sets it apart from others of the family and type
+  std::size_t rows = 0;
+  Duration floor;
+  double lowest = 0.0;
+  double highest = 0.0;
+  std::vector<std::string> features;
+  std::vector<std::vector<double>> range;  ///< [features]: smallest and largest value measured
+  std::vector<std::vector<double>> edges;  ///< [features]: thresholds
+  std::string trees;                       ///< TreeSum::text
+  std::string shapes;                      ///< ShapeTerms::text
+  std::optional<FitErrors> in_grid;        ///< other sizes of shapes that were fitted
+  std::optional<FitErrors> out_of_grid;    ///< shapes that were not
+
+  static constexpr std::string_view kDoc =
+      "time = (floor + light) exp(trees(features)), with light the time at the accelerator's peaks; never below light";
+  template <class F>
+  static void describe(F& f) {
+    f.required("family", &KernelFit::family, "Kind of kernel");
+    f.required("type", &KernelFit::type, "Type of the weights or of the cache");
+    f.required("variant", &KernelFit::variant, "Implementation", Rules::not_empty());
+    f.required("rows", &KernelFit::rows, "Measurements fitted to");
+    f.required("floor", &KernelFit::floor, "The shortest kernel", Rules::above_zero());
+    f.required("lowest", &KernelFit::lowest, "Lower bound of the trees' sum");
+    f.required("highest", &KernelFit::highest, "Upper bound of the trees' sum");
+    f.required("features", &KernelFit::features,
+               "What the trees look at; logarithms to base 2 but for tails and sizes modulo 16");
+    f.required("range", &KernelFit::range, "Smallest and largest value measured, by feature");
+    f.required("edges", &KernelFit::edges, "Thresholds, by feature");
+    f.required("trees", &KernelFit::trees, "Trees in preorder (models/kernels/trees.hpp says how)", Rules::not_empty());
+    f.optional("shapes", &KernelFit::shapes, "Terms of measured shapes: nine characters each, a hash and a value");
+    f.optional("in_grid", &KernelFit::in_grid, "Errors at held-back sizes of shapes that were fitted");
+    f.optional("out_of_grid", &KernelFit::out_of_grid, "Errors at held-back shapes");
+  }
+};
+
+struct FittedProfile {
+  std::string name;
+  std::string accelerator;  ///< in the catalogue
+  std::string framework;
+  std::string framework_version;
+  std::string base = "roofline";  ///< profile for kernels that are not fitted, and for communication
+  std::vector<KernelFit> fits;    ///< of several for one family and type, the first is used
+  std::map<std::string, std::string> sources;
+
+  static constexpr std::string_view kDoc = "Kernel costs fitted to measurements on one accelerator";
+  template <class F>
+  static void describe(F& f) {
+    f.tag("schema", "moesim.fitted-profile/1");
+    f.required("name", &FittedProfile::name, "Name in the catalogue", Rules::not_empty());
+    f.required("accelerator", &FittedProfile::accelerator, "What was measured on", Rules::not_empty());
+    f.optional("framework", &FittedProfile::framework, "Whose kernels");
+    f.optional("framework_version", &FittedProfile::framework_version, "And which version of it");
+    f.optional("base", &FittedProfile::base, "Profile of what is not fitted: other kernels, communication");
+    f.required("fits", &FittedProfile::fits, "By family, type and implementation", Rules::not_empty());
+    f.required("sources", &FittedProfile::sources, "Where the measurements come from");
+  }
+};
+extern template struct DescribedCodec<FittedProfile>;
+
+const Catalogue& fitted_catalogue();
+
+/// What the trees leave of a measured shape, by a hash of its features. As text, six digits of base 64 for the hash and
+/// three for the value, as in TreeSum.
+class ShapeTerms {
+ public:
+  /// std::nullopt for a kernel whose shape says too little to be found again.
+  static std::optional<std::uint64_t> key_of(const FitQuery& query);
+
+  void add(std::uint64_t key, double value);
+  [[nodiscard]] double at(const FitQuery& query) const;  ///< 0 where the shape was not measured
+  [[nodiscard]] std::string text() const;
+  static bool parse(std::string_view text, ShapeTerms& out);
+
+ private:
+  std::map<std::uint64_t, double> terms_;
+};
+
+/// A fit ready to predict. Checks it against this program's features and its own trees.
+class FittedKernels {
+ public:
+  /// Throws ConfigError at `place` with all faults.
+  FittedKernels(const FittedProfile& profile, const Place& place);
+
+  [[nodiscard]] const FittedProfile& profile() const { return profile_; }
+  [[nodiscard]] const Accelerator& accelerator() const { return accelerator_; }
+
+  /// Index of the fit of this variant, else the first of the family and type; std::nullopt if there is none.
+  [[nodiscard]] std::optional<std::size_t> find(FitFamily family, DataType type, std::string_view variant = {}) const;
+
+  struct Prediction {
+    Duration time;
+    Duration light;
+    Duration floor;
+    bool in_range = false;
+  };
+  [[nodiscard]] Prediction predict(std::size_t fit, const FittableKernel& kernel, const Accelerator& accelerator) const;
+
+ private:
+  FittedProfile profile_;
+  Accelerator accelerator_;
+  std::vector<TreeSum> trees_;      // [fits]
+  std::vector<ShapeTerms> shapes_;  // [fits]
+};
+
+/// What a ProfileChoice leads to: terms for everything, and fits for the kernels that were measured.
+struct KernelProfile {
+  RooflineProfile base;
+  CommunicationProfile communication;           ///< of the base
+  std::shared_ptr<const FittedKernels> fitted;  ///< nullptr in a profile without fits
+  std::string name;
+};
+
+/// Throws ConfigError: unknown name, bad file, or a profile that contradicts itself.
+KernelProfile load_kernel_profile(const ProfileChoice& choice, const Place& place);
+
+std::unique_ptr<CostModel> make_cost_model(const KernelProfile& profile, const Accelerator& accelerator);
+
+/// exp of the sum of trees and shape terms, within the bounds.
+double fitted_factor(const TreeSum& trees, const ShapeTerms& shapes, const FitQuery& query, double lowest,
+                     double highest);
+
+}  // namespace moesim

@@ -1,0 +1,3 @@
+moesim_test(test_fit
+  LIBRARIES moesim_fit
+  SOURCES unit/fit/boosting_test.cpp unit/fit/calibrate_test.cpp unit/fit/measurements_test.cpp)

@@ -1,0 +1,146 @@
+#include "validate/fit/calibrate.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <filesystem>
+
+#include "sim/core/file.hpp"
+#include "sim/core/random.hpp"
+#include "validate/fit/validate.hpp"
+
+namespace moesim {
+namespace {
+
+/// GEMMs whose times obey a law: 4 µs + 1.5 times what H200's peaks need.
+MeasurementTable lawful(const std::vector<std::int64_t>& widths) {
+  MeasurementTable table{.file = "lawful.csv"};
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  for (const std::int64_t n : widths) {
+    for (const std::int64_t k : widths) {
+      for (std::int64_t m = 1; m <= 16384; m *= 2) {
+        Measurement row;
+        row.kernel = Gemm{.m = m, .n = n, .k = k};
+        row.op = "gemm";
+        row.variant = "law";
+        row.shape = std::to_string(n) + " " + std::to_string(k);
+        row.size = std::to_string(m);
+        row.time = seconds(4e-6) + 1.5 * fit_query(row.kernel, h200).light();
+        row.row = table.rows.size();
+        table.rows.push_back(std::move(row));
+      }
+    }
+  }
+  return table;
+}
+
+CalibrationOptions quick() {
+  CalibrationOptions options;
+  options.name = "law";
+  options.folds = 3;
+  options.boosting.trees = 100;
+  options.boosting.leaves = 16;
+  return options;
+}
+
+TEST_CASE("errors of a few rows, by hand") {
+  // |e| = 0.1 (four times), 0.2 … median and p90 by nearest rank of 5 and of 10.
+  const FitErrors errors = errors_of({0.1, -0.1, 0.2, -0.4, 0.0});
+  CHECK(errors.n == 5);
+  CHECK(errors.mape == Approx(0.16));   // (.1 + .1 + .2 + .4 + 0) / 5
+  CHECK(errors.median == Approx(0.1));  // 0 .1 .1 .2 .4: the third
+  CHECK(errors.p90 == Approx(0.4));     // ceil(4.5): the fifth
+  CHECK(errors.worst == Approx(0.4));
+  CHECK(errors.bias == Approx(-0.04));  // (.1 − .1 + .2 − .4 + 0) / 5
+  CHECK(errors_of({}).n == 0);
+}
+
+TEST_CASE("kernels that obey a law are predicted by it") {
+  const MeasurementTable table = lawful({512, 1024, 2048, 4096, 8192});
+  const Calibration result = calibrate({table}, "h200-sxm", quick(), TaskPool(1));
+  REQUIRE(result.profile.fits.size() == 1);
+  const KernelFit& fit = result.profile.fits[0];
+  CHECK(fit.rows == 25 * 15);
+  CHECK(fit.in_grid->n == 25 * 15);  // every row is held back once
+  CHECK(fit.out_of_grid->n == 25 * 15);
+  CHECK(fit.in_grid->mape < 0.05);
+  CHECK(fit.out_of_grid->mape < 0.1);
+
+  KernelProfile profile;
+  profile.base = load_profile(ProfileName{"roofline"}, {});
+  profile.fitted = std::make_shared<FittedKernels>(result.profile, Place{"law", ""});
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  const Validation validation = validate(table, profile, h200);
+  REQUIRE(validation.operators.size() == 1);
+  CHECK(validation.operators[0].op == "gemm");
+  CHECK(validation.operators[0].errors.n == 25 * 15);
+  CHECK(validation.operators[0].errors.mape < 0.02);  // these rows it has seen
+
+  // The cost model says the same, never less than the peaks allow, and owns up to shapes beyond the measured ones.
+  const auto costs = make_cost_model(profile, h200);
+  for (const Measurement& row : table.rows) {
+    const KernelCost cost = costs->cost(std::get<Gemm>(row.kernel));
+    CHECK(cost.time / row.time == Approx(1.0).margin(0.25));
+    CHECK(cost.time >= fit_query(row.kernel, h200).light());
+    CHECK(cost.busy <= cost.time);
+    CHECK(cost.confidence == Confidence::kMeasured);
+  }
+  const Gemm beyond{.m = 1, .n = 65536, .k = 512};
+  CHECK(costs->cost(beyond).confidence == Confidence::kExtrapolated);
+  CHECK(costs->warnings(beyond) ==
+        std::vector<std::string>{"a gemm in bf16 lies outside the shapes that profile law was fitted on: the "
+                                 "utilisation of the nearest is taken"});
+
+  // Utilisation carries over: B200 has more FLOP/s, so that a large GEMM takes less time by that factor.
+  const Accelerator b200 = find_accelerator("b200-sxm", {});
+  const auto there = make_cost_model(profile, b200);
+  const Gemm large{.m = 16384, .n = 8192, .k = 8192};
+  const double faster = b200.peak.at(DataType::kBf16) / h200.peak.at(DataType::kBf16);
+  CHECK(costs->cost(large).time / there->cost(large).time == Approx(faster).epsilon(0.01));
+  CHECK(there->cost(large).confidence == Confidence::kExtrapolated);
+  CHECK(there->warnings(large).front() ==
+        "profile law was fitted on H200 SXM; its utilisations are taken to hold on " + b200.name + " too");
+}
+
+TEST_CASE("a profile survives its file, and one of another version is refused") {
+  Calibration result = calibrate({lawful({512, 1024, 2048})}, "h200-sxm", quick(), TaskPool(1));
+  const Json json = Codec<FittedProfile>::encode(result.profile);
+  const auto path = std::filesystem::temp_directory_path() / "moesim_fit_profile.json";
+  write_file(path, json.dump());
+  const KernelProfile loaded = load_kernel_profile(ProfileFile{{path.string(), path}}, {"test", ""});
+  REQUIRE(loaded.fitted);
+  const FittedKernels direct(result.profile, {"test", ""});
+  for (const std::int64_t m : {1, 100, 5000}) {
+    const Gemm gemm{.m = m, .n = 1024, .k = 512};
+    CHECK(loaded.fitted->predict(0, gemm, direct.accelerator()).time ==
+          direct.predict(0, gemm, direct.accelerator()).time);
+  }
+
+  Json other = json;
+  other["schema"] = "moesim.fitted-profile/2";
+  write_file(path, other.dump());
+  CHECK_THROWS_WITH(
+      load_kernel_profile(ProfileFile{{path.string(), path}}, {"test", ""}),
+      Catch::EndsWith("#/schema: expected \"moesim.fitted-profile/1\", found \"moesim.fitted-profile/2\""));
+  result.profile.fits[0].features[0] = "rows";
+  CHECK_THROWS_WITH(FittedKernels(result.profile, Place{"mine.json", ""}),
+                    "mine.json#/fits/0/features: expected the 16 features of gemm that this version knows, found "
+                    "others: the profile was fitted by another version; fit it again with moesim calibrate");
+}
+
+TEST_CASE("too little to fit is refused, saying what is missing") {
+  CHECK_THROWS_WITH(calibrate({lawful({4096})}, "h200-sxm", quick(), TaskPool(1)),
+                    "lawful.csv: expected at least 40 rows of gemm in bf16 (law), found 15: measure more sizes");
+  MeasurementTable one_shape = lawful({4096});
+  const MeasurementTable again = one_shape;
+  for (int i = 0; i < 3; ++i) {
+    one_shape.rows.insert(one_shape.rows.end(), again.rows.begin(), again.rows.end());
+  }
+  CHECK_THROWS_WITH(calibrate({one_shape}, "h200-sxm", quick(), TaskPool(1)),
+                    "lawful.csv: expected at least 3 shapes of gemm in bf16 (law), found one: measure others, or the "
+                    "error at unseen shapes stays unknown");
+  CHECK_THROWS_WITH(calibrate({MeasurementTable{.file = "empty.csv"}}, "h200-sxm", quick(), TaskPool(1)),
+                    "empty.csv: expected measured kernels, found none that can be fitted");
+}
+
+}  // namespace
+}  // namespace moesim

@@ -1,0 +1,137 @@
+#include "validate/fit/measurements.hpp"
+
+#include <zlib.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <numeric>
+
+#include "sim/core/file.hpp"
+#include "validate/fit/expert_rows.hpp"
+#include "validate/fit/validate.hpp"
+
+namespace moesim {
+namespace {
+
+const std::string kGemmHeader = "framework,version,device,op_name,kernel_source,gemm_dtype,m,n,k,latency\n";
+const std::string kGemmRow = "TRTLLM,1.0,NVIDIA H200,gemm,cublas,bfloat16,64,4096,7168,0.02\n";
+
+std::string written(const std::string& text) {
+  const auto path = std::filesystem::temp_directory_path() / "moesim_fit_table.csv";
+  write_file(path, text);
+  return path.string();
+}
+MeasurementTable read(const std::string& text) {
+  return read_measurements(written(text), TableFormat::kAiconfigurator);
+}
+std::string faults_of(const std::string& text) {
+  try {
+    const MeasurementTable table = read(text);
+    check_units(table, find_accelerator("h200-sxm", {}));
+  } catch (const ConfigError& error) {
+    std::string all;
+    for (const Diagnostic& diagnostic : error.diagnostics()) {
+      const std::string line = diagnostic.text();
+      all += (all.empty() ? "" : "\n") + line.substr(line.find("table.csv"));
+    }
+    return all;
+  }
+  return "none";
+}
+
+TEST_CASE("a row becomes a kernel, its latency milliseconds") {
+  const MeasurementTable table = read(kGemmHeader + kGemmRow);
+  REQUIRE(table.rows.size() == 1);
+  const auto& gemm = std::get<Gemm>(table.rows[0].kernel);
+  CHECK(gemm.m == 64);
+  CHECK(gemm.n == 4096);
+  CHECK(gemm.k == 7168);
+  CHECK(gemm.weight == DataType::kBf16);
+  CHECK(table.rows[0].time.base() == Approx(20e-6));
+  CHECK(table.rows[0].op == "gemm");
+  CHECK(table.device == "NVIDIA H200");
+  CHECK(table.framework == "TRTLLM");
+}
+
+TEST_CASE("gzipped tables read as plain ones, damaged ones are refused") {
+  const std::string path = (std::filesystem::temp_directory_path() / "moesim_fit_table.csv.gz").string();
+  const std::string text = kGemmHeader + kGemmRow;
+  gzFile file = gzopen(path.c_str(), "wb");
+  REQUIRE(gzwrite(file, text.data(), static_cast<unsigned>(text.size())) == static_cast<int>(text.size()));
+  gzclose(file);
+  CHECK(read_measurements(path, TableFormat::kAiconfigurator).rows.size() == 1);
+  const std::string whole = read_file(path);
+  write_file(path, whole.substr(0, whole.size() / 2));
+  CHECK_THROWS_WITH(read_measurements(path, TableFormat::kAiconfigurator),
+                    Catch::EndsWith("expected a whole gzip file, found one that is damaged or cut off"));
+}
+
+TEST_CASE("our own measurements name their units") {
+  const auto path = std::filesystem::temp_directory_path() / "moesim_fit_own.json";
+  write_file(path, R"({"schema": "moesim.measurement/1", "gpu": "NVIDIA H200", "rows": [
+    {"op_name": "gemm", "gemm_dtype": "fp8", "m": 1, "n": 4096, "k": 7168, "latency": "12 us"}]})");
+  const MeasurementTable table = read_measurements(path, TableFormat::kMoesim);
+  REQUIRE(table.rows.size() == 1);
+  CHECK(table.rows[0].time.base() == Approx(12e-6));
+  CHECK(device_of(table, "")->accelerator == "h200-sxm");
+}
+
+TEST_CASE("rows of unknown operators are counted, not guessed") {
+  const MeasurementTable table =
+      read(kGemmHeader + kGemmRow + "TRTLLM,1.0,NVIDIA H200,conv,cublas,bfloat16,64,4096,7168,0.02\n" +
+           "TRTLLM,1.0,NVIDIA H200,conv,cublas,bfloat16,65,4096,7168,0.02\n");
+  CHECK(table.rows.size() == 1);
+  CHECK(table.skipped == 2);
+  REQUIRE(table.warnings.size() == 1);
+  CHECK(table.warnings[0].ends_with("table.csv: 2 rows of conv skipped: no kernel model is fitted to them"));
+}
+
+TEST_CASE("faults of a table, with their lines") {
+  CHECK(faults_of(kGemmHeader + kGemmRow) == "none");
+  CHECK(faults_of("op_name,gemm_dtype,m,n,latency\ngemm,bfloat16,64,4096,0.02\n") ==
+        "table.csv: expected a column \"k\", found none; known: op_name, gemm_dtype, m, n, latency");
+  CHECK(faults_of("op_name,gemm_dtype,m,n,k,latency\ngemm,bfloat16,64,4096,7168,-0.5\n"
+                  "gemm,bfloat16,64,4096,7168,0\n") ==
+        "table.csv:2: expected a latency above zero, found -0.5\n"
+        "table.csv:3: expected a latency above zero, found 0");
+  CHECK(faults_of("op_name,gemm_dtype,m,n,k,latency\ngemm,bfloat16,64,4096,7168\n") ==
+        "table.csv:2: expected 6 cells as in the header, found 5");
+  CHECK(faults_of("op_name,gemm_dtype,m,n,k,latency\ngemm,bfloat16,6.5,4096,7168,1\n") ==
+        "table.csv:2: expected a whole number of at least 1 as m, found \"6.5\"");
+  CHECK(faults_of("op_name,gemm_dtype,m,n,k,latency,latency_us\ngemm,bfloat16,64,4096,7168,0.02,20\n") ==
+        "table.csv: expected one column of latencies, found several in different units: latency, latency_us");
+  // 2·4096³ FLOP at 989 TFLOP/s take 139 µs: 0.2 ms is fair, the same in seconds or microseconds is not.
+  CHECK(faults_of("op_name,gemm_dtype,m,n,k,latency\ngemm,bfloat16,4096,4096,4096,0.2\n"
+                  "gemm,bfloat16,4096,4096,4096,0.0002\ngemm,bfloat16,4096,4096,4096,2000000\n") ==
+        "table.csv:3: expected a latency in the table's unit, found 200 ns where H200 SXM at its peaks needs 139 us\n"
+        "table.csv:4: expected a latency in the table's unit, found 2000 s where H200 SXM at its peaks needs 139 us");
+}
+
+TEST_CASE("balanced rows fill the busiest rank evenly") {
+  ExpertRows rows;
+  // 4096 tokens of 8 copies over 256 experts: 128 each; 8 ranks hold 32 experts.
+  CHECK(rows.of({.tokens = 4096, .experts_per_token = 8, .experts = 256, .expert_parallel = 8}) ==
+        std::vector<std::int64_t>(32, 128));
+  // 4 copies reach 4 of 8 ranks, one each.
+  const auto few = rows.of({.tokens = 1, .experts_per_token = 4, .experts = 64, .expert_parallel = 8});
+  CHECK(std::accumulate(few.begin(), few.end(), std::int64_t{0}) == 1);
+}
+
+TEST_CASE("a power law keeps all copies and no expert gets a token twice") {
+  ExpertRows rows;
+  for (const std::int64_t tokens : {1, 7, 100, 4096}) {
+    const auto all =
+        rows.of({.tokens = tokens, .experts_per_token = 8, .experts = 64, .expert_parallel = 1, .exponent = 1.2});
+    CHECK(std::accumulate(all.begin(), all.end(), std::int64_t{0}) == 8 * tokens);
+    CHECK(*std::max_element(all.begin(), all.end()) <= tokens);
+  }
+  // The busiest of 8 ranks has more than an eighth, and less than all.
+  const auto busiest =
+      rows.of({.tokens = 4096, .experts_per_token = 8, .experts = 64, .expert_parallel = 8, .exponent = 1.2});
+  const auto sum = std::accumulate(busiest.begin(), busiest.end(), std::int64_t{0});
+  CHECK(sum > 4096);
+  CHECK(sum < 8 * 4096);
+}
+
+}  // namespace
+}  // namespace moesim

@@ -1,0 +1,281 @@
+#include "validate/fit/calibrate.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
+#include <tuple>
+
+namespace moesim {
+namespace {
+
+constexpr std::size_t kLeastRows = 40;
+constexpr std::size_t kLeastShapes = 3;
+
+std::uint64_t hash_of(std::string_view text) {  // FNV-1a, 64 bits
+  std::uint64_t hash = 14695981039346656037ull;
+  for (const char c : text) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  }
+  return hash ^ (hash >> 29);
+}
+
+/// Rows of one fit, ready to learn from.
+struct Group {
+  FitFamily family = FitFamily::kGemm;
+  DataType type = DataType::kBf16;
+  std::string variant;
+  std::vector<const Measurement*> rows;
+  std::set<std::string> shapes;
+  std::vector<FitQuery> queries;
+  Samples samples;
+  Duration floor;
+  double lowest = 0.0;
+  double highest = 0.0;
+
+  void prepare(const Accelerator& accelerator) {
+    std::vector<double> times;
+    for (const Measurement* row : rows) {
+      const FitQuery query = fit_query(row->kernel, accelerator);
+      queries.push_back(query);
+      times.push_back(row->time.base());
+    }
+    // The shortest kernels, but for the luckiest measurement in a hundred.
+    std::sort(times.begin(), times.end());
+    floor = round_figure(seconds(times[times.size() / 100]));
+    samples.columns.assign(feature_names(family).size(), {});
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      samples.target.push_back(std::log(rows[i]->time / (floor + queries[i].light())));
+      const auto values = queries[i].features.values();
+      for (std::size_t f = 0; f < values.size(); ++f) {
+        samples.columns[f].push_back(values[f]);
+      }
+    }
+    const auto [low, high] = std::minmax_element(samples.target.begin(), samples.target.end());
+    lowest = std::floor(*low * 100.0) / 100.0;
+    highest = std::ceil(*high * 100.0) / 100.0;
+  }
+
+  static Duration round_figure(Duration time) { return seconds(std::round(time.base() * 1e8) / 1e8); }
+
+  [[nodiscard]] double error(const TreeSum& trees, const ShapeTerms& shapes, std::uint32_t row) const {
+    const FitQuery& query = queries[row];
+    const Duration predicted =
+        std::max(fitted_factor(trees, shapes, query, lowest, highest) * (floor + query.light()), query.light());
+    return predicted / rows[row]->time - 1.0;
+  }
+};
+
+/// Mean of what the trees leave of each shape, drawn towards zero where there are few rows.
+ShapeTerms shape_terms(const Group& group, const TreeSum& trees, std::span<const std::uint32_t> rows) {
+  constexpr double kDoubt = 2.0;  // rows
+  std::map<std::uint64_t, std::pair<double, double>> sums;
+  for (const std::uint32_t row : rows) {
+    if (const auto key = ShapeTerms::key_of(group.queries[row])) {
+      auto& [sum, count] = sums[*key];
+      sum += group.samples.target[row] - trees.at(group.queries[row].features.values());
+      count += 1.0;
+    }
+  }
+  ShapeTerms out;
+  for (const auto& [key, sum] : sums) {
+    out.add(key, sum.first / (sum.second + kDoubt));
+  }
+  return out;
+}
+
+/// Enough leaves and trees for the rows, and no more: small tables would be learned by heart.
+BoostingOptions sized(BoostingOptions options, std::size_t rows) {
+  if (rows < 4000) {
+    options.leaves = std::min<std::size_t>(options.leaves, 24);
+  }
+  return options;
+}
+
+std::vector<Group> group(const std::vector<MeasurementTable>& tables) {
+  std::map<std::tuple<FitFamily, DataType, std::string>, Group> groups;
+  for (const MeasurementTable& table : tables) {
+    for (const Measurement& row : table.rows) {
+      const auto [family, type] = family_of(row.kernel);
+      Group& to = groups[{family, type, row.variant}];
+      to.family = family;
+      to.type = type;
+      to.variant = row.variant;
+      to.rows.push_back(&row);
+      to.shapes.insert(row.shape);
+    }
+  }
+  std::vector<Group> out;
+  for (auto& [key, one] : groups) {
+    out.push_back(std::move(one));
+  }
+  // Of one family and type, the variant measured most stands first: it is the one that predictions use.
+  std::stable_sort(out.begin(), out.end(), [](const Group& a, const Group& b) {
+    return std::tuple(a.family, a.type, b.rows.size()) < std::tuple(b.family, b.type, a.rows.size());
+  });
+  return out;
+}
+
+enum class HoldBack { kSizes, kShapes };
+
+std::size_t fold_of(const Measurement& row, HoldBack what, std::size_t folds) {
+  return hash_of(what == HoldBack::kShapes ? row.shape : row.shape + "/" + row.size) % folds;
+}
+
+std::vector<double> fold_errors(const Group& group, HoldBack what, std::size_t fold,
+                                const CalibrationOptions& options) {
+  std::vector<std::uint32_t> known;
+  std::vector<std::uint32_t> held;
+  for (std::uint32_t row = 0; row < group.rows.size(); ++row) {
+    (fold_of(*group.rows[row], what, options.folds) == fold ? held : known).push_back(row);
+  }
+  std::vector<double> errors;
+  if (held.empty() || known.size() < kLeastRows / 2) {
+    return errors;
+  }
+  const TreeSum trees = boost(group.samples, known, sized(options.boosting, known.size()));
+  const ShapeTerms shapes = shape_terms(group, trees, known);
+  for (const std::uint32_t row : held) {
+    errors.push_back(group.error(trees, shapes, row));
+  }
+  return errors;
+}
+
+double brief(double value) { return std::round(value * 1e5) / 1e5; }
+
+FitErrors brief(FitErrors errors) {
+  return {errors.n,          brief(errors.mape),  brief(errors.median),
+          brief(errors.p90), brief(errors.worst), brief(errors.bias)};
+}
+
+KernelFit fit_of(const Group& group, const CalibrationOptions& options) {
+  std::vector<std::uint32_t> all(group.rows.size());
+  std::iota(all.begin(), all.end(), 0u);
+  const TreeSum trees = boost(group.samples, all, sized(options.boosting, all.size()));
+  KernelFit fit;
+  fit.family = group.family;
+  fit.type = group.type;
+  fit.variant = group.variant;
+  fit.rows = group.rows.size();
+  fit.floor = group.floor;
+  fit.lowest = group.lowest;
+  fit.highest = group.highest;
+  for (const std::string_view name : feature_names(group.family)) {
+    fit.features.emplace_back(name);
+  }
+  for (const std::vector<double>& column : group.samples.columns) {
+    const auto [low, high] = std::minmax_element(column.begin(), column.end());
+    fit.range.push_back({std::floor(*low * 1e4) / 1e4, std::ceil(*high * 1e4) / 1e4});
+  }
+  fit.edges = trees.edges();
+  fit.trees = trees.text();
+  fit.shapes = shape_terms(group, trees, all).text();
+  return fit;
+}
+
+}  // namespace
+
+FitErrors errors_of(std::vector<double> relative) {
+  FitErrors out;
+  out.n = relative.size();
+  if (relative.empty()) {
+    return out;
+  }
+  const auto n = static_cast<double>(relative.size());
+  out.bias = std::accumulate(relative.begin(), relative.end(), 0.0) / n;
+  for (double& error : relative) {
+    error = std::abs(error);
+  }
+  std::sort(relative.begin(), relative.end());
+  out.mape = std::accumulate(relative.begin(), relative.end(), 0.0) / n;
+  // Nearest rank: the smallest error that at least the share of all do not exceed.
+  const auto rank = [&](double share) {
+    return relative[static_cast<std::size_t>(std::max(std::ceil(share * n), 1.0)) - 1];
+  };
+  out.median = rank(0.5);
+  out.p90 = rank(0.9);
+  out.worst = relative.back();
+  return out;
+}
+
+Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::string& accelerator_name,
+                      const CalibrationOptions& options, const TaskPool& pool) {
+  const Accelerator accelerator = find_accelerator(accelerator_name, {"--gpu", ""});
+  Calibration out;
+  std::vector<Group> groups = group(tables);
+  std::vector<Diagnostic> missing;
+  std::erase_if(groups, [&](const Group& one) {
+    const std::string file = tables.empty() ? "moesim calibrate" : tables.front().file;
+    const std::string what = fmt::format("{} in {} ({})", name_of(one.family), name_of(one.type), one.variant);
+    if (one.rows.size() < kLeastRows) {
+      missing.push_back({{file, ""},
+                         fmt::format("expected at least {} rows of {}, found {}: measure more sizes", kLeastRows, what,
+                                     one.rows.size())});
+      return true;
+    }
+    if (one.shapes.size() == 1) {
+      missing.push_back({{file, ""},
+                         fmt::format("expected at least {} shapes of {}, found one: measure others, or the "
+                                     "error at unseen shapes stays unknown",
+                                     kLeastShapes, what)});
+    }
+    return false;
+  });
+  const bool any_shapes =
+      std::any_of(groups.begin(), groups.end(), [](const Group& one) { return one.shapes.size() > 1; });
+  if (groups.empty() || !any_shapes) {
+    if (missing.empty()) {
+      missing.push_back({{tables.empty() ? "moesim calibrate" : tables.front().file, ""},
+                         "expected measured kernels, found none that can be fitted"});
+    }
+    throw ConfigError(std::move(missing));
+  }
+  for (const Diagnostic& diagnostic : missing) {
+    out.warnings.push_back(diagnostic.text());
+  }
+
+  pool.for_each_index(groups.size(), [&](std::size_t i) { groups[i].prepare(accelerator); });
+
+  // One task per fit and fold; task 0 of each group is the fit itself.
+  const std::size_t tasks = 1 + 2 * options.folds;
+  std::vector<KernelFit> fits(groups.size());
+  std::vector<std::vector<double>> errors(groups.size() * tasks);
+  pool.for_each_index(groups.size() * tasks, [&](std::size_t index) {
+    const Group& one = groups[index / tasks];
+    const std::size_t task = index % tasks;
+    if (task == 0) {
+      fits[index / tasks] = fit_of(one, options);
+    } else {
+      const HoldBack what = (task - 1) / options.folds == 0 ? HoldBack::kSizes : HoldBack::kShapes;
+      errors[index] = fold_errors(one, what, (task - 1) % options.folds, options);
+    }
+  });
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    std::vector<double> sizes;
+    std::vector<double> shapes;
+    for (std::size_t fold = 0; fold < options.folds; ++fold) {
+      const auto& in = errors[i * tasks + 1 + fold];
+      const auto& beyond = errors[i * tasks + 1 + options.folds + fold];
+      sizes.insert(sizes.end(), in.begin(), in.end());
+      shapes.insert(shapes.end(), beyond.begin(), beyond.end());
+    }
+    if (!sizes.empty()) {
+      fits[i].in_grid = brief(errors_of(std::move(sizes)));
+    }
+    if (!shapes.empty()) {
+      fits[i].out_of_grid = brief(errors_of(std::move(shapes)));
+    }
+  }
+
+  out.profile.name = options.name;
+  out.profile.accelerator = accelerator_name;
+  out.profile.framework = tables.front().framework;
+  out.profile.framework_version = tables.front().version;
+  out.profile.fits = std::move(fits);
+  return out;
+}
+
+}  // namespace moesim

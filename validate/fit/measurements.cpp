@@ -1,0 +1,434 @@
+#include "validate/fit/measurements.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "sim/config/document.hpp"
+#include "sim/core/suggest.hpp"
+#include "sim/core/units.hpp"
+#include "validate/fit/expert_rows.hpp"
+
+namespace moesim {
+namespace {
+
+/// Turns rows into kernels. Columns are looked up by name once per table.
+class Rows {
+ public:
+  explicit Rows(const TableFile& table) : table_(table) {
+    const auto latency = table.find("latency");
+    const auto micro = table.find("latency_us");
+    const auto milli = table.find("latency_ms");
+    if ((latency ? 1 : 0) + (micro ? 1 : 0) + (milli ? 1 : 0) > 1) {
+      throw ConfigError({table.name(), ""},
+                        fmt::format("expected one column of latencies, found several in different units: {}, {}",
+                                    latency ? "latency" : "latency_ms", micro ? "latency_us" : "latency_ms"));
+    }
+    latency_ = latency ? latency : micro ? micro : milli;
+    scale_ = micro ? 1e-6 : 1e-3;
+  }
+
+  MeasurementTable read() {
+    MeasurementTable out{.file = table_.name()};
+    const std::size_t op = column("op_name");
+    std::map<std::string, std::size_t> unknown;
+    for (std::size_t row = 0; row < table_.rows(); ++row) {
+      row_ = row;
+      Measurement m;
+      m.row = row;
+      m.op = table_.cell(row, op);
+      try {
+        if (!fill(m)) {
+          ++unknown[std::string(reason_.empty() ? m.op : reason_)];
+          ++out.skipped;
+          continue;
+        }
+        m.time = latency();
+      } catch (const ConfigError& error) {
+        faults_.insert(faults_.end(), error.diagnostics().begin(), error.diagnostics().end());
+        constexpr std::size_t kMost = 20;
+        if (faults_.size() >= kMost) {
+          break;
+        }
+        continue;
+      }
+      out.rows.push_back(std::move(m));
+    }
+    if (!faults_.empty()) {
+      throw ConfigError(std::move(faults_));
+    }
+    for (const auto& [what, count] : unknown) {
+      out.warnings.push_back(
+          fmt::format("{}: {} rows of {} skipped: no kernel model is fitted to them", table_.name(), count, what));
+    }
+    if (table_.rows() > 0) {
+      row_ = 0;
+      out.device = optional_text("device");
+      out.framework = optional_text("framework");
+      out.version = optional_text("version");
+    }
+    return out;
+  }
+
+ private:
+  std::size_t column(std::string_view name) const {
+    const auto found = table_.find(name);
+    if (!found) {
+      std::vector<std::string_view> known(table_.columns().begin(), table_.columns().end());
+      throw ConfigError({table_.name(), ""},
+                        fmt::format("expected a column \"{}\", found none{}", name, suggestion(name, known)));
+    }
+    return *found;
+  }
+  std::string_view text(const char* name) {
+    auto [found, added] = columns_.try_emplace(name, 0);
+    if (added) {
+      found->second = column(name);
+    }
+    return table_.cell(row_, found->second);
+  }
+  std::string optional_text(std::string_view name) const {
+    const auto found = table_.find(name);
+    return found ? std::string(table_.cell(row_, *found)) : std::string();
+  }
+  std::int64_t count(const char* name, std::int64_t least = 1) {
+    const std::string_view cell = text(name);
+    std::int64_t value = 0;
+    const auto [end, fault] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
+    if (fault != std::errc() || end != cell.data() + cell.size() || value < least || value > (std::int64_t{1} << 40)) {
+      throw ConfigError(table_.place(row_),
+                        fmt::format("expected a whole number of at least {} as {}, found \"{}\"", least, name, cell));
+    }
+    return value;
+  }
+
+  Duration latency() const {
+    if (!latency_) {
+      static_cast<void>(column("latency"));
+    }
+    const std::string_view cell = table_.cell(row_, *latency_);
+    double value = 0.0;
+    const auto [end, fault] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
+    if (fault == std::errc() && end == cell.data() + cell.size()) {
+      if (!(value > 0.0) || !std::isfinite(value)) {
+        throw ConfigError(table_.place(row_), fmt::format("expected a latency above zero, found {}", cell));
+      }
+      return seconds(value * scale_);
+    }
+    std::string message;
+    const auto quantity = parse_quantity(cell, unit_table<Duration>(), message);
+    if (!quantity || !(*quantity > 0.0)) {
+      throw ConfigError(table_.place(row_), fmt::format("expected a latency above zero, found \"{}\"", cell));
+    }
+    return seconds(*quantity);
+  }
+
+  /// std::nullopt, with reason_ set, for names of types that no kernel of ours has.
+  std::optional<DataType> type_of(std::string_view name) {
+    static const std::map<std::string_view, DataType> kTypes{
+        {"bfloat16", DataType::kBf16}, {"bf16", DataType::kBf16},         {"float16", DataType::kFp16},
+        {"half", DataType::kFp16},     {"fp8", DataType::kFp8},           {"fp8_block", DataType::kFp8Block},
+        {"int8", DataType::kInt8},     {"w4a16_mxfp4", DataType::kMxFp4}, {"mxfp4", DataType::kMxFp4},
+        {"nvfp4", DataType::kNvFp4},   {"int4_wo", DataType::kMxFp4}};  // 4 bits and a scale, as mxfp4 has
+    const auto found = kTypes.find(name);
+    if (found == kTypes.end()) {
+      reason_ = fmt::format("type {}", name);
+      return std::nullopt;
+    }
+    return found->second;
+  }
+
+  bool fill(Measurement& m) {
+    reason_.clear();
+    if (m.op == "gemm") {
+      return gemm(m);
+    }
+    if (m.op == "moe" || m.op == "moe_context" || m.op == "moe_generation") {
+      return experts(m);
+    }
+    if (m.op == "context_attention" || m.op == "generation_attention") {
+      return attention(m);
+    }
+    if (m.op == "mla_gen_pre" || m.op == "mla_gen_post") {
+      return absorbed(m);
+    }
+    // The whole module where the table names the model's other GEMMs, the attention kernel alone where it does not.
+    if (m.op == "mla_context" || m.op == "mla_generation" || m.op == "mla_context_module" ||
+        m.op == "mla_generation_module") {
+      return table_.find("gemm_type") ? module(m) : latent(m);
+    }
+    return false;
+  }
+
+  bool gemm(Measurement& m) {
+    const auto type = type_of(text("gemm_dtype"));
+    if (!type) {
+      return false;
+    }
+    m.kernel = Gemm{.m = count("m"), .n = count("n"), .k = count("k"), .weight = *type};
+    m.variant = optional_text("kernel_source");
+    m.shape = fmt::format("{} {}", text("n"), text("k"));
+    m.size = text("m");
+    return true;
+  }
+
+  bool absorbed(Measurement& m) {
+    const auto type = type_of(text("bmm_dtype"));
+    if (!type) {
+      return false;
+    }
+    const bool before = m.op == "mla_gen_pre";  // queries to the latent, or the latent to outputs
+    m.kernel = Gemm{.m = count("num_tokens"),
+                    .n = before ? 512 : 128,
+                    .k = before ? 128 : 512,
+                    .batch = count("num_heads"),
+                    .weight = *type};
+    if (count("num_heads") == 1) {
+      reason_ = m.op + " of one head";
+      return false;
+    }
+    m.variant = optional_text("kernel_source");
+    m.shape = fmt::format("{} {}", m.op, text("num_heads"));
+    m.size = text("num_tokens");
+    return true;
+  }
+
+  bool experts(Measurement& m) {
+    const std::string_view dtype = text("moe_dtype");
+    const auto type = type_of(dtype);
+    if (!type) {
+      return false;
+    }
+    RoutedLoad load{.tokens = count("num_tokens"),
+                    .experts_per_token = count("topk"),
+                    .experts = count("num_experts"),
+                    .expert_parallel = count("moe_ep_size")};
+    const std::string_view distribution = text("distribution");
+    constexpr std::string_view kPower = "power_law_";
+    if (distribution.starts_with(kPower)) {
+      const std::string_view exponent = distribution.substr(kPower.size());
+      const auto [end, fault] = std::from_chars(exponent.data(), exponent.data() + exponent.size(), load.exponent);
+      if (fault != std::errc() || end != exponent.data() + exponent.size() || !(load.exponent > 0.0) ||
+          load.exponent > 10.0) {
+        throw ConfigError(table_.place(row_), fmt::format("expected the exponent of a power law between 0 and 10, "
+                                                          "found \"{}\"",
+                                                          distribution));
+      }
+    } else if (distribution != "balanced" && distribution != "uniform") {
+      reason_ = fmt::format("distribution {}", distribution);
+      return false;
+    }
+    const std::int64_t tensor_parallel = count("moe_tp_size");
+    if (load.experts % load.expert_parallel != 0 || load.experts_per_token > load.experts || load.experts > 65536 ||
+        load.tokens > (std::int64_t{1} << 30)) {
+      throw ConfigError(table_.place(row_), fmt::format("expected experts that {} ranks share evenly and at least as "
+                                                        "many as a token chooses, found {} of {}",
+                                                        load.expert_parallel, load.experts_per_token, load.experts));
+    }
+    const std::string source = optional_text("kernel_source");
+    m.kernel = Experts{.rows = expert_rows_.of(load),
+                       .tokens = load.tokens,
+                       .experts = load.experts,
+                       .experts_per_token = load.experts_per_token,
+                       .hidden = count("hidden_size"),
+                       .intermediate = std::max<std::int64_t>(count("inter_size") / tensor_parallel, 1),
+                       .up_matrices = source.find("nongated") == std::string::npos ? 2 : 1,
+                       .exponent = load.exponent,
+                       .weight = *type};
+    // The name of the type, too: mxfp4 and 4-bit integers are one type here.
+    m.variant = fmt::format("{}{}{} {}", source, m.op == "moe" ? "" : " ", m.op == "moe" ? "" : m.op, dtype);
+    m.shape = fmt::format("{} {} {} {}", text("hidden_size"), text("inter_size"), text("topk"), text("num_experts"));
+    m.size = fmt::format("{} {} {} {}", text("num_tokens"), text("moe_tp_size"), text("moe_ep_size"), distribution);
+    return true;
+  }
+
+  bool attention(Measurement& m) {
+    const std::string_view computed = text("attn_dtype");
+    const auto kv = type_of(text("kv_cache_dtype"));
+    if (!kv || !type_of(computed)) {
+      return false;
+    }
+    const std::int64_t heads = count("num_heads");
+    const std::int64_t kv_heads = count("num_key_value_heads", 0);
+    const std::int64_t width = count("head_dim");
+    const std::int64_t window = count("window_size", 0);
+    const std::int64_t length = count("isl");
+    const std::int64_t step = count("step", 0);
+    if (m.op == "context_attention") {
+      m.kernel = ContextAttention{.sequences = count("batch_size"),
+                                  .query = length,
+                                  .keys = length + step,
+                                  .heads = heads,
+                                  .kv_heads = kv_heads > 0 ? kv_heads : heads,
+                                  .qk_head_dim = width,
+                                  .v_head_dim = width,
+                                  .window = window,
+                                  .kv = *kv};
+    } else {
+      m.kernel = GenerationAttention{.sequences = count("batch_size"),
+                                     .keys = length + step,
+                                     .heads = heads,
+                                     .kv_heads = kv_heads > 0 ? kv_heads : heads,
+                                     .head_dim = width,
+                                     .window = window,
+                                     .kv = *kv};
+    }
+    m.variant = fmt::format("{} {} over {}", optional_text("kernel_source"), computed, text("kv_cache_dtype"));
+    m.shape = fmt::format("{} {} {} {}", heads, kv_heads, width, window);
+    m.size = fmt::format("{} {} {}", text("batch_size"), length, step);
+    return true;
+  }
+
+  bool latent(Measurement& m) {
+    const auto kv = type_of(text("kv_cache_dtype"));
+    if (!kv) {
+      return false;
+    }
+    const std::int64_t heads = count("num_heads");
+    const std::int64_t length = count("isl");
+    const std::int64_t step = count("step", 0);
+    if (m.op == "mla_context") {
+      m.kernel = ContextAttention{.sequences = count("batch_size"),
+                                  .query = length,
+                                  .keys = length + step,
+                                  .heads = heads,
+                                  .kv_heads = heads,
+                                  .qk_head_dim = 192,
+                                  .v_head_dim = 128,
+                                  .kv = *kv};
+    } else {
+      m.kernel = LatentGenerationAttention{.sequences = count("batch_size"),
+                                           .keys = length + step,
+                                           .heads = heads,
+                                           .kv_rank = 512,
+                                           .rope_dim = 64,
+                                           .kv = *kv};
+    }
+    m.variant = fmt::format("{} {} over {}", optional_text("kernel_source"), text("mla_dtype"), text("kv_cache_dtype"));
+    m.shape = std::to_string(heads);
+    m.size = fmt::format("{} {} {}", text("batch_size"), length, step);
+    return true;
+  }
+
+  bool module(Measurement& m) {
+    const auto kv = type_of(text("kv_cache_dtype"));
+    const auto weight = type_of(text("gemm_type"));
+    if (!kv || !weight) {
+      return false;
+    }
+    const bool context = m.op.starts_with("mla_context");
+    const std::int64_t length = count("isl");
+    const std::int64_t step = count("step", 0);
+    m.kernel = LatentModule{.phase = context ? LatentModule::Phase::kContext : LatentModule::Phase::kGeneration,
+                            .sequences = count("batch_size"),
+                            .query = context ? length : 1,
+                            .keys = length + step,
+                            .heads = count("num_heads"),
+                            .weight = *weight,
+                            .kv = *kv};
+    if (!m.op.ends_with("_module")) {
+      m.op += "_module";
+    }
+    m.variant = fmt::format("{} {} {}", optional_text("kernel_source"), text("mla_dtype"), text("kv_cache_dtype"));
+    m.shape = fmt::format("{}", text("num_heads"));
+    m.size = fmt::format("{} {} {} {}", text("batch_size"), length, step, text("gemm_type"));
+    return true;
+  }
+
+  const TableFile& table_;
+  std::optional<std::size_t> latency_;
+  double scale_ = 1e-3;
+  std::size_t row_ = 0;
+  std::map<const char*, std::size_t> columns_;
+  std::string reason_;
+  std::vector<Diagnostic> faults_;
+  ExpertRows expert_rows_;
+};
+
+/// Our own measurements as a table with the same columns.
+TableFile table_of(const Document& document) {
+  const Json& root = document.root();
+  if (!root.is_object() || root.value("schema", Json()) != Json("moesim.measurement/1")) {
+    throw ConfigError({document.name(), "/schema"}, "expected \"moesim.measurement/1\"");
+  }
+  if (!root.contains("rows") || !root.at("rows").is_array()) {
+    throw ConfigError({document.name(), "/rows"}, "expected an array of rows");
+  }
+  std::vector<std::string> columns;
+  const auto text_of = [&](const Json& value, const Place& place) {
+    std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    if (value.is_structured() || text.find_first_of(",\n\r") != std::string::npos) {
+      throw ConfigError(place, "expected a number or a word without commas");
+    }
+    return text;
+  };
+  std::set<std::string> seen;
+  for (const Json& row : root.at("rows")) {
+    if (!row.is_object()) {
+      throw ConfigError({document.name(), "/rows"}, "expected objects");
+    }
+    for (const auto& [key, value] : row.items()) {
+      if (seen.insert(key).second) {
+        columns.push_back(key);
+      }
+    }
+  }
+  for (const char* common : {"gpu", "framework", "version"}) {
+    if (root.contains(common) && !seen.contains(common)) {
+      columns.emplace_back(common);
+    }
+  }
+  std::string text;
+  for (const std::string& column : columns) {
+    text += (text.empty() ? "" : ",") + (column == "gpu" ? std::string("device") : column);
+  }
+  text += '\n';
+  std::size_t index = 0;
+  for (const Json& row : root.at("rows")) {
+    const Place place{document.name(), fmt::format("/rows/{}", index++)};
+    std::string line;
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const Json& holder = row.contains(columns[i]) ? row : root;
+      line += i == 0 ? "" : ",";
+      line += holder.contains(columns[i]) ? text_of(holder.at(columns[i]), place) : "";
+    }
+    if (!line.empty()) {
+      text += line + '\n';
+    }
+  }
+  return TableFile::parse(document.name(), std::move(text));
+}
+
+}  // namespace
+
+MeasurementTable read_measurements(const std::filesystem::path& path, TableFormat format) {
+  const TableFile table = format == TableFormat::kMoesim ? table_of(Document::read(path)) : TableFile::read(path);
+  return Rows(table).read();
+}
+
+void check_units(const MeasurementTable& table, const Accelerator& accelerator) {
+  std::vector<Diagnostic> faults;
+  for (const Measurement& m : table.rows) {
+    constexpr double kFastest = 0.05;
+    constexpr double kSlowest = 2000.0;
+    const Duration light = fit_query(m.kernel, accelerator).light();
+    const Duration start = seconds(3e-6);  // no kernel is much shorter
+    if (m.time < kFastest * light || m.time > kSlowest * (light + start)) {
+      faults.push_back({{fmt::format("{}:{}", table.file, m.row + 2), ""},
+                        fmt::format("expected a latency in the table's unit, found {} where {} at its peaks needs {}",
+                                    to_text(m.time), accelerator.name, to_text(light))});
+    }
+    constexpr std::size_t kMost = 20;
+    if (faults.size() == kMost) {
+      break;
+    }
+  }
+  if (!faults.empty()) {
+    throw ConfigError(std::move(faults));
+  }
+}
+
+}  // namespace moesim
