@@ -95,8 +95,8 @@ std::vector<std::uint32_t> partition(const GroupingProblem& problem, std::uint64
     const std::lock_guard lock(one_at_a_time);
     std::vector<real_t> tolerance{1.01F, static_cast<real_t>(problem.load_tolerance)};
     const int status =
-        METIS_PartGraphKway(&vertices, &constraints, begin.data(), neighbour.data(), vertex.data(), nullptr,
-                            weight.data(), &parts, nullptr, tolerance.data(), options, &cut, part.data());
+        METIS_PartGraphRecursive(&vertices, &constraints, begin.data(), neighbour.data(), vertex.data(), nullptr,
+                                 weight.data(), &parts, nullptr, tolerance.data(), options, &cut, part.data());
     ensure(status == METIS_OK, "METIS could not partition the experts");
   }
   return {part.begin(), part.end()};

@@ -29,7 +29,8 @@ struct GroupingProblem {
   double load_tolerance = 1.05;       ///< heaviest group over the mean that the partition may reach
 };
 
-/// Group of each copy: METIS's k-way partition of the graph of affinities, with number and load of copies as two
+/// Group of each copy: METIS's partition of the graph of affinities by recursive
+/// bisection, with number and load of copies as two
 /// constraints, then mended to exactly equal numbers by moves that cost the least affinity.
 /// Source: Karypis and Kumar, "Multilevel algorithms for multi-constraint graph partitioning", SC'98.
 std::vector<std::uint32_t> group_by_affinity(const GroupingProblem& problem, std::uint64_t seed);

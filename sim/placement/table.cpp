@@ -27,7 +27,7 @@ std::span<const StrategyEntry> placement_strategies() {
       {"active-experts", "balances how many experts a rank has awake in a step, then load",
        "after METRO (arXiv 2512.09277)", make_active_experts, Needs::kLoads},
       {"affinity", "experts chosen together share a node, found by partitioning; load balanced inside",
-       "co-activation graph, METIS multi-constraint k-way", make_affinity, Needs::kTokens},
+       "co-activation graph, METIS multi-constraint partition", make_affinity, Needs::kTokens},
       {"grace", "groups by affinity first, then copies of hot experts on other nodes",
        "after GRACE-MoE, groups by METIS", make_grace, Needs::kTokens},
       {"cross-layer", "experts go to the node where their tokens were in the layer before; load balanced inside",
