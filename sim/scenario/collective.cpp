@@ -304,11 +304,11 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   result.size = moves_tokens(scenario.operation) ? bytes(sent / static_cast<double>(ranks)) : *scenario.size;
   result.bus_factor = bus_factor(scenario.operation, static_cast<double>(ranks));
   result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
-  if (std::find(profile.measured_on.begin(), profile.measured_on.end(), result.accelerator) ==
-          profile.measured_on.end() &&
+  if (std::find(profile.base.measured_on.begin(), profile.base.measured_on.end(), result.accelerator) ==
+          profile.base.measured_on.end() &&
       !profile.communication.collective_on.contains(result.accelerator)) {
     result.warnings.push_back(fmt::format("communication on {} is extrapolated from {}", result.accelerator,
-                                          fmt::join(profile.measured_on, ", ")));
+                                          fmt::join(profile.base.measured_on, ", ")));
   }
   for (std::size_t link = 0; link < cluster.links().size(); ++link) {
     result.link_names.push_back(cluster.link_name(LinkId(link)));

@@ -16,15 +16,15 @@ struct Samples {
 };
 
 struct BoostingOptions {
-  std::size_t trees = 300;
-  std::size_t leaves = 64;        ///< at most, per tree
+  std::size_t trees = 240;
+  std::size_t leaves = 40;        ///< at most, per tree
   double rate = 0.1;              ///< share of each tree's correction that is applied
   double row_share = 0.8;         ///< drawn anew for each tree
   double feature_share = 0.8;     ///< likewise
   std::size_t smallest_leaf = 3;  ///< rows
   double penalty = 1.0;           ///< L2, on leaf values, in rows
   double clip = 0.25;             ///< a row pulls by at most so much: Huber's loss, for measurements that are off
-  std::size_t bins = 240;         ///< at most, per feature
+  std::size_t bins = 96;          ///< at most, per feature
 };
 
 /// Gradient boosting with squared error (Friedman 2001, "Greedy function approximation", algorithm 2), trees grown

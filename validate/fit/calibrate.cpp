@@ -61,10 +61,10 @@ struct Group {
 
   static Duration round_figure(Duration time) { return seconds(std::round(time.base() * 1e8) / 1e8); }
 
-  [[nodiscard]] double error(const TreeSum& trees, const ShapeTerms& shapes, std::uint32_t row) const {
+  [[nodiscard]] double error(const TreeSum& trees, const ShapeTerms& terms, std::uint32_t row) const {
     const FitQuery& query = queries[row];
     const Duration predicted =
-        std::max(fitted_factor(trees, shapes, query, lowest, highest) * (floor + query.light()), query.light());
+        std::max(fitted_factor(trees, terms, query, lowest, highest) * (floor + query.light()), query.light());
     return predicted / rows[row]->time - 1.0;
   }
 };
@@ -87,10 +87,16 @@ ShapeTerms shape_terms(const Group& group, const TreeSum& trees, std::span<const
   return out;
 }
 
-/// Enough leaves and trees for the rows, and no more: small tables would be learned by heart.
-BoostingOptions sized(BoostingOptions options, std::size_t rows) {
+/// Enough leaves and trees for the family and the rows, and no more: small tables would be learned by heart, and
+/// kernels that follow their speed of light closely need few corrections. Profiles stay small that way.
+BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t rows) {
+  const bool close = family == FitFamily::kGemm || family == FitFamily::kContextAttention;
   if (rows < 4000) {
-    options.leaves = std::min<std::size_t>(options.leaves, 24);
+    options.trees = std::min<std::size_t>(options.trees, 120);
+    options.leaves = std::min<std::size_t>(options.leaves, 16);
+  } else if (close) {
+    options.trees = std::min<std::size_t>(options.trees, 120);
+    options.leaves = std::min<std::size_t>(options.leaves, 32);
   }
   return options;
 }
@@ -136,7 +142,7 @@ std::vector<double> fold_errors(const Group& group, HoldBack what, std::size_t f
   if (held.empty() || known.size() < kLeastRows / 2) {
     return errors;
   }
-  const TreeSum trees = boost(group.samples, known, sized(options.boosting, known.size()));
+  const TreeSum trees = boost(group.samples, known, sized(options.boosting, group.family, known.size()));
   const ShapeTerms shapes = shape_terms(group, trees, known);
   for (const std::uint32_t row : held) {
     errors.push_back(group.error(trees, shapes, row));
@@ -154,7 +160,7 @@ FitErrors brief(FitErrors errors) {
 KernelFit fit_of(const Group& group, const CalibrationOptions& options) {
   std::vector<std::uint32_t> all(group.rows.size());
   std::iota(all.begin(), all.end(), 0u);
-  const TreeSum trees = boost(group.samples, all, sized(options.boosting, all.size()));
+  const TreeSum trees = boost(group.samples, all, sized(options.boosting, group.family, all.size()));
   KernelFit fit;
   fit.family = group.family;
   fit.type = group.type;

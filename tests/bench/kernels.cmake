@@ -1,0 +1,1 @@
+moesim_bench(bench_kernels LIBRARIES moesim_kernels SOURCES kernels_bench.cpp)
