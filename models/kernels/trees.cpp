@@ -25,6 +25,7 @@ class Reader {
 
   bool read(std::vector<TreeSum::Node>& nodes, std::string& fault) {
     std::vector<std::size_t> open;
+    std::size_t missing = 0;  // subtrees of the present tree still to come
     while (at_ < text_.size()) {
       TreeSum::Node node;
       if (!(text_[at_] == '.' ? leaf(node) : split(node))) {
@@ -32,6 +33,8 @@ class Reader {
         return false;
       }
       nodes.push_back(node);
+      missing = missing == 0 ? 1 : missing;  // a tree begins
+      missing = node.feature >= 0 ? missing + 1 : missing - 1;
       if (node.feature >= 0) {
         open.push_back(nodes.size() - 1);
       } else if (!open.empty()) {
@@ -39,7 +42,7 @@ class Reader {
         open.pop_back();
       }
     }
-    if (!open.empty()) {
+    if (missing > 0) {
       fault = "expected whole trees, found one that ends early";
       return false;
     }

@@ -246,7 +246,8 @@ AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, 
   result.bytes_local = traffic.local_bytes();
   std::vector<PairBytes> pairs;
   std::optional<Bundles> bundles;
-  if (traffic.uniform_bytes().value_or(0.0) > 0.0 && traffic.ranks() > 1 && options.symmetry == AllToAllOptions::Symmetry::kUse) {
+  if (traffic.uniform_bytes().value_or(0.0) > 0.0 && traffic.ranks() > 1 &&
+      options.symmetry == AllToAllOptions::Symmetry::kUse) {
     bundles = by_symmetry(cluster, traffic.ranks(), *traffic.uniform_bytes(), result);
     result.transfers = traffic.ranks() * (traffic.ranks() - 1);
   }

@@ -9,9 +9,7 @@ namespace moesim {
 namespace {
 
 /// 128 nodes of eight H100, a rail-optimised leaf-spine.
-Cluster hgx_cluster(std::size_t ranks) {
-  return load_cluster(ClusterName{"hgx-h100"}, ranks, {"benchmark", {}});
-}
+Cluster hgx_cluster(std::size_t ranks) { return load_cluster(ClusterName{"hgx-h100"}, ranks, {"benchmark", {}}); }
 
 /// One switch with a port of 50 GiB/s for each rank: the congestion-aware case that ASTRA-sim comes with.
 Cluster one_switch(std::size_t ranks) {
@@ -48,4 +46,3 @@ BENCHMARK(uniform_one_switch)->Arg(1024)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace moesim
-

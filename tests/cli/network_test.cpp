@@ -51,7 +51,7 @@ TEST_CASE("network: bad input is refused with a text that says what is wrong") {
        "error: moesim network: expected one of --alltoall BYTES and --traffic FILE, found both\n"},
       {"hgx-h20O --traffic good.csv",
        "error: hgx-h20O: expected a cluster file or the name of a cluster, found neither; did you mean "
-       "\"hgx-h200\"?\n"},
+       "\"hgx-h20\"?\n"},
       {"hgx-h200 --alltoall 64", "error: --alltoall: expected an amount of data such as \"141 GB\", found \"64\"\n"},
       {"hgx-h200 --traffic header.csv",
        "error: header.csv: expected the header src,dst,bytes, found \"from,to,bytes\"\n"},
