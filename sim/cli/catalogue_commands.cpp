@@ -67,7 +67,17 @@ void show_fields(const Json& json, const std::string& path, const Json& sources,
     }
     return;
   }
-  const std::string text = json.is_string() ? json.get<std::string>() : json.dump();
+  if (json.is_array() && !json.empty() && json.front().is_object()) {
+    for (std::size_t i = 0; i < json.size(); ++i) {
+      show_fields(json[i], fmt::format("{}/{}", path, i), sources, unverified);
+    }
+    return;
+  }
+  constexpr std::size_t kLongest = 400;  // fitted trees have hundred thousands of characters: --format json has them
+  std::string text = json.is_string() ? json.get<std::string>() : json.dump();
+  if (text.size() > kLongest) {
+    text = fmt::format("({} characters)", text.size());
+  }
   const std::string source = source_of(sources, path);
   fmt::print("  {:<44} {:<24}{}{}\n", path, text, is_unverified(unverified, path) ? " UNVERIFIED" : "",
              source.empty() ? "" : "  [" + source + "]");

@@ -3,6 +3,7 @@
 #include <metis.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <mutex>
@@ -33,7 +34,7 @@ namespace {
 constexpr double kScale = 10000.0;
 
 idx_t whole(double value, double largest) {
-  return largest > 0.0 ? static_cast<idx_t>(value / largest * kScale + 0.5) : 0;
+  return largest > 0.0 ? static_cast<idx_t>(std::lround(value / largest * kScale)) : 0;
 }
 
 /// Edges that METIS sees of each vertex, at least: of a dense graph the strongest say it all, and it is ten times

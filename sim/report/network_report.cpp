@@ -64,9 +64,9 @@ std::vector<LinkId> most_used_links(const Cluster& cluster, const AllToAllResult
 
 std::string network_table(const NetworkReport& report, const Cluster& cluster) {
   const AllToAllResult& result = report.result;
-  std::string text =
-      fmt::format("all-to-all of {} ranks on {} ({} nodes of {} x {})\n", report.ranks, cluster.config().name,
-                  cluster.nodes(), cluster.gpus_per_node(), cluster.accelerator().name);
+  std::string text = fmt::format("all-to-all of {} ranks on {} ({} node{} of {} x {})\n", report.ranks,
+                                 cluster.config().name, cluster.nodes(), cluster.nodes() == 1 ? "" : "s",
+                                 cluster.gpus_per_node(), cluster.accelerator().name);
   text += fmt::format("traffic: {}\n\n", report.traffic);
   text += line("completion time",
                to_text(result.completion.duration()) + (result.fidelity == Fidelity::kBound ? " (bound only)" : ""));
