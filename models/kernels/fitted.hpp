@@ -141,7 +141,8 @@ class FittedKernels {
     Duration floor;
     bool in_range = false;
   };
-  [[nodiscard]] Prediction predict(std::size_t fit, const FittableKernel& kernel, const Accelerator& accelerator) const;
+  [[nodiscard]] Prediction predict(std::size_t index, const FittableKernel& kernel,
+                                   const Accelerator& accelerator) const;
 
  private:
   FittedProfile profile_;
