@@ -56,7 +56,7 @@ class Sharing {
   /// A new flow, which takes nothing yet.
   std::uint32_t add(const Demand& demand);
   /// It shares from the next settle() on.
-  void enter(std::uint32_t flow, std::int64_t now);
+  void enter(std::uint32_t index, std::int64_t now);
 
   /// Brings all rates up to date, as of `now`. The questions below are only good after it.
   void settle(std::int64_t now);
@@ -64,7 +64,7 @@ class Sharing {
   [[nodiscard]] std::int64_t earliest_finish();
   /// Those whose finish is at or before `now`, the tick of the earliest; they are to be removed.
   void take_completed(std::int64_t now, std::vector<std::uint32_t>& completed);
-  void remove(std::uint32_t flow, std::int64_t now);
+  void remove(std::uint32_t index, std::int64_t now);
 
   /// A flow that completed at tick `finish`, and kept its share until now.
   struct Late {
@@ -74,8 +74,8 @@ class Sharing {
   /// Removes them. What they did not use of their links goes to those that the links own: it was there to be used.
   void remove(std::span<const Late> late, std::int64_t now);
 
-  [[nodiscard]] double rate(std::uint32_t flow) const;
-  [[nodiscard]] double remaining(std::uint32_t flow, std::int64_t tick) const;
+  [[nodiscard]] double rate(std::uint32_t index) const;
+  [[nodiscard]] double remaining(std::uint32_t index, std::int64_t tick) const;
   [[nodiscard]] const FlowTable& flows() const { return flows_; }
   struct User {
     std::uint32_t flow;
@@ -121,28 +121,28 @@ class Sharing {
 
   // sharing.cpp
   void solve();
-  void relax(std::uint32_t link);
-  bool give_up_above(std::uint32_t link);
+  void relax(std::uint32_t index);
+  bool give_up_above(std::uint32_t index);
   bool rises_too(std::uint32_t index, std::uint32_t other, double weight, double level);
-  void take_below(std::uint32_t link);
-  void saturate(std::uint32_t link);
-  void move_to(std::uint32_t link, double level);
-  void flip(std::uint32_t flow, std::uint32_t from, std::uint32_t to);
+  void take_below(std::uint32_t index);
+  void saturate(std::uint32_t index);
+  void move_to(std::uint32_t index, double level);
+  void flip(std::uint32_t index, std::uint32_t from, std::uint32_t to);
   void mark(std::uint32_t link, double level);
-  void touch(std::uint32_t link);
-  void sum_anew(std::uint32_t link);
-  void rest(std::uint32_t link);
+  void touch(std::uint32_t index);
+  void sum_anew(std::uint32_t index);
+  void rest(std::uint32_t index);
   void collect_pair(std::uint32_t owner, std::uint32_t link);
   [[nodiscard]] double tie(std::uint32_t link) const;
   [[nodiscard]] double clock_at(const Link& link, double level, std::int64_t tick) const;
-  [[nodiscard]] std::int64_t finish_of(std::uint32_t link, double tag) const;
-  void note_finish(std::uint32_t link);
+  [[nodiscard]] std::int64_t finish_of(std::uint32_t index, double tag) const;
+  void note_finish(std::uint32_t index);
 
   // covering.cpp
   enum class Side : char { kBefore, kBehind };
-  void cover(std::uint32_t flow);
+  void cover(std::uint32_t index);
   const FlowUse* cover(const FlowUse& use, const FlowUse& narrowest, Side side);
-  void watch(std::uint32_t link);
+  void watch(std::uint32_t index);
   [[nodiscard]] bool watched(std::uint32_t link) const { return watch_[link] != Watch::kAsNeeded; }
 
   // filling.cpp

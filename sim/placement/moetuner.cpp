@@ -113,8 +113,8 @@ class MoeTuner final : public PlacementStrategy {
     }
     for (std::size_t c = 0; c < ranks; ++c) {
       const auto deviation = static_cast<int>(copies.size() * ranks + c);
-      IntegerProgram::Row equal{
-          .columns = {}, .factors = {}, .sense = 'E', .right = static_cast<double>(copies.size() / ranks)};
+      const std::size_t each = copies.size() / ranks;
+      IntegerProgram::Row equal{.columns = {}, .factors = {}, .sense = 'E', .right = static_cast<double>(each)};
       IntegerProgram::Row above{.columns = {deviation}, .factors = {-1.0}, .sense = 'L', .right = 1.0};
       IntegerProgram::Row below{.columns = {deviation}, .factors = {1.0}, .sense = 'G', .right = 1.0};
       for (std::size_t i = 0; i < copies.size(); ++i) {
@@ -229,8 +229,8 @@ class MoeTuner final : public PlacementStrategy {
     }
     double worst = 0.0;
     for (std::size_t n = 0; n < nodes; ++n) {
-      IntegerProgram::Row equal{
-          .columns = {}, .factors = {}, .sense = 'E', .right = static_cast<double>(ranks / nodes)};
+      const std::size_t each = ranks / nodes;
+      IntegerProgram::Row equal{.columns = {}, .factors = {}, .sense = 'E', .right = static_cast<double>(each)};
       IntegerProgram::Row link{
           .columns = {static_cast<int>(ranks * nodes)}, .factors = {-1.0}, .sense = 'L', .right = 0.0};
       double started = 0.0;
