@@ -113,7 +113,7 @@ class FluidSystem::State {
   std::uint32_t link_of(ResourceId resource, std::size_t place);
   std::uint32_t cap_link(double cap);
   void enter(std::uint32_t flow);
-  void retire(std::uint32_t flow);
+  void retire(std::uint32_t index);
   void move_clock(SimTime now);
   std::int64_t next_event();
   void end_window();

@@ -147,9 +147,9 @@ class Sharing {
 
   // filling.cpp
   void place_fresh();
-  void place(std::uint32_t flow);
-  void own(std::uint32_t flow, std::uint32_t link);
-  void disown(std::uint32_t flow);
+  void place(std::uint32_t index);
+  void own(std::uint32_t index, std::uint32_t owner);
+  void disown(std::uint32_t index);
   void fill_around(std::span<const std::uint32_t> seeds);
   void gather_component(std::span<const std::uint32_t> seeds);
 

@@ -71,8 +71,7 @@ class TraceComparison {
  public:
   TraceComparison(const PlacementComparisonConfig& config, const PreparedStep& step, TraceData data, std::string label,
                   const TaskPool& pool)
-      : config_(config),
-        step_(step),
+      : step_(step),
         data_(std::move(data)),
         label_(std::move(label)),
         pool_(pool),
@@ -176,7 +175,6 @@ class TraceComparison {
     row.redundant_bytes_per_rank = all / held * (row.slots_per_rank - one_each);
   }
 
-  const PlacementComparisonConfig& config_;
   const PreparedStep& step_;
   TraceData data_;
   std::string label_;
