@@ -17,7 +17,8 @@ double low_latency_units(std::uint32_t experts, int compute_units) {
     return units;
   }
   const std::uint32_t per_block = (experts + units - 1) / units;
-  return (experts + per_block - 1) / per_block;
+  const std::uint32_t blocks = (experts + per_block - 1) / per_block;
+  return blocks;
 }
 
 /// Seconds of one unit per byte of messages of `size` bytes.
