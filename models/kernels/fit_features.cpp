@@ -95,32 +95,15 @@ constexpr std::array kModule = {
     "sequences"sv,        "query"sv,          "keys"sv,  "heads"sv, "quantised weights"sv, "tokens"sv,
     "sequences x keys"sv, "tokens x heads"sv, "waves"sv, "tail"sv,  "intensity"sv,         "light"sv};
 
-}  // namespace
+/// What is known of a family's features: their names, how many of the first are the shape as it was measured, and
+/// which of those make two kernels of different sizes the same shape.
+struct Features {
+  std::span<const std::string_view> names;
+  std::size_t shape;
+  std::span<const std::size_t> key;
+};
 
-std::span<const std::string_view> feature_names(FitFamily family) {
-  switch (family) {
-    case FitFamily::kGemm:
-      return kGemm;
-    case FitFamily::kBatchedGemm:
-      return kBatched;
-    case FitFamily::kExperts:
-      return kExperts;
-    case FitFamily::kContextAttention:
-      return kContext;
-    case FitFamily::kLatentContextAttention:
-      return kLatentContext;
-    case FitFamily::kGenerationAttention:
-      return kGeneration;
-    case FitFamily::kLatentGenerationAttention:
-      return kLatentGeneration;
-    case FitFamily::kLatentContextModule:
-    case FitFamily::kLatentGenerationModule:
-      break;
-  }
-  return kModule;
-}
-
-std::span<const std::size_t> shape_key_features(FitFamily family) {
+const Features& features_of(FitFamily family) {
   static constexpr std::array<std::size_t, 2> kWidths{1, 2};                // n, k
   static constexpr std::array<std::size_t, 3> kBatchedWidths{1, 2, 3};      // n, k, batch
   static constexpr std::array<std::size_t, 6> kLayer{4, 5, 6, 7, 8, 20};    // experts, widths, power law
@@ -129,47 +112,40 @@ std::span<const std::size_t> shape_key_features(FitFamily family) {
   static constexpr std::array<std::size_t, 2> kLatentHeads{0, 3};           // sequences, heads
   static constexpr std::array<std::size_t, 2> kLatentDecodeHeads{0, 2};
   static constexpr std::array<std::size_t, 3> kModuleHeads{0, 3, 4};  // sequences, heads, type of the weights
+  static constexpr Features kOfGemm{kGemm, 3, kWidths};
+  static constexpr Features kOfBatched{kBatched, 4, kBatchedWidths};
+  static constexpr Features kOfExperts{kExperts, 9, kLayer};
+  static constexpr Features kOfContext{kContext, 7, kHeads};
+  static constexpr Features kOfLatentContext{kLatentContext, 4, kLatentHeads};
+  static constexpr Features kOfGeneration{kGeneration, 6, kDecodeHeads};
+  static constexpr Features kOfLatentGeneration{kLatentGeneration, 3, kLatentDecodeHeads};
+  static constexpr Features kOfModule{kModule, 5, kModuleHeads};
   switch (family) {
     case FitFamily::kGemm:
-      return kWidths;
+      return kOfGemm;
     case FitFamily::kBatchedGemm:
-      return kBatchedWidths;
+      return kOfBatched;
     case FitFamily::kExperts:
-      return kLayer;
+      return kOfExperts;
     case FitFamily::kContextAttention:
-      return kHeads;
-    case FitFamily::kGenerationAttention:
-      return kDecodeHeads;
+      return kOfContext;
     case FitFamily::kLatentContextAttention:
-      return kLatentHeads;
+      return kOfLatentContext;
+    case FitFamily::kGenerationAttention:
+      return kOfGeneration;
     case FitFamily::kLatentGenerationAttention:
-      return kLatentDecodeHeads;
+      return kOfLatentGeneration;
     case FitFamily::kLatentContextModule:
     case FitFamily::kLatentGenerationModule:
       break;
   }
-  return kModuleHeads;
+  return kOfModule;
 }
 
-std::size_t shape_features(FitFamily family) {
-  switch (family) {
-    case FitFamily::kGemm:
-    case FitFamily::kLatentGenerationAttention:
-      return 3;
-    case FitFamily::kBatchedGemm:
-    case FitFamily::kLatentContextAttention:
-      return 4;
-    case FitFamily::kExperts:
-      return 9;
-    case FitFamily::kContextAttention:
-      return 7;
-    case FitFamily::kGenerationAttention:
-      return 6;
-    case FitFamily::kLatentContextModule:
-    case FitFamily::kLatentGenerationModule:
-      break;
-  }
-  return 5;
-}
+}  // namespace
+
+std::span<const std::string_view> feature_names(FitFamily family) { return features_of(family).names; }
+std::span<const std::size_t> shape_key_features(FitFamily family) { return features_of(family).key; }
+std::size_t shape_features(FitFamily family) { return features_of(family).shape; }
 
 }  // namespace moesim

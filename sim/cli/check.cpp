@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "sim/cli/commands.hpp"
+#include "sim/cli/document_argument.hpp"
 #include "sim/cli/kinds.hpp"
-#include "sim/cli/scenario_argument.hpp"
 #include "sim/scenario/run.hpp"
 
 namespace moesim {
@@ -14,7 +14,7 @@ void add_check(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("check", "Say whether a file is valid, and if not what is wrong with it");
   command->add_option("file", *file, "A file of any kind that `moesim schema` knows")->required();
   command->callback([file, &exit_code] {
-    const Document document = read_scenario_argument(*file, {});
+    const Document document = read_document_argument(*file, "scenario", scenario_catalogue(), {});
     try {
       fmt::print("{}: a valid {}\n", *file, check_document(document));
     } catch (const ConfigError& error) {

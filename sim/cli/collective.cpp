@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "sim/cli/commands.hpp"
-#include "sim/cli/options.hpp"
-#include "sim/core/file.hpp"
+#include "sim/cli/deliver.hpp"
+#include "sim/cli/document_argument.hpp"
 #include "sim/report/collective_report.hpp"
 #include "sim/report/timeline.hpp"
 
@@ -42,12 +42,6 @@ Json named_or_inline(const std::string& option, const std::string& text) {
   return is_file(text) ? Json{{"file", text}} : Json(text);
 }
 
-/// A number of bytes, or a quantity with its unit.
-std::string with_unit(const std::string& text) {
-  const bool bare = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-  return bare ? text + " B" : text;
-}
-
 /// The options as the document that they stand for, so that files and options are read and checked alike.
 Document document_of(const CollectiveOptions& options) {
   Json root = {{"operation", options.operation}, {"cluster", named_or_inline("--cluster", options.cluster)}};
@@ -67,7 +61,7 @@ Document document_of(const CollectiveOptions& options) {
     root["kernels"] = named_or_inline("--profile", options.profile);
   }
   if (!options.bytes.empty()) {
-    root["size"] = with_unit(options.bytes);
+    root["size"] = with_unit_of_bytes(options.bytes);
   }
   Json load = Json::object();
   number(load, "tokens", options.tokens);
@@ -99,25 +93,18 @@ Document document_of(const CollectiveOptions& options) {
   return document;
 }
 
-int run(const CollectiveOptions& options) {
+void run(const CollectiveOptions& options) {
   const Document document = document_of(options);
   auto scenario = decode_document<CollectiveScenario>(document);
   if (options.seed) {
     scenario.seed = *options.seed;
   }
   const CollectiveResult result = run_collective(scenario, {document.name(), {}}, TaskPool(options.thread_count()));
-  const std::string json = collective_json(result, "collective").dump(2) + '\n';
+  Delivery delivery{collective_json(result, "collective"), collective_table(result), result.warnings};
   if (!options.out.empty()) {
-    const std::filesystem::path folder(options.out);
-    write_file(folder / "result.json", json);
-    write_file(folder / "result.txt", collective_table(result));
-    write_file(folder / "timeline.json", chrome_trace(result.execution));
+    delivery.files.emplace_back("timeline.json", chrome_trace(result.execution));
   }
-  for (const std::string& warning : result.warnings) {
-    fmt::print(stderr, "warning: {}\n", warning);
-  }
-  fmt::print("{}", options.format == OutputFormat::kJson ? json : collective_table(result));
-  return kDone;
+  deliver(options, delivery);
 }
 
 }  // namespace

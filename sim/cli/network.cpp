@@ -1,13 +1,12 @@
 #include <fmt/format.h>
 
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
 
-#include "sim/cli/cluster_argument.hpp"
 #include "sim/cli/commands.hpp"
-#include "sim/cli/options.hpp"
+#include "sim/cli/deliver.hpp"
+#include "sim/cli/document_argument.hpp"
 #include "sim/core/file.hpp"
 #include "sim/core/units.hpp"
 #include "sim/report/network_report.hpp"
@@ -16,8 +15,6 @@ namespace moesim {
 
 namespace {
 
-/// Links that the table shows and whose senders are looked up.
-constexpr std::size_t kLinksShown = 8;
 constexpr std::size_t kSendersShown = 3;
 constexpr std::size_t kSlots = 20;
 
@@ -43,7 +40,7 @@ TrafficMatrix read_traffic(const NetworkOptions& options) {
     return TrafficMatrix::read(options.traffic, options.ranks);
   }
   std::string message;
-  const auto size = parse_quantity(options.alltoall, unit_table<Bytes>(), message);
+  const auto size = parse_quantity(with_unit_of_bytes(options.alltoall), unit_table<Bytes>(), message);
   if (!size) {
     throw ConfigError({"--alltoall", {}}, message);
   }
@@ -60,7 +57,7 @@ std::string describe(const NetworkOptions& options, const TrafficMatrix& traffic
 }
 
 void network(const NetworkOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   const TrafficMatrix traffic = read_traffic(options);
   const Cluster cluster = read_cluster_argument(options.cluster, options.assignments, traffic.ranks());
 
@@ -74,45 +71,36 @@ void network(const NetworkOptions& options) {
   report.ranks = traffic.ranks();
   report.traffic = describe(options, traffic);
   report.epsilon = options.epsilon;
-  report.busiest = most_used_links(cluster, report.result, kLinksShown);
   if (!traffic.uniform_bytes()) {  // of equal pairs there is no heaviest sender
-    report.loaders = link_loaders(cluster, traffic, report.busiest, kSendersShown);
+    std::vector<LinkId> busiest;
+    for (const LinkUse& use : busiest_links(cluster, report.result)) {
+      if (busiest.size() < NetworkReport::kLinksShown) {
+        busiest.emplace_back(use.link);
+      }
+    }
+    report.loaders = link_loaders(cluster, traffic, busiest, kSendersShown);
     if (traffic.local_bytes() > 0.0) {
       report.warnings.push_back(fmt::format("{}: {} from ranks to themselves stay local: they take no link and no time",
                                             options.traffic, to_text(bytes(traffic.local_bytes()))));
     }
   }
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-
-  Json json = network_json(report, cluster);
   for (const std::string& path : {options.cluster, options.traffic}) {
     if (!path.empty() && std::filesystem::is_regular_file(path)) {
-      json["inputs"].push_back({{"path", path}, {"sha256", sha256(read_file(path))}});
+      report.inputs.push_back({path, sha256(read_file(path))});
     }
   }
-  if (options.timing) {
-    json["metrics"]["simulation_time"] = {
-        {"value", took.count()}, {"unit", "s"}, {"definition", "wall-clock time from reading the input to the result"}};
-  }
-  const std::string text = json.dump(2) + '\n';
   if (!options.flow_times.empty()) {
     write_file(options.flow_times, flow_times_csv(report.result));
   }
   if (!options.link_use.empty()) {
     write_file(options.link_use, link_use_csv(report.result, cluster));
   }
-  if (!options.out.empty()) {
-    const std::filesystem::path folder(options.out);
-    write_file(folder / "result.json", text);
-    write_file(folder / "result.txt", network_table(report, cluster));
+  Delivery delivery{network_json(report, cluster), network_table(report, cluster), report.warnings};
+  if (options.timing) {
+    stopwatch.add_to(delivery.json);
+    delivery.table += fmt::format("\nsimulated in {:.4f} s of wall-clock time\n", stopwatch.seconds());
   }
-  for (const std::string& warning : report.warnings) {
-    fmt::print(stderr, "warning: {}\n", warning);
-  }
-  fmt::print("{}", options.format == OutputFormat::kJson ? text : network_table(report, cluster));
-  if (options.timing && options.format == OutputFormat::kTable) {
-    fmt::print("\nsimulated in {:.4f} s of wall-clock time\n", took.count());
-  }
+  deliver(options, delivery);
 }
 
 }  // namespace

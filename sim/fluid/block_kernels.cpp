@@ -2,16 +2,15 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
+#include "sim/fluid/noise.hpp"
+
 namespace moesim::fluid {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double least_owned(const RowBlock* row, std::size_t blocks, const double* level) {
   double least = kInfinity;

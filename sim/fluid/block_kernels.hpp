@@ -8,6 +8,8 @@ namespace moesim::fluid {
 /// Links come in blocks of so many, one bit of a word each.
 inline constexpr std::size_t kBlock = 32;
 
+constexpr std::uint32_t bit_of(std::uint32_t link) { return 1U << (link % kBlock); }
+
 /// Part of a link's row (coupling.hpp): the links of one block with which it shares flows.
 struct RowBlock {
   std::uint32_t block = 0;

@@ -7,8 +7,6 @@
 namespace moesim::fluid {
 namespace {
 
-std::uint32_t bit_of(std::uint32_t link) { return 1U << (link % kBlock); }
-
 bool before(const RowBlock& row_block, std::uint32_t block) { return row_block.block < block; }
 
 }  // namespace

@@ -2,16 +2,10 @@
 #include <algorithm>
 
 #include "sim/core/error.hpp"
+#include "sim/fluid/noise.hpp"
 #include "sim/fluid/sharing.hpp"
 
 namespace moesim::fluid {
-namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-std::uint32_t bit_of(std::uint32_t link) { return 1U << (link % kBlock); }
-
-}  // namespace
 
 void Sharing::place_fresh() {
   // So many that most levels move far: from nothing is quicker.

@@ -119,7 +119,7 @@ class Sharing {
     std::uint32_t link;
   };
 
-  // sharing.cpp
+  // levels.cpp
   void solve();
   void relax(std::uint32_t index);
   bool give_up_above(std::uint32_t index);
@@ -129,11 +129,13 @@ class Sharing {
   void move_to(std::uint32_t index, double level);
   void flip(std::uint32_t index, std::uint32_t from, std::uint32_t to);
   void mark(std::uint32_t link, double level);
-  void touch(std::uint32_t index);
   void sum_anew(std::uint32_t index);
   void rest(std::uint32_t index);
   void collect_pair(std::uint32_t owner, std::uint32_t link);
   [[nodiscard]] double tie(std::uint32_t link) const;
+
+  // sharing.cpp
+  void touch(std::uint32_t index);
   [[nodiscard]] double clock_at(const Link& link, double level, std::int64_t tick) const;
   [[nodiscard]] std::int64_t finish_of(std::uint32_t index, double tag) const;
   void note_finish(std::uint32_t index);

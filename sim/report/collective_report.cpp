@@ -2,36 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "sim/core/units.hpp"
 #include "sim/report/number.hpp"
-#include "sim/report/version.hpp"
+#include "sim/report/result_frame.hpp"
 
 namespace moesim {
 
 namespace {
-
-struct Busy {
-  std::size_t link;
-  double bytes;
-  double utilisation;
-};
-
-/// The busiest first; equal ones in order of the links; only those that carried anything.
-std::vector<Busy> busy_links(const CollectiveResult& result) {
-  std::vector<Busy> links;
-  const double time = result.time.base();
-  for (std::size_t link = 0; link < result.link_names.size(); ++link) {
-    const double carried = result.execution.link_bytes[link];
-    if (carried > 0.0 && time > 0.0) {
-      links.push_back({link, carried, carried / (result.link_capacity[link].base() * time)});
-    }
-  }
-  std::stable_sort(links.begin(), links.end(),
-                   [](const Busy& a, const Busy& b) { return a.utilisation > b.utilisation; });
-  return links;
-}
 
 std::string load_text(const CollectiveScenario& scenario) {
   if (scenario.size) {
@@ -76,40 +53,23 @@ std::vector<Metric> collective_metrics(const CollectiveResult& result) {
 }
 
 Json collective_json(const CollectiveResult& result, std::string_view command) {
-  Json json = {{"schema", "moesim.result/1"},
-               {"command", std::string(command)},
-               {"version", std::string(version())},
-               {"seed", result.scenario.seed},
-               {"scenario", Codec<CollectiveScenario>::encode(result.scenario)},
-               {"cluster", Codec<ClusterConfig>::encode(result.cluster)},
-               {"protocol", result.protocol},
-               {"variant", result.variant},
-               {"routing", result.routing_provenance},
-               {"inputs", Json::array()},
-               {"metrics", Json::object()},
-               {"attribution", Json::array()},
-               {"warnings", result.warnings},
-               {"links", Json::array()}};
-  for (const InputFile& input : result.inputs) {
-    json["inputs"].push_back({{"path", input.path.string()}, {"sha256", input.sha256}});
-  }
-  for (const Metric& metric : collective_metrics(result)) {
-    json["metrics"][std::string(metric.name)] = {
-        {"value", metric.value}, {"unit", std::string(metric.unit)}, {"definition", std::string(metric.definition)}};
-  }
+  const auto metrics = collective_metrics(result);
+  Json json = result_frame({.command = command,
+                            .seed = result.scenario.seed,
+                            .scenario = Codec<CollectiveScenario>::encode(result.scenario),
+                            .inputs = result.inputs,
+                            .metrics = metrics,
+                            .warnings = result.warnings});
+  json["cluster"] = Codec<ClusterConfig>::encode(result.cluster);
+  json["protocol"] = result.protocol;
+  json["variant"] = result.variant;
+  json["routing"] = result.routing_provenance;
   for (const TimePart& part : collective_parts(result)) {
     json["attribution"].push_back({{"category", std::string(part.name)}, {"value", part.time.base()}, {"unit", "s"}});
   }
   constexpr std::size_t kShown = 64;
-  for (const Busy& busy : busy_links(result)) {
-    if (json["links"].size() == kShown) {
-      break;
-    }
-    json["links"].push_back({{"link", result.link_names[busy.link]},
-                             {"bytes", busy.bytes},
-                             {"capacity", result.link_capacity[busy.link].base()},
-                             {"utilisation", busy.utilisation}});
-  }
+  json["links"] = links_json(busiest_links(result.execution.link_bytes, result.link_capacity, result.time),
+                             result.link_names, result.link_capacity, kShown);
   return json;
 }
 
@@ -135,8 +95,9 @@ std::string collective_table(const CollectiveResult& result) {
   text += fmt::format("  {:<28}{:>11}\n", "bus bandwidth", to_text(algorithm * result.bus_factor));
   text += fmt::format("  {:<28}{:>11}\n", "sent inside nodes", to_text(bytes(result.execution.bytes_intra_node)));
   text += fmt::format("  {:<28}{:>11}\n", "sent across nodes", to_text(bytes(result.execution.bytes_inter_node)));
-  if (const auto links = busy_links(result); !links.empty()) {
-    const Busy& busiest = links.front();
+  if (const auto links = busiest_links(result.execution.link_bytes, result.link_capacity, result.time);
+      !links.empty()) {
+    const LinkUse& busiest = links.front();
     text += fmt::format("  {:<28}{}, {} of {}, {} of the time\n", "busiest link", result.link_names[busiest.link],
                         to_text(bytes(busiest.bytes)), to_text(result.link_capacity[busiest.link]),
                         percent(busiest.utilisation));

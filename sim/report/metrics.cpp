@@ -75,13 +75,12 @@ std::vector<OperatorTime> operator_times(const Execution& execution) {
   return times;
 }
 
-std::vector<LinkUse> busiest_links(const StepResult& result) {
-  const double step = result.execution.end.duration().base();
+std::vector<LinkUse> busiest_links(std::span<const double> carried, std::span<const Bandwidth> capacity,
+                                   Duration time) {
   std::vector<LinkUse> uses;
-  for (std::size_t link = 0; link < result.execution.link_bytes.size(); ++link) {
-    const double carried = result.execution.link_bytes[link];
-    if (carried > 0.0) {
-      uses.push_back({link, carried, carried / (result.link_capacity[link].base() * step)});
+  for (std::size_t link = 0; link < carried.size(); ++link) {
+    if (carried[link] > 0.0 && time > Duration{}) {
+      uses.push_back({link, carried[link], bytes(carried[link]) / capacity[link] / time});
     }
   }
   std::stable_sort(uses.begin(), uses.end(),

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,8 +40,9 @@ struct LinkUse {
   double bytes;
   double utilisation;
 };
-/// The busiest first; equal ones in order of the links; only those that carried anything.
-std::vector<LinkUse> busiest_links(const StepResult& result);
+/// The busiest first; equal ones in order of the links; only those that carried anything. `carried` (bytes) and
+/// `capacity` are by link.
+std::vector<LinkUse> busiest_links(std::span<const double> carried, std::span<const Bandwidth> capacity, Duration time);
 
 /// The rank with the largest footprint.
 std::size_t fullest_rank(const StepResult& result);

@@ -8,16 +8,11 @@
 #include "sim/core/units.hpp"
 #include "sim/report/metrics.hpp"
 #include "sim/report/number.hpp"
-#include "sim/report/version.hpp"
+#include "sim/report/result_frame.hpp"
 
 namespace moesim {
 
 namespace {
-
-double use_of(const Cluster& cluster, const AllToAllResult& result, std::size_t link) {
-  const double time = result.completion.duration().base();
-  return time > 0.0 ? result.link_bytes[link] / (cluster.links()[link].capacity.base() * time) : 0.0;
-}
 
 double gap(const AllToAllResult& result) {
   return result.bound.ticks() > 0 ? result.completion.duration() / result.bound.duration() : 1.0;
@@ -48,18 +43,12 @@ std::string line(std::string_view label, const std::string& value) { return fmt:
 
 }  // namespace
 
-std::vector<LinkId> most_used_links(const Cluster& cluster, const AllToAllResult& result, std::size_t count) {
-  std::vector<LinkId> links;
-  for (std::size_t link = 0; link < result.link_bytes.size(); ++link) {
-    if (result.link_bytes[link] > 0.0) {
-      links.emplace_back(link);
-    }
+std::vector<LinkUse> busiest_links(const Cluster& cluster, const AllToAllResult& result) {
+  std::vector<Bandwidth> capacity;
+  for (const Link& link : cluster.links()) {
+    capacity.push_back(link.capacity);
   }
-  std::stable_sort(links.begin(), links.end(), [&](LinkId a, LinkId b) {
-    return use_of(cluster, result, a.index()) > use_of(cluster, result, b.index());
-  });
-  links.resize(std::min(links.size(), count));
-  return links;
+  return busiest_links(result.link_bytes, capacity, result.completion.duration());
 }
 
 std::string network_table(const NetworkReport& report, const Cluster& cluster) {
@@ -83,67 +72,56 @@ std::string network_table(const NetworkReport& report, const Cluster& cluster) {
   if (result.bytes_local > 0.0) {
     text += line("kept local", to_text(bytes(result.bytes_local)) + " (from ranks to themselves: takes no time)");
   }
-  if (!report.busiest.empty()) {
+  const auto uses = busiest_links(cluster, result);
+  if (!uses.empty()) {
     text += fmt::format("\nbusiest links\n  {:<36}{:>12}{:>12}{:>9}  {}\n", "link", "bytes", "capacity", "use",
                         "heaviest senders");
   }
-  for (std::size_t i = 0; i < report.busiest.size(); ++i) {
-    const LinkId link = report.busiest[i];
+  for (std::size_t i = 0; i < std::min(uses.size(), NetworkReport::kLinksShown); ++i) {
+    const LinkId link(uses[i].link);
     std::string senders;
     for (const LinkLoader& loader : report.loaders.empty() ? std::vector<LinkLoader>{} : report.loaders[i]) {
       senders += fmt::format("{}rank {} ({})", senders.empty() ? "" : ", ", loader.from.index(),
-                             percent(loader.bytes / result.link_bytes[link.index()]));
+                             percent(loader.bytes / uses[i].bytes));
     }
-    // The arrow is one column wide and three bytes long, which the width counts.
-    text += fmt::format("  {:<36}{:>12}{:>12}{:>9}  {}\n", cluster.link_name(link),
-                        to_text(bytes(result.link_bytes[link.index()])), to_text(cluster.link(link).capacity),
-                        percent(use_of(cluster, result, link.index())), senders);
+    text += fmt::format("  {:<36}{:>12}{:>12}{:>9}  {}\n", cluster.link_name(link), to_text(bytes(uses[i].bytes)),
+                        to_text(cluster.link(link).capacity), percent(uses[i].utilisation), senders);
   }
   return text;
 }
 
 Json network_json(const NetworkReport& report, const Cluster& cluster) {
   const AllToAllResult& result = report.result;
-  Json json = {{"schema", "moesim.result/1"},
-               {"command", "network"},
-               {"version", std::string(version())},
-               {"seed", nullptr},
-               {"scenario",
-                {{"ranks", report.ranks},
-                 {"traffic", report.traffic},
-                 {"fidelity", std::string(name_of(result.fidelity))},
-                 {"epsilon", report.epsilon},
-                 {"cluster", Codec<ClusterConfig>::encode(cluster.config())}}},
-               {"inputs", Json::array()},
-               {"metrics", Json::object()},
-               {"attribution", Json::array()},
-               {"warnings", report.warnings},
-               {"bound_link", result.bound_link ? Json(cluster.link_name(*result.bound_link)) : Json(nullptr)},
-               {"links", Json::array()}};
-  for (const Metric& metric : metrics(report)) {
-    json["metrics"][std::string(metric.name)] = {
-        {"value", metric.value}, {"unit", std::string(metric.unit)}, {"definition", std::string(metric.definition)}};
-  }
-  Json& links = json["links"];
-  for (const LinkId link : most_used_links(cluster, result, result.link_bytes.size())) {
-    const std::size_t index = link.index();
-    Json row = {{"link", cluster.link_name(link)},
-                {"kind", std::string(kind_name(cluster.link(link).kind))},
-                {"bytes", result.link_bytes[index]},
-                {"capacity", cluster.link(link).capacity.base()},
-                {"utilisation", use_of(cluster, result, index)}};
+  const auto figures = metrics(report);
+  Json json = result_frame({.command = "network",
+                            .seed = nullptr,
+                            .scenario = {{"ranks", report.ranks},
+                                         {"traffic", report.traffic},
+                                         {"fidelity", std::string(name_of(result.fidelity))},
+                                         {"epsilon", report.epsilon},
+                                         {"cluster", Codec<ClusterConfig>::encode(cluster.config())}},
+                            .inputs = report.inputs,
+                            .metrics = figures,
+                            .warnings = report.warnings});
+  json["bound_link"] = result.bound_link ? Json(cluster.link_name(*result.bound_link)) : Json(nullptr);
+  json["links"] = Json::array();
+  for (const LinkUse& use : busiest_links(cluster, result)) {
+    const Link& link = cluster.links()[use.link];
+    Json row = {{"link", cluster.link_name(LinkId(use.link))},
+                {"kind", std::string(kind_name(link.kind))},
+                {"bytes", use.bytes},
+                {"capacity", link.capacity.base()},
+                {"utilisation", use.utilisation}};
     if (!result.link_busy.empty()) {
-      row["busy"] = result.link_busy[index];
+      row["busy"] = result.link_busy[use.link];
     }
-    const auto shown = std::find(report.busiest.begin(), report.busiest.end(), link);
-    const auto place = static_cast<std::size_t>(shown - report.busiest.begin());
-    if (shown != report.busiest.end() && place < report.loaders.size()) {
+    if (const std::size_t place = json["links"].size(); place < report.loaders.size()) {
       row["senders"] = Json::array();
       for (const LinkLoader& loader : report.loaders[place]) {
         row["senders"].push_back({{"rank", loader.from.index()}, {"bytes", loader.bytes}});
       }
     }
-    links.push_back(std::move(row));
+    json["links"].push_back(std::move(row));
   }
   return json;
 }

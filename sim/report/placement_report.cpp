@@ -7,7 +7,7 @@
 
 #include "sim/core/units.hpp"
 #include "sim/report/number.hpp"
-#include "sim/report/version.hpp"
+#include "sim/report/result_frame.hpp"
 
 namespace moesim {
 
@@ -19,30 +19,24 @@ const PlacementRow* find_row(std::span<const PlacementRow> rows, std::string_vie
   return found == rows.end() ? nullptr : &*found;
 }
 
-Json metric(double value, const char* unit, const char* definition) {
-  return {{"value", value}, {"unit", unit}, {"definition", definition}};
-}
-
-Json metrics_json(const PlacementComparison& comparison) {
-  Json json = Json::object();
+std::vector<Metric> metrics(const PlacementComparison& comparison) {
   const auto rows = rows_of_trace(comparison, 0);
-  json["step_time"] =
-      metric(rows.front().step_time, "s",
-             "of the fastest strategy on the first trace: sum over the MoE layers of the time of each "
-             "by itself, all ranks starting together, and the time of embedding, dense layers and head");
-  json["load_imbalance_mean"] = metric(rows.front().imbalance_mean, "1",
-                                       "of that strategy: routed tokens, max over ranks / mean over ranks, mean over "
-                                       "MoE layers; of the whole recording where counts were recorded, else of the "
-                                       "tokens of the step");
-  json["load_imbalance_worst"] = metric(rows.front().imbalance_worst, "1", "the same, largest over MoE layers");
-  json["bound_gap"] = metric(rows.front().bound_gap, "1",
-                             "of that strategy: greatest rank load / lower bound on it for any placement - 1, copies "
-                             "sharing evenly, mean over MoE layers");
+  std::vector<Metric> all{
+      {"step_time", rows.front().step_time, "s",
+       "of the fastest strategy on the first trace: sum over the MoE layers of the time of each by itself, all ranks "
+       "starting together, and the time of embedding, dense layers and head"},
+      {"load_imbalance_mean", rows.front().imbalance_mean, "1",
+       "of that strategy: routed tokens, max over ranks / mean over ranks, mean over MoE layers; of the whole "
+       "recording where counts were recorded, else of the tokens of the step"},
+      {"load_imbalance_worst", rows.front().imbalance_worst, "1", "the same, largest over MoE layers"},
+      {"bound_gap", rows.front().bound_gap, "1",
+       "of that strategy: greatest rank load / lower bound on it for any placement - 1, copies sharing evenly, mean "
+       "over MoE layers"}};
   if (const PlacementRow* contiguous = find_row(rows, "contiguous")) {
-    json["gain_over_contiguous"] = metric(contiguous->step_time / rows.front().step_time - 1.0, "1",
-                                          "step time of the contiguous placement / that of the fastest - 1");
+    all.push_back({"gain_over_contiguous", contiguous->step_time / rows.front().step_time - 1.0, "1",
+                   "step time of the contiguous placement / that of the fastest - 1"});
   }
-  return json;
+  return all;
 }
 
 Json row_json(const PlacementRow& row, ShowTiming timing) {
@@ -101,22 +95,17 @@ std::string placement_table(const PlacementComparison& comparison, ShowTiming ti
 }
 
 Json placement_json(const PlacementComparison& comparison, ShowTiming timing) {
-  Json json = {{"schema", "moesim.result/1"},
-               {"command", "place"},
-               {"version", std::string(version())},
-               {"seed", comparison.config.seed},
-               {"scenario", Codec<PlacementComparisonConfig>::encode(comparison.config)},
-               {"cluster", Codec<ClusterConfig>::encode(comparison.cluster)},
-               {"routing", comparison.provenance},
-               {"inputs", Json::array()},
-               {"metrics", metrics_json(comparison)},
-               {"attribution", Json::array()},
-               {"warnings", comparison.warnings},
-               {"strategies", Json::array()},
-               {"layers", Json::array()}};
-  for (const InputFile& input : comparison.inputs) {
-    json["inputs"].push_back({{"path", input.path.string()}, {"sha256", input.sha256}});
-  }
+  const auto figures = metrics(comparison);
+  Json json = result_frame({.command = "place",
+                            .seed = comparison.config.seed,
+                            .scenario = Codec<PlacementComparisonConfig>::encode(comparison.config),
+                            .inputs = comparison.inputs,
+                            .metrics = figures,
+                            .warnings = comparison.warnings});
+  json["cluster"] = Codec<ClusterConfig>::encode(comparison.cluster);
+  json["routing"] = comparison.provenance;
+  json["strategies"] = Json::array();
+  json["layers"] = Json::array();
   for (const PlacementRow& row : comparison.rows) {
     json["strategies"].push_back(row_json(row, timing));
     for (std::size_t l = 0; l < row.layers.size(); ++l) {

@@ -1,6 +1,6 @@
 #include "sim/report/result_json.hpp"
 
-#include "sim/report/version.hpp"
+#include "sim/report/result_frame.hpp"
 
 namespace moesim {
 
@@ -59,25 +59,6 @@ Json ranks_json(const StepResult& result) {
 /// Rows of the table of links: the busiest of what may be tens of thousands.
 constexpr std::size_t kLinksShown = 64;
 
-std::size_t links_left_out(const StepResult& result) {
-  const std::size_t used = busiest_links(result).size();
-  return used > kLinksShown ? used - kLinksShown : 0;
-}
-
-Json links_json(const StepResult& result) {
-  Json rows = Json::array();
-  for (const LinkUse& use : busiest_links(result)) {
-    if (rows.size() == kLinksShown) {
-      break;
-    }
-    rows.push_back({{"link", result.link_names[use.link]},
-                    {"bytes", use.bytes},
-                    {"capacity", result.link_capacity[use.link].base()},
-                    {"utilisation", use.utilisation}});
-  }
-  return rows;
-}
-
 Json memory_json(const StepResult& result) {
   Json rows = Json::array();
   for (const auto& [part, size] : result.memory[fullest_rank(result)].parts()) {
@@ -89,34 +70,27 @@ Json memory_json(const StepResult& result) {
 }  // namespace
 
 Json step_result_json(const StepResult& result, std::string_view command) {
-  Json json = {{"schema", "moesim.result/1"},
-               {"command", std::string(command)},
-               {"version", std::string(version())},
-               {"seed", result.scenario.seed},
-               {"scenario", Codec<Scenario>::encode(result.scenario)},
-               {"cluster", Codec<ClusterConfig>::encode(result.cluster)},
-               {"routing", result.routing_provenance},
-               {"inputs", Json::array()},
-               {"metrics", Json::object()},
-               {"attribution", attribution_json(result.execution)},
-               {"warnings", result.warnings},
-               {"operators", Json::array()},
-               {"layers", layers_json(result)},
-               {"ranks", ranks_json(result)},
-               {"links", links_json(result)},
-               {"links_left_out", links_left_out(result)},
-               {"memory", memory_json(result)}};
-  for (const InputFile& input : result.inputs) {
-    json["inputs"].push_back({{"path", input.path.string()}, {"sha256", input.sha256}});
-  }
-  for (const Metric& metric : step_metrics(result)) {
-    json["metrics"][std::string(metric.name)] = {
-        {"value", metric.value}, {"unit", std::string(metric.unit)}, {"definition", std::string(metric.definition)}};
-  }
+  const auto metrics = step_metrics(result);
+  Json json = result_frame({.command = command,
+                            .seed = result.scenario.seed,
+                            .scenario = Codec<Scenario>::encode(result.scenario),
+                            .inputs = result.inputs,
+                            .metrics = metrics,
+                            .warnings = result.warnings});
+  json["cluster"] = Codec<ClusterConfig>::encode(result.cluster);
+  json["routing"] = result.routing_provenance;
+  json["attribution"] = attribution_json(result.execution);
+  json["operators"] = Json::array();
   for (const OperatorTime& time : operator_times(result.execution)) {
     json["operators"].push_back(
         {{"operator", std::string(name_of(time.op))}, {"value", time.time.base()}, {"unit", "s"}});
   }
+  json["layers"] = layers_json(result);
+  json["ranks"] = ranks_json(result);
+  const auto uses = busiest_links(result.execution.link_bytes, result.link_capacity, result.execution.end.duration());
+  json["links"] = links_json(uses, result.link_names, result.link_capacity, kLinksShown);
+  json["links_left_out"] = uses.size() - json["links"].size();
+  json["memory"] = memory_json(result);
   return json;
 }
 

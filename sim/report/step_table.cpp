@@ -113,7 +113,7 @@ std::string experts_and_network(const StepResult& result) {
   }
   text += line("sent inside nodes", to_text(bytes(execution.bytes_intra_node)));
   text += line("sent across nodes", to_text(bytes(execution.bytes_inter_node)));
-  const auto links = busiest_links(result);
+  const auto links = busiest_links(execution.link_bytes, result.link_capacity, execution.end.duration());
   if (!links.empty()) {
     const LinkUse& busiest = links.front();
     text += line("busiest link", fmt::format("{}, {} of {}, {} of the step", result.link_names[busiest.link],

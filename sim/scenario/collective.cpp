@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
-#include "sim/core/file.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/execute/choose.hpp"
 #include "sim/execute/network_terms.hpp"
@@ -50,7 +50,7 @@ struct Parts {
   std::size_t ranks;
 };
 
-/// Looks a name up among those that there are. Throws ConfigError with a suggestion.
+/// Always throws ConfigError, with a suggestion from those that there are.
 [[noreturn]] void unknown_protocol(const Parts& parts, const std::vector<std::string_view>& known) {
   const std::string& given = parts.scenario.protocol;
   throw ConfigError(below(parts.place, "/protocol"),
@@ -101,13 +101,8 @@ StepRouting draw_routing(const Parts& parts, const TokenLoad& load, CollectiveRe
   needs.groups = static_cast<std::size_t>(load.groups);
   needs.groups_per_token = static_cast<std::size_t>(load.groups_per_token);
   if (const auto* trace = std::get_if<TraceRouting>(&parts.scenario.routing)) {
-    TraceOptions options;
-    if (trace->shape) {
-      options.raw = RawTraceShape{trace->shape->layers, trace->shape->k, trace->shape->experts, std::nullopt};
-    }
-    needs.moe_layers = TokenTrace::open(trace->path.resolved, options).shape().layers;
+    needs.moe_layers = open_trace(*trace, std::nullopt).shape().layers;
     needs.all_layers = needs.moe_layers;
-    result.inputs.push_back({trace->path.resolved, sha256(MappedFile(trace->path.resolved).bytes())});
   }
   if (static_cast<std::size_t>(load.layer) >= needs.moe_layers) {
     throw ConfigError(below(parts.place, "/load/layer"),
@@ -201,21 +196,16 @@ Built build_tokens(const Parts& parts, CollectiveResult& result, const TaskPool&
   if (protocol) {
     return {build(*protocol), parts.scenario.protocol};
   }
-  Built best;
-  SimTime shortest = SimTime::never();
+  std::vector<CollectivePhases> candidates;
+  std::vector<std::string_view> names;
   for (const auto& [value, name] : EnumNames<DispatchProtocol>::names) {
-    if (!dispatch_obstacle(value, parts.cluster, parts.ranks).empty()) {
-      continue;
-    }
-    CollectivePhases phases = build(value);
-    const SimTime time =
-        execute(collective_program(phases, parts.ranks), parts.cluster, parts.costs, parts.profile.communication).end;
-    if (time < shortest) {
-      shortest = time;
-      best = {std::move(phases), std::string(name)};
+    if (dispatch_obstacle(value, parts.cluster, parts.ranks).empty()) {
+      candidates.push_back(build(value));
+      names.push_back(name);
     }
   }
-  return best;
+  const std::size_t best = fastest_of(candidates, parts.ranks, parts.cluster, parts.costs, parts.profile.communication);
+  return {std::move(candidates[best]), std::string(names[best])};
 }
 
 /// Splits the time of the rank that ends last (the first of those) by what it waited for.
@@ -270,6 +260,20 @@ double bus_factor(CollectiveOperation operation, double ranks) {
   }
 }
 
+std::vector<InputFile> input_files(const CollectiveScenario& scenario) {
+  std::vector<std::filesystem::path> paths = files_of(scenario.routing);
+  if (const auto* file = std::get_if<ClusterFile>(&scenario.cluster)) {
+    paths.push_back(file->value.resolved);
+  }
+  if (const auto* file = std::get_if<ProfileFile>(&scenario.kernels)) {
+    paths.push_back(file->value.resolved);
+  }
+  if (scenario.placement.file) {
+    paths.push_back(scenario.placement.file->resolved);
+  }
+  return hashed(paths);
+}
+
 }  // namespace
 
 CollectiveResult run_collective(const CollectiveScenario& scenario, const Place& place, const TaskPool& pool) {
@@ -314,12 +318,7 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
     result.link_names.push_back(cluster.link_name(LinkId(link)));
     result.link_capacity.push_back(cluster.links()[link].capacity);
   }
-  if (const auto* file = std::get_if<ClusterFile>(&scenario.cluster)) {
-    result.inputs.push_back({file->value.resolved, sha256(MappedFile(file->value.resolved).bytes())});
-  }
-  if (const auto* file = std::get_if<ProfileFile>(&scenario.kernels)) {
-    result.inputs.push_back({file->value.resolved, sha256(MappedFile(file->value.resolved).bytes())});
-  }
+  result.inputs = input_files(scenario);
   return result;
 }
 

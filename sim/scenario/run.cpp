@@ -67,41 +67,36 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
 
 }  // namespace
 
-std::vector<InputFile> input_files(const Scenario& scenario) {
-  std::vector<std::filesystem::path> paths;
-  const auto add = [&](const FilePath& path) { paths.push_back(path.resolved); };
-  std::visit(
-      [&]<class M>(const M& choice) {
-        if constexpr (std::same_as<decltype(choice.value), FilePath>) {
-          add(choice.value);
-        }
-      },
-      scenario.model);
-  if (const auto* file = std::get_if<ClusterFile>(&scenario.cluster)) {
-    add(file->value);
-  }
-  if (const auto* file = std::get_if<ProfileFile>(&scenario.kernels)) {
-    add(file->value);
-  }
-  if (const auto* trace = std::get_if<TraceRouting>(&scenario.routing)) {
-    add(trace->path);
-    if (trace->sequence_lengths) {
-      add(*trace->sequence_lengths);
-    }
-  } else if (const auto* counts = std::get_if<CountsRouting>(&scenario.routing)) {
-    add(counts->path);
-  } else if (const auto* generator = std::get_if<GeneratorRouting>(&scenario.routing);
-             generator != nullptr && generator->file) {
-    add(*generator->file);
-  }
-  if (scenario.placement.file) {
-    add(*scenario.placement.file);
-  }
+std::vector<InputFile> hashed(std::span<const std::filesystem::path> paths) {
   std::vector<InputFile> inputs;
   for (const auto& path : paths) {
     inputs.push_back({path, sha256(MappedFile(path).bytes())});
   }
   return inputs;
+}
+
+std::vector<InputFile> input_files(const Scenario& scenario) {
+  std::vector<std::filesystem::path> paths;
+  std::visit(
+      [&]<class M>(const M& choice) {
+        if constexpr (std::same_as<decltype(choice.value), FilePath>) {
+          paths.push_back(choice.value.resolved);
+        }
+      },
+      scenario.model);
+  if (const auto* file = std::get_if<ClusterFile>(&scenario.cluster)) {
+    paths.push_back(file->value.resolved);
+  }
+  if (const auto* file = std::get_if<ProfileFile>(&scenario.kernels)) {
+    paths.push_back(file->value.resolved);
+  }
+  for (auto& path : files_of(scenario.routing)) {
+    paths.push_back(std::move(path));
+  }
+  if (scenario.placement.file) {
+    paths.push_back(scenario.placement.file->resolved);
+  }
+  return hashed(paths);
 }
 
 TokenBatch token_batch(const PreparedStep& step) {

@@ -49,6 +49,9 @@ struct InputFile {
   std::string sha256;
 };
 
+/// The files with their contents' SHA-256. Throws ConfigError where one cannot be read.
+std::vector<InputFile> hashed(std::span<const std::filesystem::path> paths);
+
 /// The files that a scenario names.
 std::vector<InputFile> input_files(const Scenario& scenario);
 

@@ -109,7 +109,7 @@ Made make(const PowerLawRouting& config, const RoutingNeeds& needs, const Place&
 
 }  // namespace
 
-TokenTrace open_trace(const TraceRouting& config, const RoutingNeeds& needs) {
+TokenTrace open_trace(const TraceRouting& config, const std::optional<RoutingNeeds>& needs) {
   TraceOptions options;
   options.needs = needs;
   if (config.sequence_lengths) {
@@ -119,6 +119,21 @@ TokenTrace open_trace(const TraceRouting& config, const RoutingNeeds& needs) {
     options.raw = RawTraceShape{config.shape->layers, config.shape->k, config.shape->experts, std::nullopt};
   }
   return TokenTrace::open(config.path.resolved, options);
+}
+
+std::vector<std::filesystem::path> files_of(const RoutingConfig& config) {
+  std::vector<std::filesystem::path> paths;
+  if (const auto* trace = std::get_if<TraceRouting>(&config)) {
+    paths.push_back(trace->path.resolved);
+    if (trace->sequence_lengths) {
+      paths.push_back(trace->sequence_lengths->resolved);
+    }
+  } else if (const auto* counts = std::get_if<CountsRouting>(&config)) {
+    paths.push_back(counts->path.resolved);
+  } else if (const auto* generator = std::get_if<GeneratorRouting>(&config); generator != nullptr && generator->file) {
+    paths.push_back(generator->file->resolved);
+  }
+  return paths;
 }
 
 std::unique_ptr<RoutingSource> make_routing_source(const RoutingConfig& config, const RoutingNeeds& needs,

@@ -103,8 +103,11 @@ struct PowerLawRouting {
 using RoutingConfig =
     std::variant<GeneratorRouting, TraceRouting, CountsRouting, UniformRouting, BalancedRouting, PowerLawRouting>;
 
-/// The recorded tokens themselves. Throws ConfigError.
-TokenTrace open_trace(const TraceRouting& config, const RoutingNeeds& needs);
+/// The recorded tokens themselves; without needs, of any shape. Throws ConfigError.
+TokenTrace open_trace(const TraceRouting& config, const std::optional<RoutingNeeds>& needs);
+
+/// The files that it names.
+std::vector<std::filesystem::path> files_of(const RoutingConfig& config);
 
 /// The source that `config` asks for, checked against what the model needs. Throws ConfigError (at `place` where the
 /// fault is in the scenario, else at the file) and ModelError.

@@ -1,0 +1,43 @@
+#include "sim/cli/deliver.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "sim/core/file.hpp"
+
+namespace moesim {
+
+void deliver(const CommonOptions& options, const Delivery& delivery) {
+  const std::string text = delivery.json.dump(2) + '\n';
+  if (!options.out.empty()) {
+    const std::filesystem::path folder(options.out);
+    write_file(folder / "result.json", text);
+    write_file(folder / "result.txt", delivery.table);
+    for (const auto& [name, content] : delivery.files) {
+      write_file(folder / name, content);
+    }
+  }
+  for (const std::string& warning : delivery.warnings) {
+    fmt::print(stderr, "warning: {}\n", warning);
+  }
+  fmt::print("{}", options.format == OutputFormat::kJson ? text : delivery.table);
+}
+
+double Stopwatch::seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
+void Stopwatch::add_to(Json& json) const {
+  json["metrics"]["simulation_time"] = {
+      {"value", seconds()}, {"unit", "s"}, {"definition", "wall-clock time from reading the input to the result"}};
+}
+
+std::optional<InputFile> input_of(const Document& document) {
+  if (document.folder().empty() && !std::filesystem::exists(document.name())) {
+    return std::nullopt;
+  }
+  return InputFile{document.name(), sha256(read_file(document.name()))};
+}
+
+}  // namespace moesim
