@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "sim/core/quantity.hpp"
 #include "topologies/cluster.hpp"
 
 namespace moesim {

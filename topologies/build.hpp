@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
+#include "sim/core/quantity.hpp"
 #include "topologies/fault_list.hpp"
 #include "topologies/graph.hpp"
 #include "topologies/resolve.hpp"

@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
 
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/embedded.hpp"
 #include "topologies/build.hpp"
 #include "topologies/faults.hpp"

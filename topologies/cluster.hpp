@@ -5,8 +5,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "topologies/cluster_config.hpp"
 #include "topologies/graph.hpp"
 #include "topologies/orbits.hpp"

@@ -1,14 +1,18 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "sim/config/catalogue.hpp"
 #include "sim/config/describe.hpp"
+#include "sim/core/quantity.hpp"
 #include "topologies/fabric_config.hpp"
 #include "topologies/graph_config.hpp"
 #include "topologies/network_routing.hpp"

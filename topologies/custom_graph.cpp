@@ -2,7 +2,9 @@
 
 #include <unordered_map>
 
+#include "sim/core/quantity.hpp"
 #include "sim/core/suggest.hpp"
+#include "sim/core/units.hpp"
 #include "topologies/build.hpp"
 
 namespace moesim {

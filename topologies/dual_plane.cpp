@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "sim/core/quantity.hpp"
 #include "topologies/build.hpp"
 
 namespace moesim {

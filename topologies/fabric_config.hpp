@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string_view>
 #include <variant>
 
 #include "sim/config/describe.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 

@@ -6,6 +6,7 @@
 #include <boost/graph/adjacency_list.hpp>
 #include <boost/graph/connected_components.hpp>
 #include <unordered_map>
+#include <variant>
 
 #include "sim/core/suggest.hpp"
 
@@ -13,7 +14,7 @@ namespace moesim {
 
 namespace {
 
-using Names = std::unordered_map<std::string_view, VertexId>;
+using VertexNames = std::unordered_map<std::string_view, VertexId>;
 
 /// What is left of each link, and of each vertex.
 class Damage {
@@ -79,7 +80,7 @@ class Damage {
 
   const ClusterGraph& graph_;
   FaultList& list_;
-  Names names_;
+  VertexNames names_;
   std::vector<double> left_;
   std::vector<bool> dead_;
 };

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "sim/config/describe.hpp"
+#include "sim/core/quantity.hpp"
 #include "topologies/graph.hpp"
 #include "topologies/network_routing.hpp"
 

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <variant>
 
+#include "sim/core/quantity.hpp"
+#include "sim/core/units.hpp"
 #include "topologies/build.hpp"
 
 namespace moesim {

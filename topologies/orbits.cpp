@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <optional>
 #include <tuple>
+#include <variant>
 #include <vector>
 
+#include "sim/core/error.hpp"
 #include "topologies/build.hpp"
 #include "topologies/cluster.hpp"
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <variant>
+
 #include "topologies/build.hpp"
 
 namespace moesim {

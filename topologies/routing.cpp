@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 
@@ -18,8 +19,6 @@ std::uint64_t mix(std::uint64_t value) {
   value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
   return value ^ (value >> 31);
 }
-
-constexpr std::uint16_t kFar = std::numeric_limits<std::uint16_t>::max();
 
 }  // namespace
 

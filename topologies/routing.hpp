@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -40,7 +42,8 @@ class Router {
   /// Throws ModelError for a core of more than kMaxCore vertices.
   explicit Router(const ClusterGraph& graph, const RouterOptions& options = {});
 
-  static constexpr std::size_t kMaxCore = 12288;  ///< 302 MB of distances
+  static constexpr std::size_t kMaxCore = 12288;                                    ///< 302 MB of distances
+  static constexpr std::uint16_t kFar = std::numeric_limits<std::uint16_t>::max();  ///< a distance: there is no way
 
   /// From GPU to GPU; std::nullopt where there is no path. `from` and `to` differ.
   [[nodiscard]] std::optional<Route> route(VertexId from, VertexId to) const;

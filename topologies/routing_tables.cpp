@@ -5,6 +5,7 @@
 #include <boost/graph/connected_components.hpp>
 #include <limits>
 #include <queue>
+#include <span>
 
 #include "sim/core/error.hpp"
 #include "topologies/routing.hpp"
@@ -13,7 +14,6 @@ namespace moesim {
 
 namespace {
 
-constexpr std::uint16_t kFar = std::numeric_limits<std::uint16_t>::max();
 constexpr std::uint32_t kMaxWeight = 64;
 
 /// The transit vertices and who is next to whom, for connected components.

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "topologies/build.hpp"
 #include "topologies/torus.hpp"
 

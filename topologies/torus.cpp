@@ -4,6 +4,7 @@
 #include <queue>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <optional>
 #include <vector>
 
+#include "sim/core/quantity.hpp"
 #include "topologies/cluster_config.hpp"
 #include "topologies/graph.hpp"
 

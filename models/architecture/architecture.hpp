@@ -1,15 +1,20 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "models/hardware/data_type.hpp"
 #include "sim/config/catalogue.hpp"
 #include "sim/config/describe.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
 

@@ -1,4 +1,11 @@
+#include <span>
+#include <variant>
+
 #include "models/architecture/architecture.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
 

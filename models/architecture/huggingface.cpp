@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "models/architecture/huggingface_reader.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/suggest.hpp"
 
 namespace moesim {
 

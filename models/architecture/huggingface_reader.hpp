@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/architecture/architecture.hpp"
+#include "sim/config/cursor.hpp"
 
 namespace moesim {
 

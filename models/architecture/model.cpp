@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <set>
 #include <span>
+#include <variant>
 
 #include "models/architecture/architecture.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 
 namespace moesim {

@@ -1,3 +1,5 @@
+#include <variant>
+
 #include "models/architecture/architecture.hpp"
 
 /// Parameters from shapes. Matrices are [in, out]; a bias has as many elements as its matrix has outputs.

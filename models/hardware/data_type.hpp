@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <string_view>
+#include <utility>
 
-#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
 #include "sim/core/quantity.hpp"
 
 namespace moesim {

@@ -1,5 +1,11 @@
 #include "models/hardware/hardware.hpp"
 
+#include <span>
+
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/core/error.hpp"
+
 namespace moesim {
 
 template struct DescribedCodec<Accelerator>;

@@ -3,11 +3,14 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/hardware/data_type.hpp"
 #include "sim/config/catalogue.hpp"
 #include "sim/config/describe.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 

@@ -1,10 +1,14 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "sim/config/describe.hpp"
+#include "sim/core/quantity.hpp"
 
 /// What share of the links' nominal bandwidth communication kernels reach, and what they cost whatever the bytes.
 ///

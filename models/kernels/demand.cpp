@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <variant>
 
 #include "models/kernels/kernel.hpp"
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 namespace {

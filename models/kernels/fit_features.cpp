@@ -1,3 +1,5 @@
+#include <span>
+
 #include "models/kernels/fit_query.hpp"
 #include "sim/core/error.hpp"
 

@@ -7,12 +7,13 @@
 #include <tuple>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 namespace {
 
-double number(std::int64_t value) { return static_cast<double>(value); }
-double log2_of(std::int64_t value) { return std::log2(number(std::max<std::int64_t>(value, 1))); }
+double as_double(std::int64_t value) { return static_cast<double>(value); }
+double log2_of(std::int64_t value) { return std::log2(as_double(std::max<std::int64_t>(value, 1))); }
 
 /// Rate that work of this type runs at: of its own type, else of what narrow types are expanded to.
 FlopRate peak_rate(const Accelerator& accelerator, DataType type) {
@@ -56,7 +57,7 @@ class Builder {
   FitQuery query_;
 };
 
-double tiles(std::int64_t length, std::int64_t tile) { return number((length + tile - 1) / tile); }
+double tiles(std::int64_t length, std::int64_t tile) { return as_double((length + tile - 1) / tile); }
 
 FitQuery query(const Gemm& gemm, const Accelerator& accelerator) {
   const bool batched = gemm.batch > 1;
@@ -68,14 +69,14 @@ FitQuery query(const Gemm& gemm, const Accelerator& accelerator) {
   if (batched) {
     out.add(log2_of(gemm.batch));
   }
-  const double batch = number(gemm.batch);
+  const double batch = as_double(gemm.batch);
   out.waves(tiles(gemm.m, 128) * tiles(gemm.n, 128) * batch);
   out.waves(tiles(gemm.m, 64) * tiles(gemm.n, 256) * batch);
   out.waves(tiles(gemm.m, 128) * tiles(gemm.n, 256) * batch);
   out.waves(tiles(gemm.m, 64) * tiles(gemm.n, 128) * batch);
-  out.add(tiles(gemm.m, 64) * 64.0 / number(gemm.m));
-  out.add(tiles(gemm.m, 128) * 128.0 / number(gemm.m));
-  out.add(number(gemm.m % 16));
+  out.add(tiles(gemm.m, 64) * 64.0 / as_double(gemm.m));
+  out.add(tiles(gemm.m, 128) * 128.0 / as_double(gemm.m));
+  out.add(as_double(gemm.m % 16));
   return out.take();
 }
 
@@ -88,7 +89,7 @@ FitQuery query(const Experts& experts, const Accelerator& accelerator) {
   double narrow = 0.0;
   std::int64_t most = 0;
   for (const std::int64_t count : experts.rows) {
-    rows += number(count);
+    rows += as_double(count);
     activated += count > 0 ? 1.0 : 0.0;
     blocks += tiles(count, 128);
     narrow += tiles(count, 16);
@@ -106,21 +107,21 @@ FitQuery query(const Experts& experts, const Accelerator& accelerator) {
   out.add(log2_of(experts.hidden));
   out.add(log2_of(experts.intermediate));
   out.add(std::log2(rows / activated));
-  out.add(std::log2(number(most) * activated / rows));
+  out.add(std::log2(as_double(most) * activated / rows));
   out.add(std::log2(blocks * 128.0 / rows));
   out.add(std::log2(narrow * 16.0 / rows));
   out.waves(blocks * tiles(experts.intermediate * experts.up_matrices, 128));
   out.waves(blocks * tiles(experts.hidden, 128));
   out.waves(blocks * tiles(experts.intermediate * experts.up_matrices, 256));
-  out.add(std::log2(number(experts.hidden) * number(experts.intermediate)));
+  out.add(std::log2(as_double(experts.hidden) * as_double(experts.intermediate)));
   if (!experts.exponent) {
     out.shape_unknown();
   }
   constexpr double kUneven = 1.5;
   constexpr double kUsualExponent = 1.0;
-  out.add(experts.exponent.value_or(number(most) * activated > kUneven * rows ? kUsualExponent : 0.0));
+  out.add(experts.exponent.value_or(as_double(most) * activated > kUneven * rows ? kUsualExponent : 0.0));
   out.add(log2_of(experts.experts) -
-          std::log2(number(static_cast<std::int64_t>(std::max<std::size_t>(experts.rows.size(), 1)))));
+          std::log2(as_double(static_cast<std::int64_t>(std::max<std::size_t>(experts.rows.size(), 1)))));
   return out.take();
 }
 
@@ -136,13 +137,13 @@ FitQuery query(const ContextAttention& a, const Accelerator& accelerator) {
     out.add(log2_of(a.kv_heads));
     out.add(log2_of(a.qk_head_dim));
     out.add(a.window > 0 ? log2_of(a.window) : 20.0);
-    out.add(std::log2(number(a.heads) / number(a.kv_heads)));
-    out.add(a.window > 0 ? std::log2(number(a.keys) / number(a.window)) : -20.0);
+    out.add(std::log2(as_double(a.heads) / as_double(a.kv_heads)));
+    out.add(a.window > 0 ? std::log2(as_double(a.keys) / as_double(a.window)) : -20.0);
   }
   out.add(log2_of(a.sequences * a.query));
   out.add(log2_of(a.sequences * a.heads));
-  out.waves(number(a.sequences * a.heads) * tiles(a.query, 128));
-  out.waves(number(a.sequences * a.heads) * tiles(a.query, 64));
+  out.waves(as_double(a.sequences * a.heads) * tiles(a.query, 128));
+  out.waves(as_double(a.sequences * a.heads) * tiles(a.query, 64));
   return out.take();
 }
 
@@ -156,12 +157,12 @@ FitQuery query(const GenerationAttention& a, const Accelerator& accelerator) {
   out.add(log2_of(a.kv_heads));
   out.add(log2_of(a.head_dim));
   out.add(a.window > 0 ? log2_of(a.window) : 20.0);
-  out.add(std::log2(number(a.heads) / number(a.kv_heads)));
+  out.add(std::log2(as_double(a.heads) / as_double(a.kv_heads)));
   out.add(log2_of(seen));
   out.add(log2_of(a.sequences * seen));
   out.add(log2_of(a.kv_heads * seen));
-  out.waves(number(a.sequences * a.kv_heads));
-  out.waves(number(a.sequences * a.heads));
+  out.waves(as_double(a.sequences * a.kv_heads));
+  out.waves(as_double(a.sequences * a.heads));
   return out.take();
 }
 
@@ -173,8 +174,8 @@ FitQuery query(const LatentGenerationAttention& a, const Accelerator& accelerato
   out.add(log2_of(a.heads));
   out.add(log2_of(a.sequences * a.keys));
   out.add(log2_of(a.sequences * a.heads));
-  out.waves(number(a.sequences));
-  out.waves(number(a.sequences) * tiles(a.heads, 64));
+  out.waves(as_double(a.sequences));
+  out.waves(as_double(a.sequences) * tiles(a.heads, 64));
   return out.take();
 }
 
@@ -223,7 +224,7 @@ FitQuery query(const LatentModule& module, const Accelerator& accelerator) {
   out.add(log2_of(tokens));
   out.add(log2_of(module.sequences * module.keys));
   out.add(log2_of(tokens * module.heads));
-  out.waves(number(module.sequences * module.heads) * tiles(module.query, 128));
+  out.waves(as_double(module.sequences * module.heads) * tiles(module.query, 128));
   return out.take();
 }
 

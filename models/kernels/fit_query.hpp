@@ -2,14 +2,17 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "models/hardware/hardware.hpp"
 #include "models/kernels/kernel.hpp"
+#include "sim/core/quantity.hpp"
 
 /// A kernel as a fit sees it: which family it belongs to, its time at the speed of light, and the numbers that its
 /// utilisation depends on. Calibration and prediction share this, so that both mean the same.

@@ -4,6 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
+#include <variant>
+
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
+#include "sim/core/suggest.hpp"
 
 namespace moesim {
 

@@ -1,13 +1,19 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/kernels/fit_query.hpp"
 #include "models/kernels/profile.hpp"
 #include "models/kernels/trees.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 /// Kernel costs fitted to measurements. With `light` the kernel's time at the speed of light (the longer of work at
 /// the peak rate and traffic at the HBM's bandwidth) and `floor` the shortest kernel of the family:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "models/hardware/data_type.hpp"
 #include "sim/config/describe.hpp"

@@ -5,6 +5,11 @@
 #include <cmath>
 #include <span>
 
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
+
 namespace moesim {
 
 template struct DescribedCodec<RooflineProfile>;

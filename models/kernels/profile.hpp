@@ -1,8 +1,12 @@
 #pragma once
 
+#include <array>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -10,6 +14,8 @@
 #include "models/kernels/kernel.hpp"
 #include "sim/config/catalogue.hpp"
 #include "sim/config/describe.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 /// A profile is data: what share of an accelerator's peaks each kind of kernel reaches, where that was measured and
 /// how far it may be trusted. No such figure stands in code.

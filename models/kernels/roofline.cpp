@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <variant>
 
 #include "models/kernels/profile.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/units.hpp"
 
 namespace moesim {

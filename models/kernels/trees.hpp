@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -7,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
 
 /// A sum of regression trees over a vector of features: the form in which a fitted profile holds what measurements say
 /// beyond the speed of light. How trees are grown is the subject of validate/fit.

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <variant>
 
 #include "models/memory/memory.hpp"
+#include "sim/core/quantity.hpp"
 
 /// Activations in inference live only as long as the next operator needs them. The peak is taken as
 ///   2·T·h·a + max(mixer, feed-forward, logits)

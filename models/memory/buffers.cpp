@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "models/memory/memory.hpp"
+#include "sim/core/quantity.hpp"
 
 /// DeepEP's buffers, after csrc/config.hpp (deepseek-ai/DeepEP@030cdf0).
 namespace moesim {

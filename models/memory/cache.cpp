@@ -1,6 +1,10 @@
 #include "models/memory/cache.hpp"
 
 #include <algorithm>
+#include <variant>
+
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 namespace {

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "models/memory/memory.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "models/memory/cache.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/units.hpp"
 
 namespace moesim {

@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <variant>
 
 #include "models/memory/memory.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 namespace {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "models/hardware/hardware.hpp"
 #include "models/kernels/precision.hpp"
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 /// What one rank must hold while it serves, worked out before anything runs. All shapes are those of one rank.
 namespace moesim {

@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
 
 #include "sim/cli/commands.hpp"
 #include "sim/cli/options.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "validate/fit/validate.hpp"
 

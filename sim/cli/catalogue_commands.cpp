@@ -8,6 +8,9 @@
 #include "sim/cli/commands.hpp"
 #include "sim/cli/kinds.hpp"
 #include "sim/cli/options.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/report/number.hpp"
 
 namespace moesim {

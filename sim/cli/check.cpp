@@ -5,6 +5,8 @@
 #include "sim/cli/commands.hpp"
 #include "sim/cli/document_argument.hpp"
 #include "sim/cli/kinds.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/scenario/run.hpp"
 
 namespace moesim {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <variant>
 
 #include "models/hardware/hardware.hpp"
 #include "sim/core/units.hpp"

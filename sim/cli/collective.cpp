@@ -8,6 +8,8 @@
 #include "sim/cli/commands.hpp"
 #include "sim/cli/deliver.hpp"
 #include "sim/cli/document_argument.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/report/collective_report.hpp"
 #include "sim/report/timeline.hpp"
 

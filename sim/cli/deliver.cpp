@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "sim/config/document.hpp"
 #include "sim/core/file.hpp"
 
 namespace moesim {

@@ -4,6 +4,9 @@
 
 #include <filesystem>
 
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 
 namespace moesim {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/config/catalogue.hpp"
+#include "sim/config/document.hpp"
 
 namespace moesim {
 

@@ -7,6 +7,7 @@
 #include "sim/cli/commands.hpp"
 #include "sim/cli/deliver.hpp"
 #include "sim/cli/document_argument.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "sim/core/units.hpp"
 #include "sim/report/network_report.hpp"

@@ -5,6 +5,8 @@
 #include "sim/cli/commands.hpp"
 #include "sim/cli/deliver.hpp"
 #include "sim/cli/document_argument.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/report/result_json.hpp"
 #include "sim/report/step_table.hpp"
 #include "sim/report/timeline.hpp"

@@ -6,6 +6,8 @@
 
 #include "sim/cli/commands.hpp"
 #include "sim/cli/options.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/report/number.hpp"

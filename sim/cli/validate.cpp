@@ -7,6 +7,9 @@
 
 #include "sim/cli/commands.hpp"
 #include "sim/cli/options.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "sim/report/version.hpp"
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sim/config/document.hpp"
 #include "sim/core/suggest.hpp"
 
 namespace moesim {

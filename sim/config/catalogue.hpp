@@ -3,12 +3,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "sim/config/document.hpp"
 #include "sim/core/embedded.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
+
+class Document;
 
 /// Named JSON documents compiled into the program: models, accelerators, clusters, profiles, ready scenarios.
 class Catalogue {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -13,48 +14,13 @@
 #include <vector>
 
 #include "sim/config/cursor.hpp"
+#include "sim/config/describe.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/core/units.hpp"
 
-/// How C++ types stand in JSON. For each type T, Codec<T> has
-///   bool decode(const Cursor&, const Rules&, T&)   false after noting at least one fault
-///   Json encode(const T&)                          what decode reads back
-///   Json schema(const Rules&)                      a JSON Schema (draft 7) that accepts just what decode does
-/// Structs join in by describing their fields once (describe.hpp).
+/// The codecs of plain types, containers, enumerations, choices and described structs. For the .cpp files that compile
+/// them; decode.hpp is enough to read a document.
 namespace moesim {
-
-/// Limits on a field's value; they stand in the schema too. Quantities know only `positive`.
-struct Rules {
-  double minimum = -std::numeric_limits<double>::infinity();
-  double maximum = std::numeric_limits<double>::infinity();
-  bool positive = false;      ///< greater than zero
-  std::size_t min_items = 0;  ///< arrays: at least this many; strings: at least this many bytes
-
-  static Rules above_zero() { return {.positive = true}; }
-  static Rules at_least(double minimum) { return {.minimum = minimum}; }
-  static Rules between(double minimum, double maximum) { return {.minimum = minimum, .maximum = maximum}; }
-  static Rules not_empty() { return {.min_items = 1}; }
-};
-
-/// Specialise with `static constexpr auto names = std::to_array<std::pair<E, std::string_view>>({…})`.
-template <class E>
-struct EnumNames;
-
-template <class E>
-concept NamedEnum = requires { EnumNames<E>::names; };
-
-template <NamedEnum E>
-constexpr std::string_view name_of(E value) {
-  for (const auto& [candidate, name] : EnumNames<E>::names) {
-    if (candidate == value) {
-      return name;
-    }
-  }
-  return "?";
-}
-
-template <class T>
-struct Codec;
 
 namespace detail {
 
@@ -349,5 +315,147 @@ struct Codec<std::variant<Alternatives...>> {
     }
   }
 };
+
+namespace detail {
+
+// What does not depend on the struct stands in describe.cpp: these classes are instantiated for every field there is.
+
+class FieldDecoderBase {
+ public:
+  explicit FieldDecoderBase(const Cursor& cursor) : cursor_(cursor) {}
+
+  void tag(const char* name, std::string_view constant);
+  /// False where a key that nobody described stands in the document, or a field was at fault.
+  bool finish();
+
+ protected:
+  /// Both note the key as known; is it there?
+  bool has_required(const char* name);
+  bool has_optional(const char* name);
+
+  const Cursor& cursor_;
+  bool good_ = true;
+
+ private:
+  std::vector<std::string_view> known_;
+};
+
+template <class T>
+class FieldDecoder : public FieldDecoderBase {
+ public:
+  FieldDecoder(const Cursor& cursor, T& out) : FieldDecoderBase(cursor), out_(out) {}
+
+  template <class M>
+  void required(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
+    if (has_required(name)) {
+      good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
+    }
+  }
+  template <class M>
+  void optional(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
+    if (has_optional(name)) {
+      good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
+    }
+  }
+
+ private:
+  T& out_;
+};
+
+class FieldEncoderBase {
+ public:
+  void tag(const char* name, std::string_view constant);
+  Json take() { return std::move(json_); }
+
+ protected:
+  void put(const char* name, Json value);
+  void put_if_present(const char* name, Json value);
+
+ private:
+  Json json_ = Json::object();
+};
+
+template <class T>
+class FieldEncoder : public FieldEncoderBase {
+ public:
+  explicit FieldEncoder(const T& value) : value_(value) {}
+
+  template <class M>
+  void required(const char* name, M T::* member, std::string_view, const Rules& = {}) {
+    put(name, Codec<M>::encode(value_.*member));
+  }
+  template <class M>
+  void optional(const char* name, M T::* member, std::string_view, const Rules& = {}) {
+    put_if_present(name, Codec<M>::encode(value_.*member));
+  }
+
+ private:
+  const T& value_;
+};
+
+class FieldSchemaBase {
+ public:
+  void tag(const char* name, std::string_view constant);
+  /// The object's schema; without a description where `doc` is empty.
+  Json take(std::string_view doc);
+
+ protected:
+  void add_required(const char* name, std::string_view doc, Json schema);
+  /// `fallback` is null where the field has none.
+  void add_optional(const char* name, std::string_view doc, Json schema, Json fallback);
+
+ private:
+  void add(const char* name, std::string_view doc, Json schema);
+
+  Json properties_ = Json::object();
+  Json required_ = Json::array();
+};
+
+template <class T>
+class FieldSchema : public FieldSchemaBase {
+ public:
+  template <class M>
+  void required(const char* name, M T::*, std::string_view doc, const Rules& rules = {}) {
+    add_required(name, doc, Codec<M>::schema(rules));
+  }
+  template <class M>
+  void optional(const char* name, M T::* member, std::string_view doc, const Rules& rules = {}) {
+    add_optional(name, doc, Codec<M>::schema(rules), Codec<M>::encode(defaults_.*member));
+  }
+
+ private:
+  T defaults_{};
+};
+
+}  // namespace detail
+
+// Outside the class, so as not to be inline: else `extern template` would not keep them from being compiled.
+template <class T>
+bool DescribedCodec<T>::decode(const Cursor& cursor, const Rules&, T& out) {
+  if (!cursor.value().is_object()) {
+    return cursor.expected("an object");
+  }
+  detail::FieldDecoder<T> fields(cursor, out);
+  T::describe(fields);
+  return fields.finish();
+}
+
+template <class T>
+Json DescribedCodec<T>::encode(const T& value) {
+  detail::FieldEncoder<T> fields(value);
+  T::describe(fields);
+  return fields.take();
+}
+
+template <class T>
+Json DescribedCodec<T>::schema(const Rules&) {
+  detail::FieldSchema<T> fields;
+  T::describe(fields);
+  if constexpr (requires { T::kDoc; }) {
+    return fields.take(T::kDoc);
+  } else {
+    return fields.take({});
+  }
+}
 
 }  // namespace moesim

@@ -1,11 +1,12 @@
 #pragma once
 
-#include <filesystem>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
 
@@ -34,14 +35,6 @@ class Cursor {
   const Json* value_;
   std::vector<Diagnostic>* faults_;
   std::string pointer_;
-};
-
-/// A path as the user wrote it, and where it leads: relative paths are looked up beside the document that names
-/// them, then in the working directory.
-struct FilePath {
-  std::string written;
-  std::filesystem::path resolved;
-  bool operator==(const FilePath&) const = default;
 };
 
 }  // namespace moesim

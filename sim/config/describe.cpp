@@ -5,6 +5,11 @@
 #include <algorithm>
 #include <string>
 
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/suggest.hpp"
+
 namespace moesim::detail {
 
 bool FieldDecoderBase::has_optional(const char* name) {

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
+#include <filesystem>
+#include <limits>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
-
-#include "sim/config/codec.hpp"
 
 /// A struct says once what its JSON looks like:
 ///
@@ -25,129 +28,75 @@
 /// From that come the strict decoder, the encoder (for resolved configurations) and the JSON Schema, so that the
 /// three cannot disagree. A kind of file also says f.tag("schema", "moesim.nic/1") first.
 ///
-/// Large structs are compiled once: `extern template struct DescribedCodec<T>;` below the struct, the same without
-/// `extern` in one .cpp.
+/// This header is all that a described struct needs; it is kept light, since nearly every file sees it. What makes code
+/// of a description is in codec.hpp: large structs are compiled once, by `extern template struct DescribedCodec<T>;`
+/// below the struct and the same without `extern` in one .cpp.
 namespace moesim {
+
+using Json = nlohmann::ordered_json;
+class Cursor;
+
+/// Limits on a field's value; they stand in the schema too. Quantities know only `positive`.
+struct Rules {
+  double minimum = -std::numeric_limits<double>::infinity();
+  double maximum = std::numeric_limits<double>::infinity();
+  bool positive = false;      ///< greater than zero
+  std::size_t min_items = 0;  ///< arrays: at least this many; strings: at least this many bytes
+
+  static Rules above_zero() { return {.positive = true}; }
+  static Rules at_least(double minimum) { return {.minimum = minimum}; }
+  static Rules between(double minimum, double maximum) { return {.minimum = minimum, .maximum = maximum}; }
+  static Rules not_empty() { return {.min_items = 1}; }
+};
+
+/// Specialise with `static constexpr auto names = std::to_array<std::pair<E, std::string_view>>({…})`.
+template <class E>
+struct EnumNames;
+
+template <class E>
+concept NamedEnum = requires { EnumNames<E>::names; };
+
+template <NamedEnum E>
+constexpr std::string_view name_of(E value) {
+  for (const auto& [candidate, name] : EnumNames<E>::names) {
+    if (candidate == value) {
+      return name;
+    }
+  }
+  return "?";
+}
+
+/// A path as the user wrote it, and where it leads: relative paths are looked up beside the document that names
+/// them, then in the working directory.
+struct FilePath {
+  std::string written;
+  std::filesystem::path resolved;
+  bool operator==(const FilePath&) const = default;
+};
+
+/// How a C++ type stands in JSON:
+///   bool decode(const Cursor&, const Rules&, T&)   false after noting at least one fault
+///   Json encode(const T&)                          what decode reads back
+///   Json schema(const Rules&)                      a JSON Schema (draft 7) that accepts just what decode does
+template <class T>
+struct Codec;
 
 namespace detail {
 
-// What does not depend on the struct stands in describe.cpp: these classes are instantiated for every field there is.
-
-class FieldDecoderBase {
- public:
-  explicit FieldDecoderBase(const Cursor& cursor) : cursor_(cursor) {}
-
-  void tag(const char* name, std::string_view constant);
-  /// False where a key that nobody described stands in the document, or a field was at fault.
-  bool finish();
-
- protected:
-  /// Both note the key as known; is it there?
-  bool has_required(const char* name);
-  bool has_optional(const char* name);
-
-  const Cursor& cursor_;
-  bool good_ = true;
-
- private:
-  std::vector<std::string_view> known_;
-};
-
+/// What a description is written against, for the concept.
 template <class T>
-class FieldDecoder : public FieldDecoderBase {
- public:
-  FieldDecoder(const Cursor& cursor, T& out) : FieldDecoderBase(cursor), out_(out) {}
-
-  template <class M>
-  void required(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
-    if (has_required(name)) {
-      good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
-    }
-  }
-  template <class M>
-  void optional(const char* name, M T::* member, std::string_view, const Rules& rules = {}) {
-    if (has_optional(name)) {
-      good_ = Codec<M>::decode(cursor_.member(name), rules, out_.*member) && good_;
-    }
-  }
-
- private:
-  T& out_;
-};
-
-class FieldEncoderBase {
- public:
+struct AnyFields {
   void tag(const char* name, std::string_view constant);
-  Json take() { return std::move(json_); }
-
- protected:
-  void put(const char* name, Json value);
-  void put_if_present(const char* name, Json value);
-
- private:
-  Json json_ = Json::object();
-};
-
-template <class T>
-class FieldEncoder : public FieldEncoderBase {
- public:
-  explicit FieldEncoder(const T& value) : value_(value) {}
-
   template <class M>
-  void required(const char* name, M T::* member, std::string_view, const Rules& = {}) {
-    put(name, Codec<M>::encode(value_.*member));
-  }
+  void required(const char* name, M T::* member, std::string_view doc, const Rules& rules = {});
   template <class M>
-  void optional(const char* name, M T::* member, std::string_view, const Rules& = {}) {
-    put_if_present(name, Codec<M>::encode(value_.*member));
-  }
-
- private:
-  const T& value_;
+  void optional(const char* name, M T::* member, std::string_view doc, const Rules& rules = {});
 };
-
-class FieldSchemaBase {
- public:
-  void tag(const char* name, std::string_view constant);
-  /// The object's schema; without a description where `doc` is empty.
-  Json take(std::string_view doc);
-
- protected:
-  void add_required(const char* name, std::string_view doc, Json schema);
-  /// `fallback` is null where the field has none.
-  void add_optional(const char* name, std::string_view doc, Json schema, Json fallback);
-
- private:
-  void add(const char* name, std::string_view doc, Json schema);
-
-  Json properties_ = Json::object();
-  Json required_ = Json::array();
-};
-
-template <class T>
-class FieldSchema : public FieldSchemaBase {
- public:
-  template <class M>
-  void required(const char* name, M T::*, std::string_view doc, const Rules& rules = {}) {
-    add_required(name, doc, Codec<M>::schema(rules));
-  }
-  template <class M>
-  void optional(const char* name, M T::* member, std::string_view doc, const Rules& rules = {}) {
-    add_optional(name, doc, Codec<M>::schema(rules), Codec<M>::encode(defaults_.*member));
-  }
-
- private:
-  T defaults_{};
-};
-
-/// Throws ConfigError with the faults, if there are any.
-void raise(std::vector<Diagnostic> faults);
-Json titled_schema(std::string_view title, Json schema);
 
 }  // namespace detail
 
 template <class T>
-concept Described = requires(detail::FieldSchema<T>& f) { T::describe(f); };
+concept Described = requires(detail::AnyFields<T>& f) { T::describe(f); };
 
 /// Not constrained, unlike Codec: GCC 12 instantiates nothing where several constrained specialisations are at hand.
 template <class T>
@@ -157,52 +106,7 @@ struct DescribedCodec {
   static Json schema(const Rules& rules);
 };
 
-// Outside the class, so as not to be inline: else `extern template` would not keep them from being compiled.
-template <class T>
-bool DescribedCodec<T>::decode(const Cursor& cursor, const Rules&, T& out) {
-  if (!cursor.value().is_object()) {
-    return cursor.expected("an object");
-  }
-  detail::FieldDecoder<T> fields(cursor, out);
-  T::describe(fields);
-  return fields.finish();
-}
-
-template <class T>
-Json DescribedCodec<T>::encode(const T& value) {
-  detail::FieldEncoder<T> fields(value);
-  T::describe(fields);
-  return fields.take();
-}
-
-template <class T>
-Json DescribedCodec<T>::schema(const Rules&) {
-  detail::FieldSchema<T> fields;
-  T::describe(fields);
-  if constexpr (requires { T::kDoc; }) {
-    return fields.take(T::kDoc);
-  } else {
-    return fields.take({});
-  }
-}
-
 template <Described T>
 struct Codec<T> : DescribedCodec<T> {};
-
-/// Decodes a whole document. Throws ConfigError with all faults.
-template <class T>
-T decode_document(const Document& document) {
-  std::vector<Diagnostic> faults;
-  T out{};
-  Codec<T>::decode(Cursor(document, faults), {}, out);
-  detail::raise(std::move(faults));
-  return out;
-}
-
-/// The JSON Schema of a kind of file.
-template <class T>
-Json document_schema(std::string_view title) {
-  return detail::titled_schema(title, Codec<T>::schema({}));
-}
 
 }  // namespace moesim

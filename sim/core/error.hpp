@@ -17,6 +17,11 @@ struct Place {
   [[nodiscard]] std::string text() const;
 };
 
+/// The place at `pointer` ("/key/0") from there.
+inline Place below(const Place& place, std::string_view pointer) {
+  return {place.file, std::string(place.pointer).append(pointer)};
+}
+
 /// One thing that the user can mend: "place: what was expected, what was found".
 struct Diagnostic {
   Place place;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/fluid/fluid_system.hpp"
 
 namespace moesim {

@@ -7,9 +7,12 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
+#include <variant>
 
 #include "models/hardware/hardware.hpp"
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/engine/event_queue.hpp"
 #include "sim/execute/exchange_state.hpp"
 #include "sim/execute/network_terms.hpp"

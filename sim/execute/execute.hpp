@@ -1,11 +1,16 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "models/kernels/communication.hpp"
 #include "models/kernels/kernel.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/time.hpp"
 #include "sim/program/program.hpp"
 #include "topologies/cluster.hpp"

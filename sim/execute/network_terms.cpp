@@ -4,6 +4,7 @@
 
 #include "models/hardware/hardware.hpp"
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "models/kernels/communication.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/fluid/fluid_system.hpp"
 #include "sim/program/program.hpp"
 #include "topologies/cluster.hpp"

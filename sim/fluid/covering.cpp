@@ -1,5 +1,6 @@
 // Links that others stand in for are not looked at: no level, no row, no part in anybody else's.
 #include <algorithm>
+#include <span>
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/sharing.hpp"

@@ -1,5 +1,6 @@
 // How flows get their first owners, and rates from nothing.
 #include <algorithm>
+#include <span>
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/noise.hpp"

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <span>
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/noise.hpp"

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <numeric>
+#include <span>
 
 #include "sim/placement/coactivation.hpp"
 #include "sim/placement/eplb.hpp"

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <queue>
+#include <span>
 
 #include "sim/placement/eplb.hpp"
 #include "sim/placement/packing.hpp"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "sim/placement/eplb.hpp"
 #include "sim/placement/integer_program.hpp"

@@ -1,14 +1,18 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "sim/config/describe.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/id.hpp"
 #include "sim/core/task_pool.hpp"
 #include "workloads/routing/types.hpp"

@@ -1,6 +1,7 @@
 #include "sim/core/random.hpp"
 
 #include <algorithm>
+#include <span>
 
 #include "sim/placement/strategies.hpp"
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <span>
 
 #include "sim/core/error.hpp"
 #include "sim/placement/bound.hpp"

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <numeric>
+#include <span>
 
 #include "sim/placement/eplb.hpp"
 #include "sim/placement/packing.hpp"

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <span>
+
 #include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/placement/strategies.hpp"

@@ -1,9 +1,11 @@
 #include "sim/planning/busiest_link.hpp"
 
 #include <algorithm>
+#include <variant>
 #include <vector>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/execute/network_terms.hpp"
 
 namespace moesim {

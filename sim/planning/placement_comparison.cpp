@@ -6,7 +6,10 @@
 #include <chrono>
 #include <numeric>
 #include <set>
+#include <span>
+#include <variant>
 
+#include "sim/core/error.hpp"
 #include "sim/placement/bound.hpp"
 #include "sim/planning/step_clock.hpp"
 #include "sim/planning/trace_parts.hpp"

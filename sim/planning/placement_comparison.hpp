@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "sim/core/error.hpp"
 #include "sim/core/task_pool.hpp"
 #include "sim/placement/placement.hpp"
 #include "sim/planning/placement_config.hpp"

@@ -2,6 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <concepts>
+#include <filesystem>
+#include <span>
+#include <variant>
+
+#include "sim/config/codec.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 #include "workloads/routing/generator.hpp"
 

@@ -1,5 +1,13 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "sim/core/error.hpp"
 #include "sim/execute/all_to_all.hpp"
 #include "sim/scenario/scenario.hpp"
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <variant>
 
 #include "sim/core/error.hpp"
 #include "sim/planning/busiest_link.hpp"

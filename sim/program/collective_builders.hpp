@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include "sim/program/collective.hpp"
 
 /// The algorithms that collective.cpp lists, each in a file of its own.

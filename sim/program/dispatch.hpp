@@ -1,8 +1,11 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "sim/program/collective.hpp"
 #include "sim/program/traffic.hpp"

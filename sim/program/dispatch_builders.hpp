@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+
 #include "sim/program/dispatch.hpp"
 
 /// The protocols of dispatch.hpp by how tokens travel, each in a file of its own.

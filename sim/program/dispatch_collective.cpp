@@ -2,6 +2,7 @@
 #include <numeric>
 #include <utility>
 
+#include "sim/core/quantity.hpp"
 #include "sim/program/collective_builders.hpp"
 #include "sim/program/dispatch_builders.hpp"
 

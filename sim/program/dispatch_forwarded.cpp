@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 
 #include "sim/program/dispatch_builders.hpp"
 

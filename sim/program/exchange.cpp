@@ -1,3 +1,5 @@
+#include <span>
+
 #include "sim/program/program.hpp"
 
 namespace moesim {

@@ -1,6 +1,9 @@
 #include "sim/program/operators.hpp"
 
 #include <algorithm>
+#include <variant>
+
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 

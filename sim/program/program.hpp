@@ -1,15 +1,17 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "models/kernels/communication.hpp"
 #include "models/kernels/kernel.hpp"
-#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
 #include "sim/core/id.hpp"
 
 /// A step of a model as what each GPU does in order, like the streams of a real run: kernels, sends and receives.

@@ -1,3 +1,4 @@
+#include <span>
 #include <vector>
 
 #include "sim/program/collective_builders.hpp"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <variant>
 
 #include "sim/core/error.hpp"
 #include "sim/placement/replica_choice.hpp"

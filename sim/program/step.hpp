@@ -1,5 +1,13 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "models/architecture/architecture.hpp"
 #include "sim/core/task_pool.hpp"
 #include "sim/placement/placement.hpp"

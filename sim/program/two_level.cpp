@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "sim/core/quantity.hpp"
 #include "sim/program/collective_builders.hpp"
 
 namespace moesim {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/units.hpp"
 #include "sim/report/number.hpp"
 #include "sim/report/result_frame.hpp"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sim/config/document.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/report/metrics.hpp"
 #include "sim/scenario/collective.hpp"
 

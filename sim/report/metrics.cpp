@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 
@@ -80,7 +81,7 @@ std::vector<LinkUse> busiest_links(std::span<const double> carried, std::span<co
   std::vector<LinkUse> uses;
   for (std::size_t link = 0; link < carried.size(); ++link) {
     if (carried[link] > 0.0 && time > Duration{}) {
-      uses.push_back({link, carried[link], bytes(carried[link]) / capacity[link] / time});
+      uses.push_back({link, carried[link], carried[link] / (capacity[link].base() * time.base())});
     }
   }
   std::stable_sort(uses.begin(), uses.end(),

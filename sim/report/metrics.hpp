@@ -1,12 +1,14 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "sim/core/quantity.hpp"
 #include "sim/scenario/run.hpp"
 
 namespace moesim {

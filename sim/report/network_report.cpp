@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/units.hpp"
 #include "sim/report/metrics.hpp"
 #include "sim/report/number.hpp"
@@ -39,7 +41,7 @@ std::vector<Metric> metrics(const NetworkReport& report) {
   };
 }
 
-std::string line(std::string_view label, const std::string& value) { return fmt::format("  {:<22}{}\n", label, value); }
+std::string labelled(std::string_view label, const std::string& value) { return fmt::format("  {:<22}{}\n", label, value); }
 
 }  // namespace
 
@@ -57,20 +59,20 @@ std::string network_table(const NetworkReport& report, const Cluster& cluster) {
                                  cluster.config().name, cluster.nodes(), cluster.nodes() == 1 ? "" : "s",
                                  cluster.gpus_per_node(), cluster.accelerator().name);
   text += fmt::format("traffic: {}\n\n", report.traffic);
-  text += line("completion time",
+  text += labelled("completion time",
                to_text(result.completion.duration()) + (result.fidelity == Fidelity::kBound ? " (bound only)" : ""));
   if (result.fidelity == Fidelity::kFlow) {
     text +=
-        line("bound", fmt::format("{}, completion is {:.3f} times it", to_text(result.bound.duration()), gap(result)));
+        labelled("bound", fmt::format("{}, completion is {:.3f} times it", to_text(result.bound.duration()), gap(result)));
   }
   if (result.bound_link) {
-    text += line("bound by", cluster.link_name(*result.bound_link));
+    text += labelled("bound by", cluster.link_name(*result.bound_link));
   }
-  text += line("transfers", grouped(static_cast<std::int64_t>(result.transfers)));
-  text += line("sent inside nodes", to_text(bytes(result.bytes_intra_node)));
-  text += line("sent across nodes", to_text(bytes(result.bytes_inter_node)));
+  text += labelled("transfers", grouped(static_cast<std::int64_t>(result.transfers)));
+  text += labelled("sent inside nodes", to_text(bytes(result.bytes_intra_node)));
+  text += labelled("sent across nodes", to_text(bytes(result.bytes_inter_node)));
   if (result.bytes_local > 0.0) {
-    text += line("kept local", to_text(bytes(result.bytes_local)) + " (from ranks to themselves: takes no time)");
+    text += labelled("kept local", to_text(bytes(result.bytes_local)) + " (from ranks to themselves: takes no time)");
   }
   const auto uses = busiest_links(cluster, result);
   if (!uses.empty()) {

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/units.hpp"
 #include "sim/report/number.hpp"
 #include "sim/report/result_frame.hpp"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "sim/config/document.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/report/version.hpp"
 
 namespace moesim {

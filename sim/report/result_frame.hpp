@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "sim/config/document.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/report/metrics.hpp"
 
 namespace moesim {

@@ -1,5 +1,7 @@
 #include "sim/report/result_json.hpp"
 
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "sim/report/result_frame.hpp"
 
 namespace moesim {

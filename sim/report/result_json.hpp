@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string_view>
+
 #include "sim/config/document.hpp"
 #include "sim/report/metrics.hpp"
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <variant>
 
 #include "sim/core/units.hpp"
 #include "sim/report/number.hpp"

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <variant>
 
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/execute/choose.hpp"
 #include "sim/execute/network_terms.hpp"
@@ -17,10 +20,6 @@ namespace {
 /// More transfers than this in one exchange are taken for a slip of the pen.
 constexpr double kMaxTransfers = 4.3e6;
 constexpr double kMaxChoices = 2.0e9;
-
-Place below(const Place& place, std::string_view pointer) {
-  return {place.file, fmt::format("{}{}", place.pointer, pointer)};
-}
 
 bool moves_tokens(CollectiveOperation operation) {
   return operation == CollectiveOperation::kDispatch || operation == CollectiveOperation::kCombine;

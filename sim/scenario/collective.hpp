@@ -1,10 +1,16 @@
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "models/kernels/profile.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/task_pool.hpp"
 #include "sim/placement/placement.hpp"
 #include "sim/program/dispatch.hpp"
@@ -98,6 +104,7 @@ struct CollectiveScenario {
     f.optional("seed", &CollectiveScenario::seed, "Of every random draw");
   }
 };
+extern template struct DescribedCodec<CollectiveScenario>;
 
 /// What one operation took, and where the time went. The parts are those of the rank that ends last, and add up.
 struct CollectiveResult {

@@ -1,8 +1,10 @@
 #include "sim/scenario/model_flops.hpp"
 
 #include <algorithm>
+#include <variant>
 
 #include "models/kernels/kernel.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/program/step.hpp"
 
 namespace moesim {

@@ -2,6 +2,7 @@
 
 #include "models/architecture/architecture.hpp"
 #include "models/hardware/hardware.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/program/operators.hpp"
 
 namespace moesim {

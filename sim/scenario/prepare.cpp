@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <variant>
 
+#include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/scenario/run.hpp"
 
@@ -20,8 +22,6 @@ BatchShape batch_of(const StepChoice& step) {
   const auto& prefill = std::get<PrefillStep>(step);
   return {prefill.sequences_per_dp_rank, prefill.prompt, prefill.prompt + prefill.cached_prefix, StepPhase::kPrefill};
 }
-
-Place below(const Place& place, std::string_view pointer) { return {place.file, place.pointer + std::string(pointer)}; }
 
 /// How many parts a layer's mixer can be split into: a divisor of each of these, except that key-value heads may be
 /// copied once there is less than one per rank.

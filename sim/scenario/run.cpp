@@ -1,9 +1,14 @@
 #include "sim/scenario/run.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <numeric>
+#include <span>
+#include <variant>
 
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/execute/choose.hpp"
 #include "sim/scenario/model_flops.hpp"
 

@@ -1,13 +1,18 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "models/kernels/fitted.hpp"
 #include "models/memory/memory.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/task_pool.hpp"
 #include "sim/execute/execute.hpp"
 #include "sim/scenario/scenario.hpp"

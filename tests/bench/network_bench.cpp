@@ -1,5 +1,6 @@
 #include <benchmark/benchmark.h>
 
+#include "sim/core/quantity.hpp"
 #include "sim/execute/all_to_all.hpp"
 #include "topologies/cluster.hpp"
 

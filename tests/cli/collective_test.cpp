@@ -30,10 +30,6 @@ struct Scratch {
   ScratchFolder folder;
 };
 
-double metric(const nlohmann::json& result, const char* name) {
-  return result.at("metrics").at(name).at("value").get<double>();
-}
-
 }  // namespace
 
 TEST_CASE_METHOD(Scratch, "collective: json with units, definitions and parts that add up to the time") {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -19,10 +20,6 @@ nlohmann::json run_json(const ScratchFolder& folder, const std::string& options 
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   return nlohmann::json::parse(outcome.out);
-}
-
-double metric(const nlohmann::json& result, const char* name) {
-  return result.at("metrics").at(name).at("value").get<double>();
 }
 
 struct Small {

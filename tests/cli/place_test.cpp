@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "program.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/file.hpp"
 
 using namespace moesim;

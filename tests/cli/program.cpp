@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "sim/core/file.hpp"
 
@@ -17,6 +18,10 @@ Outcome run_program(const std::filesystem::path& folder, const std::string& argu
                               "' 2>'" + err + "' </dev/null";
   const int status = std::system(command.c_str());  // NOLINT(concurrency-mt-unsafe): one thread
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
+}
+
+double metric(const nlohmann::json& result, const char* name) {
+  return result.at("metrics").at(name).at("value").get<double>();
 }
 
 ScratchFolder::ScratchFolder() {

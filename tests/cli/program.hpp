@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace moesim::test {
@@ -14,6 +15,9 @@ struct Outcome {
 
 /// Runs `moesim ARGUMENTS` (a shell's words) in `folder`.
 Outcome run_program(const std::filesystem::path& folder, const std::string& arguments);
+
+/// The value of one of a result's metrics.
+double metric(const nlohmann::json& result, const char* name);
 
 /// An empty folder of this test's own, removed at the end.
 class ScratchFolder {

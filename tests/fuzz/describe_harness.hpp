@@ -1,6 +1,11 @@
 #pragma once
 
-#include "sim/config/describe.hpp"
+#include <string>
+#include <string_view>
+
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/core/error.hpp"
 #include "tests/fuzz/harness.hpp"
 
 namespace moesim::fuzz {

@@ -1,5 +1,7 @@
 // A Hugging Face config.json: what the reader accepts is an architecture that can be written as a model's file.
 #include "models/architecture/architecture.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "tests/fuzz/describe_harness.hpp"
 
 using namespace moesim;

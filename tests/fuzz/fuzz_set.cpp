@@ -1,3 +1,5 @@
+
+#include <algorithm>
 // Document::set: one assignment a line, applied to a document with an array and an object. What results can be written
 // and read back, and lies within twice the depth a document may have (pointer and value 64 each).
 #include "sim/config/document.hpp"

@@ -7,7 +7,11 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <span>
 #include <tuple>
+
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 
 namespace moesim {
 namespace {

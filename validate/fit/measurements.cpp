@@ -8,6 +8,7 @@
 #include <set>
 
 #include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/core/units.hpp"
 #include "validate/fit/expert_rows.hpp"

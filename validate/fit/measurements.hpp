@@ -1,10 +1,15 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "models/kernels/fit_query.hpp"
+#include "sim/core/quantity.hpp"
 #include "validate/fit/table_file.hpp"
 
 namespace moesim {

@@ -7,7 +7,10 @@
 #include <map>
 #include <set>
 #include <tuple>
+#include <variant>
 
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/suggest.hpp"
 #include "validate/fit/calibrate.hpp"
 

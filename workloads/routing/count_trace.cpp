@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
-#include "sim/config/describe.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 
 namespace moesim {

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "sim/core/task_pool.hpp"
 #include "workloads/routing/generator.hpp"
@@ -37,6 +40,9 @@ GeneratorParameters fit(const std::filesystem::path& recording, const FitOptions
 /// `models` imaginary models.
 std::vector<FitCheck> check_popularity(const CountTrace& counts, const GeneratorParameters& parameters,
                                        std::size_t models);
+
+/// To four decimals, as fitted parameters are written.
+double rounded(double value);
 
 /// A recorded trace as a step of just its tokens.
 StepRouting whole_trace(const TokenTrace& trace);

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
+#include <span>
 
+#include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/fit.hpp"
@@ -11,11 +14,6 @@
 namespace moesim {
 
 namespace {
-
-double rounded(double value) {
-  constexpr double kScale = 1e4;
-  return std::round(value * kScale) / kScale;
-}
 
 /// Minimises `cost` one coordinate at a time, steps halving when none helps. All coordinates stay in [low, high].
 struct Range {

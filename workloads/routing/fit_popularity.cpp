@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <numeric>
+#include <span>
 
 #include "sim/core/error.hpp"
 #include "workloads/routing/fit.hpp"
@@ -15,11 +17,6 @@ namespace {
 
 constexpr std::size_t kModels = 64;          ///< imaginary models per evaluation: a mean over 64·layers
 constexpr std::uint64_t kFirstModel = 1000;  ///< their seeds, away from those that users choose
-
-double rounded(double value) {
-  constexpr double kScale = 1e4;
-  return std::round(value * kScale) / kScale;
-}
 
 /// Max/mean over `ranks` contiguous blocks, in the mean over layers.
 double mean_max_over_mean(std::span<const double> loads, std::size_t experts, std::size_t ranks) {
@@ -160,6 +157,11 @@ std::vector<FitCheck> check_popularity(const CountTrace& counts, const Generator
     }
   }
   return checks;
+}
+
+double rounded(double value) {
+  constexpr double kScale = 1e4;
+  return std::round(value * kScale) / kScale;
 }
 
 GeneratorParameters fit_counts(const CountTrace& counts, const FitOptions& options) {

@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "sim/core/error.hpp"
 #include "workloads/routing/generator.hpp"

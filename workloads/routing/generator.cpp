@@ -5,6 +5,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 
 namespace moesim {

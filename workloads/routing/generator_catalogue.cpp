@@ -1,3 +1,5 @@
+#include <span>
+
 #include "workloads/routing/generator.hpp"
 
 namespace moesim {

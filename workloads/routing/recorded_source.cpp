@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 #include "sim/core/random.hpp"
 #include "workloads/routing/runs.hpp"

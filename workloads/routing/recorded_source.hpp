@@ -1,5 +1,11 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "workloads/routing/source.hpp"
 #include "workloads/routing/token_trace.hpp"
 

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "workloads/routing/drawn_source.hpp"
 #include "workloads/routing/generator.hpp"
 #include "workloads/routing/recorded_source.hpp"

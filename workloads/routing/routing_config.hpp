@@ -1,12 +1,17 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
+#include <vector>
 
 #include "sim/config/describe.hpp"
+#include "sim/core/error.hpp"
 #include "workloads/routing/source.hpp"
 #include "workloads/routing/token_trace.hpp"
 

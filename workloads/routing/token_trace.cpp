@@ -9,7 +9,9 @@
 #include <numeric>
 #include <string_view>
 
+#include "sim/config/codec.hpp"
 #include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 
 namespace moesim {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <span>
 
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <set>
 
-#include "sim/config/describe.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "sim/placement/formats/raw_map.hpp"

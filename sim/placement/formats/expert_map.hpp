@@ -1,9 +1,12 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <utility>
 
-#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
 #include "sim/placement/placement.hpp"
 
 /// Maps of experts to slots, as serving systems write them.

@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
+#include "sim/core/error.hpp"
 #include "sim/placement/formats/raw_map.hpp"
 
 namespace moesim {

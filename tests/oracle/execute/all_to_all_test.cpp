@@ -1,8 +1,10 @@
 #include "sim/execute/all_to_all.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <numeric>
 
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 #include "simple_costs.hpp"
 

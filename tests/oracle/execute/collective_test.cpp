@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 #include "simple_costs.hpp"
 

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 #include <numeric>
 
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 #include "sim/report/metrics.hpp"
 #include "simple_costs.hpp"

@@ -1,7 +1,11 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
+#include <optional>
 
+#include "sim/core/quantity.hpp"
 #include "sim/execute/execute.hpp"
 #include "topologies/cluster.hpp"
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/file.hpp"
 #include "sim/report/metrics.hpp"
 #include "sim/scenario/run.hpp"

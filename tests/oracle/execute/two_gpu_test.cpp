@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
+#include <span>
 
+#include "sim/core/error.hpp"
 #include "simple_costs.hpp"
 
 using namespace moesim;

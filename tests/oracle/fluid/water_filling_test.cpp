@@ -1,6 +1,7 @@
 // The solver against water filling by the definition, on several hundred random scenarios.
 #include "tests/oracle/fluid/water_filling.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <vector>

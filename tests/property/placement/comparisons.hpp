@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/config/decode.hpp"
 #include "sim/planning/placement_comparison.hpp"
 
 namespace moesim::test {

@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "scenarios.hpp"
+#include "sim/config/document.hpp"
 #include "sim/core/file.hpp"
 
 using namespace moesim;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "scenarios.hpp"
+#include "sim/config/document.hpp"
 #include "workloads/routing/count_trace.hpp"
 
 using namespace moesim;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "sim/config/decode.hpp"
 #include "sim/report/metrics.hpp"
 #include "sim/scenario/run.hpp"
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <catch2/catch.hpp>
 
+#include "sim/config/document.hpp"
+
 using namespace moesim;
 
 namespace {

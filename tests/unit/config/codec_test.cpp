@@ -4,7 +4,11 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 #include "tests/unit/config/faults.hpp"
 #include "tests/unit/config/sample.hpp"

@@ -2,6 +2,9 @@
 
 #include <catch2/catch.hpp>
 
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
+
 using namespace moesim;
 
 namespace {

@@ -1,7 +1,11 @@
 #include "sim/config/describe.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/quantity.hpp"
 #include "tests/unit/config/faults.hpp"
 #include "tests/unit/config/sample.hpp"
 

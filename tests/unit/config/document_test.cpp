@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "sim/core/error.hpp"
+
 using namespace moesim;
 
 namespace {

@@ -2,8 +2,12 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
-#include "sim/config/describe.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
 

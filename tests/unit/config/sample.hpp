@@ -1,13 +1,18 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
-#include "sim/config/describe.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/core/quantity.hpp"
 
 /// A struct with a field of every kind that a configuration can have.
 namespace moesim::sample {

@@ -1,17 +1,21 @@
 #pragma once
 
 #include <catch2/catch.hpp>
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <valijson/adapters/nlohmann_json_adapter.hpp>
 #include <valijson/schema.hpp>
 #include <valijson/schema_parser.hpp>
 #include <valijson/validator.hpp>
 #include <vector>
 
-#include "sim/config/describe.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
 
 /// Holds a JSON Schema against the decoder it stands for: both must accept and refuse the same documents. Valid

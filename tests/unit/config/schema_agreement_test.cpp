@@ -4,6 +4,8 @@
 #include "models/hardware/hardware.hpp"
 #include "models/kernels/profile.hpp"
 #include "sim/config/catalogue.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/document.hpp"
 #include "sim/planning/placement_config.hpp"
 #include "sim/scenario/scenario.hpp"
 #include "tests/unit/config/sample.hpp"

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 
 using namespace moesim;
 

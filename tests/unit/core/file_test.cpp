@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <set>
+#include <span>
 
 #include "sim/core/error.hpp"
 

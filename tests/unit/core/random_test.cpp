@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "sim/core/error.hpp"

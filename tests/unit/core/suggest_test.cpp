@@ -2,6 +2,7 @@
 
 #include <array>
 #include <catch2/catch.hpp>
+#include <span>
 #include <vector>
 
 using namespace moesim;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 
 using namespace moesim;

@@ -4,7 +4,11 @@
 #include <cmath>
 #include <filesystem>
 
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 #include "validate/fit/validate.hpp"
 

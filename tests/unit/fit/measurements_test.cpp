@@ -2,10 +2,12 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <numeric>
 
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "validate/fit/expert_rows.hpp"
 #include "validate/fit/validate.hpp"

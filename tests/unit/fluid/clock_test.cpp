@@ -4,13 +4,13 @@
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/fluid_system.hpp"
+#include "tests/unit/fluid/ticks.hpp"
 
 namespace moesim {
 namespace {
 
-constexpr std::int64_t kSecond = 1'000'000'000'000;
-
-SimTime at(std::int64_t ticks) { return SimTime::from_ticks(ticks); }
+using test::at;
+using test::kSecond;
 
 TEST_CASE("A completion is exact where the ticks are", "[fluid]") {
   // 1 MB at 1 GB/s is 1 ms = 10^9 ticks, and not one more for the rounding of doubles.

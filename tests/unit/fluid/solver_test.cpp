@@ -1,5 +1,6 @@
 // Rates of small cases solved by hand. Notation: C capacity, x rate, λ = x/φ the level of the filling.
 #include <catch2/catch.hpp>
+#include <limits>
 #include <vector>
 
 #include "sim/core/error.hpp"

@@ -3,13 +3,13 @@
 #include <vector>
 
 #include "sim/fluid/fluid_system.hpp"
+#include "tests/unit/fluid/ticks.hpp"
 
 namespace moesim {
 namespace {
 
-constexpr std::int64_t kSecond = 1'000'000'000'000;
-
-SimTime at(std::int64_t ticks) { return SimTime::from_ticks(ticks); }
+using test::at;
+using test::kSecond;
 
 TEST_CASE("Nothing is taken before the latency is over", "[fluid]") {
   // C = 10: a = 30 from 0 s, b = 10 from 1 s on after a latency of 1 s. a has 20 left at 1 s, both at 5: b ends at 3 s,

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include "sim/core/error.hpp"
 #include "tests/unit/memory/toy.hpp"
 
 using namespace moesim;

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "models/memory/memory.hpp"
+#include "sim/core/quantity.hpp"
 
 using namespace moesim;
 

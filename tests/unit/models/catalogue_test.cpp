@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "models/architecture/architecture.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
 namespace {

@@ -4,6 +4,9 @@
 #include <catch2/catch.hpp>
 #include <cctype>
 
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
+
 namespace moesim {
 namespace {
 

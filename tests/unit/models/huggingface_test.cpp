@@ -1,7 +1,11 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 
 #include "models/architecture/architecture.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
 namespace {

@@ -3,6 +3,9 @@
 #include <fstream>
 
 #include "models/architecture/architecture.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 
 namespace moesim {
 namespace {

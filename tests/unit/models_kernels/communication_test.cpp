@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "models/kernels/profile.hpp"
+#include "sim/core/quantity.hpp"
 
 /// The profile's communication terms against the published measurements that they were derived from, with the
 /// transfer's time in closed form: uniform routing, every link equally loaded.

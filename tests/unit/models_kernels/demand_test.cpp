@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "models/kernels/kernel.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 
 using namespace moesim;

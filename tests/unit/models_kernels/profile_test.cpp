@@ -3,7 +3,12 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "sim/config/decode.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "sim/core/quantity.hpp"
 
 using namespace moesim;
 

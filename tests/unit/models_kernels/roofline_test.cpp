@@ -2,24 +2,26 @@
 #include <cmath>
 
 #include "models/kernels/profile.hpp"
+#include "sim/core/error.hpp"
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 
 using namespace moesim;
 
 namespace {
-const Place kHere{"test", ""};
+const Place kTestPlace{"test", ""};
 
-RooflineProfile built_in() { return load_profile(ProfileName{"roofline"}, kHere); }
+RooflineProfile default_roofline() { return load_profile(ProfileName{"roofline"}, kTestPlace); }
 
 std::unique_ptr<CostModel> on(std::string_view accelerator) {
-  return make_cost_model(built_in(), find_accelerator(accelerator, kHere));
+  return make_cost_model(default_roofline(), find_accelerator(accelerator, kTestPlace));
 }
 
 double microseconds(const KernelCost& cost) { return cost.time.base() * 1e6; }
 
 /// All types with the same figures: compute half of peak, memory half of bandwidth, launch 1 µs, floor 2 µs.
 RooflineProfile round_figures() {
-  RooflineProfile profile = built_in();
+  RooflineProfile profile = default_roofline();
   for (auto& [op, terms] : profile.operators) {
     terms.types = {{DataType::kBf16,
                     {.compute_efficiency = 0.5,
@@ -186,7 +188,7 @@ TEST_CASE("A type without a rate falls back, and says so") {
 TEST_CASE("Where nothing fits, that is an error") {
   Accelerator accelerator = round_accelerator();
   accelerator.peak = {{DataType::kFp8, flops_per_second(1e14)}};
-  const auto model = make_cost_model(built_in(), accelerator);
+  const auto model = make_cost_model(default_roofline(), accelerator);
   CHECK_THROWS_AS(model->cost(Gemm{.m = 1, .n = 1, .k = 1}), ModelError);
   CHECK_THROWS_WITH(model->cost(Gemm{.m = 1, .n = 1, .k = 1}),
                     "round has no rate for bf16, nor for what it could be computed in");

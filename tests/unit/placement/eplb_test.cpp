@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <numeric>
 
 #include "eplb_reference.hpp"
 #include "sim/core/random.hpp"

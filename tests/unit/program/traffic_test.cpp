@@ -1,6 +1,8 @@
 #include <catch2/catch.hpp>
 #include <map>
 #include <numeric>
+#include <span>
+#include <variant>
 
 #include "sim/core/random.hpp"
 #include "sim/program/dispatch.hpp"

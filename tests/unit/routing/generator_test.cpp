@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "sim/config/document.hpp"
 #include "tests/unit/routing/fixture.hpp"
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/fit.hpp"

@@ -1,5 +1,6 @@
 #include "workloads/routing/inclusion.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 

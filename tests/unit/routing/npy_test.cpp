@@ -1,5 +1,6 @@
 #include "workloads/routing/npy.hpp"
 
+#include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
 #include "tests/unit/routing/fixture.hpp"
 
@@ -7,7 +8,7 @@ using namespace moesim;
 
 namespace {
 
-std::string fault(const std::string& file) {
+std::string fault_of_file(const std::string& file) {
   return error_of([&] { parse_npy_header(bytes_of(file), "x.npy"); });
 }
 
@@ -34,39 +35,40 @@ TEST_CASE("npy: keys in any order, either quote, no trailing commas, one dimensi
 
 TEST_CASE("npy: what is not read, and why") {
   const std::string eight(8, '\0');
-  CHECK(fault("PK\x03\x04 something") ==
+  CHECK(fault_of_file("PK\x03\x04 something") ==
         "x.npy: expected a .npy file (it begins with \\x93NUMPY), found 14 bytes of something else");
-  CHECK(fault(npy_with_header(npy_header("<u1", "8"), eight, 9)) == "x.npy: expected .npy format 1, 2 or 3, found 9");
-  CHECK(fault(npy_with_header(npy_header(">i4", "2"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("<u1", "8"), eight, 9)) ==
+        "x.npy: expected .npy format 1, 2 or 3, found 9");
+  CHECK(fault_of_file(npy_with_header(npy_header(">i4", "2"), eight)) ==
         "x.npy: expected little-endian elements, found big-endian ones (descr '>i4')");
-  CHECK(fault(npy_with_header(npy_header("<i4", "2", "True"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("<i4", "2", "True"), eight)) ==
         "x.npy: expected an array in C order, found Fortran order (save numpy.ascontiguousarray of it)");
-  CHECK(fault(npy_with_header(npy_header("<c8", "1"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("<c8", "1"), eight)) ==
         "x.npy: expected elements of type uint8 to int64, float32 or float64, found descr '<c8'");
-  CHECK(fault(npy_with_header(npy_header("|b1", "8"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("|b1", "8"), eight)) ==
         "x.npy: expected elements of type uint8 to int64, float32 or float64, found descr '|b1'");
-  CHECK(fault(npy_with_header("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (2,)}", eight)) ==
+  CHECK(fault_of_file(npy_with_header("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (2,)}", eight)) ==
         "x.npy: expected a quoted text at byte 10 of the .npy header, found something else (a structured array?)");
-  CHECK(fault(npy_with_header(npy_header("<i4", "3"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("<i4", "3"), eight)) ==
         "x.npy: expected 12 bytes of data for shape [3] of int32, found 8: the file is truncated");
-  CHECK(fault(npy_with_header(npy_header("<i4", "1"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("<i4", "1"), eight)) ==
         "x.npy: expected 4 bytes of data for shape [1] of int32, found 8");
-  CHECK(fault(npy_with_header(npy_header("<i4", "4611686018427387904, 4611686018427387904"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("<i4", "4611686018427387904, 4611686018427387904"), eight)) ==
         "x.npy: expected more than 2^64 bytes of data for shape [4611686018427387904, 4611686018427387904] of int32, "
         "found 8: the file is truncated");
-  CHECK(fault(npy_with_header("{'descr': '<i4', 'fortran_order': False}", eight)) ==
+  CHECK(fault_of_file(npy_with_header("{'descr': '<i4', 'fortran_order': False}", eight)) ==
         "x.npy: expected descr, fortran_order and shape in the .npy header, found only some of them");
-  CHECK(fault(npy_with_header("{'descr': '<i4', 'descr': '<i4'}", eight)) ==
+  CHECK(fault_of_file(npy_with_header("{'descr': '<i4', 'descr': '<i4'}", eight)) ==
         "x.npy: expected each of descr, fortran_order and shape once in the .npy header, found 'descr' twice");
-  CHECK(fault(npy_with_header(npy_header("<i4", "-2"), eight)) ==
+  CHECK(fault_of_file(npy_with_header(npy_header("<i4", "-2"), eight)) ==
         "x.npy: expected a whole number at byte 51 of the .npy header, found something else");
 }
 
 TEST_CASE("npy: a file cut anywhere is an error, never a crash") {
   const std::string whole = npy_with_header(npy_header("<i4", "2, 3"), std::string(24, '\1'));
-  REQUIRE(fault(whole) == "nothing");
+  REQUIRE(fault_of_file(whole) == "nothing");
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    CHECK(fault(whole.substr(0, size)) != "nothing");
+    CHECK(fault_of_file(whole.substr(0, size)) != "nothing");
   }
 }
 

@@ -1,5 +1,9 @@
 #include "workloads/routing/routing_config.hpp"
 
+#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "tests/unit/routing/fixture.hpp"
 
 using namespace moesim;

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <span>
 
 #include "sim/core/random.hpp"
 #include "tests/unit/routing/fixture.hpp"

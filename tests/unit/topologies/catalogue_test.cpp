@@ -1,6 +1,10 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "models/hardware/hardware.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 
 using namespace moesim;

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "sim/core/error.hpp"
 #include "topologies/cluster.hpp"
 
 namespace moesim::test {
@@ -64,6 +66,11 @@ std::string faults_of(Run run) {
     return text;
   }
   return "";
+}
+
+/// All faults of a cluster that cannot be built.
+inline std::string faults(const ClusterConfig& config) {
+  return faults_of([&] { build_cluster(config, {"cluster.json", ""}); });
 }
 
 }  // namespace moesim::test

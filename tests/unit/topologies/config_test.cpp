@@ -2,16 +2,17 @@
 #include <filesystem>
 #include <fstream>
 
+#include "sim/config/codec.hpp"
+#include "sim/config/decode.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/quantity.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 
 using namespace moesim;
 using namespace moesim::test;
 
 namespace {
-
-std::string faults(const ClusterConfig& config) {
-  return faults_of([&] { build_cluster(config, {"cluster.json", ""}); });
-}
 
 Cluster load(const ClusterChoice& choice, std::size_t ranks) {
   return load_cluster(choice, ranks, {"scenario.json", "/cluster"});

@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <map>
 
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 

@@ -1,5 +1,8 @@
 #include <catch2/catch.hpp>
 
+#include "sim/config/decode.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/config/document.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 
 using namespace moesim;
@@ -7,10 +10,6 @@ using namespace moesim::test;
 using Names = std::vector<std::string>;
 
 namespace {
-
-std::string faults(const ClusterConfig& config) {
-  return faults_of([&] { build_cluster(config, {"cluster.json", ""}); });
-}
 
 ClusterConfig with(ClusterConfig config, const Fault& fault) {
   config.faults.push_back(fault);

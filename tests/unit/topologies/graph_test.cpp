@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "models/hardware/hardware.hpp"
+#include "sim/core/error.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 
 using namespace moesim;

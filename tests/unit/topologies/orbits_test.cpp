@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <map>
 
+#include "sim/core/quantity.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 
 using namespace moesim;
@@ -43,7 +46,7 @@ void check_orbits(const Cluster& cluster, std::size_t ranks) {
   }
 }
 
-Cluster of(const Fabric& fabric, std::size_t nodes) {
+Cluster spread_over(const Fabric& fabric, std::size_t nodes) {
   ClusterConfig config = eight_gpu_nodes(nodes);
   config.network->fabric = fabric;
   return build(config);
@@ -68,13 +71,13 @@ TEST_CASE("Orbits of symmetric clusters: what all routes add up to", "[topologie
   SECTION("leaves by rail under one spine") {
     RailLeafSpine fabric;
     fabric.nodes_per_leaf = 2;
-    check_orbits(of(fabric, 6), 48);
+    check_orbits(spread_over(fabric, 6), 48);
   }
   SECTION("real spines") {
     RailLeafSpine fabric;
     fabric.spines = 3;
     fabric.rails = 4;
-    check_orbits(of(fabric, 3), 24);
+    check_orbits(spread_over(fabric, 3), 24);
   }
   SECTION("NVLink forwarding") {
     ClusterConfig config = eight_gpu_nodes(4);
@@ -86,7 +89,7 @@ TEST_CASE("Orbits of symmetric clusters: what all routes add up to", "[topologie
     config.network->nics_per_node = 4;
     check_orbits(build(config), 32);
   }
-  SECTION("rail-only") { check_orbits(of(RailOnly{}, 5), 40); }
+  SECTION("rail-only") { check_orbits(spread_over(RailOnly{}, 5), 40); }
   SECTION("fat tree") {
     FatTree tree;
     tree.rails = 2;
@@ -94,15 +97,15 @@ TEST_CASE("Orbits of symmetric clusters: what all routes add up to", "[topologie
     tree.blocks_per_pod = 2;
     tree.spines_per_pod = 3;
     tree.cores_per_spine = 2;
-    check_orbits(of(tree, 8), 64);
+    check_orbits(spread_over(tree, 8), 64);
   }
   SECTION("dual plane") {
     DualPlane fabric;
     fabric.nodes_per_segment = 2;
     fabric.spines_per_plane = 2;
-    check_orbits(of(fabric, 6), 48);
+    check_orbits(spread_over(fabric, 6), 48);
   }
-  SECTION("part of one node") { check_orbits(of(RailLeafSpine{}, 2), 5); }
+  SECTION("part of one node") { check_orbits(spread_over(RailLeafSpine{}, 2), 5); }
   SECTION("a mesh, and part of it") {
     const Cluster cluster = load_cluster(ClusterName{"mi300x-8"}, 8, {"s", ""});
     check_orbits(cluster, 8);
@@ -122,14 +125,14 @@ TEST_CASE("Orbits of symmetric clusters: what all routes add up to", "[topologie
 TEST_CASE("No orbits where the cluster looks different from different GPUs", "[topologies]") {
   RailLeafSpine fabric;
   fabric.nodes_per_leaf = 2;
-  CHECK_FALSE(of(fabric, 5).orbits(40));  // the last leaf has half as many nodes
-  CHECK_FALSE(of(fabric, 6).orbits(40));  // a node stands idle
+  CHECK_FALSE(spread_over(fabric, 5).orbits(40));  // the last leaf has half as many nodes
+  CHECK_FALSE(spread_over(fabric, 6).orbits(40));  // a node stands idle
   fabric.rails = 3;
-  CHECK_FALSE(of(fabric, 6).orbits(48));  // NICs 0, 3 and 6 share a leaf, 2 and 5 another
+  CHECK_FALSE(spread_over(fabric, 6).orbits(48));  // NICs 0, 3 and 6 share a leaf, 2 and 5 another
   Dragonfly dragonfly;
   dragonfly.nics_per_router = 8;
   dragonfly.routers_per_group = 2;
-  CHECK_FALSE(of(dragonfly, 6).orbits(48));
+  CHECK_FALSE(spread_over(dragonfly, 6).orbits(48));
   CHECK_FALSE(load_cluster(ClusterName{"pcie-l40s"}, 8, {"s", ""}).orbits(4));
   CHECK_FALSE(torus({4, 4}).orbits(8));
 

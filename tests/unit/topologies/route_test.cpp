@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <thread>
 
+#include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 

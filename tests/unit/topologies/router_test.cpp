@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <deque>
 
+#include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
 #include "topologies/routing.hpp"
 
