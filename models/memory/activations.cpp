@@ -79,6 +79,7 @@ Bytes feed_forward_bytes(const MemoryRequest& request, const MixtureOfExperts& m
   const Bytes activation = activation_element_size(request.precision.activations);
   const double hidden = request.model.architecture().hidden;
   const double inner = inner_widths(moe) * moe.intermediate / request.expert_tensor_parallel;
+  // Split by width over all tokens, or by tokens over the ranks of the group: as much either way.
   const double shared = inner_widths(moe) * moe.shared_intermediate;
   return expert_rows(request, moe, slots) *
              (hidden * activation_element_size(request.precision.dispatch) + inner * activation +

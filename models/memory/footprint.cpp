@@ -92,8 +92,7 @@ MemoryFootprint footprint(const MemoryRequest& request) {
     if (const MixtureOfExperts* moe = layer.moe()) {
       const auto slots = static_cast<double>(request.expert_slots[*layer.moe_index]);
       out.router += router_parameters(*moe, hidden) * plain;
-      out.shared_expert_weights +=
-          shared_expert_parameters(*moe, hidden) * weight;  // over a rank's own share of tokens
+      out.shared_expert_weights += shared_expert_parameters(*moe, hidden) / request.shared_tensor_parallel * weight;
       out.expert_weights += slots * expert_parameters(*moe, hidden) / request.expert_tensor_parallel * expert_weight;
     } else {
       out.dense_weights +=

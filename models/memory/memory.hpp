@@ -35,6 +35,7 @@ struct MemoryRequest {
   Precision precision = {};
   int tensor_parallel = 1;                     ///< of everything but the routed experts
   int expert_tensor_parallel = 1;              ///< ranks that share one expert's matrices
+  int shared_tensor_parallel = 1;              ///< ranks that share the shared experts' matrices
   int expert_ranks = 1;                        ///< ranks that the experts are spread over
   std::vector<std::size_t> expert_slots = {};  ///< per MoE layer: experts on this rank, replicas included
   ServingPhase phase = ServingPhase::kGeneration;

@@ -23,6 +23,9 @@ constexpr DispatchEntry kProtocols[] = {
      "vLLM allgather_reducescatter"},
     {DispatchProtocol::kHierarchical, "copies inside nodes to the rail, stride copy, then along the rail",
      "Tutel 2DH, arXiv 2206.03382"},
+    {DispatchProtocol::kAllReduce,
+     "none is sent: tensor-parallel ranks have all tokens, and sum what their experts make of them",
+     "vLLM, SGLang and TensorRT-LLM without data-parallel attention"},
 };
 
 Protocol terms_of(DispatchProtocol protocol) {
@@ -36,6 +39,7 @@ Protocol terms_of(DispatchProtocol protocol) {
     case DispatchProtocol::kNaive:
     case DispatchProtocol::kAllGather:
     case DispatchProtocol::kHierarchical:
+    case DispatchProtocol::kAllReduce:
       break;
   }
   return Protocol::kCollective;
@@ -45,11 +49,16 @@ Protocol terms_of(DispatchProtocol protocol) {
 
 std::span<const DispatchEntry> dispatch_protocols() { return kProtocols; }
 
+bool stays_in_place(DispatchProtocol protocol) { return protocol == DispatchProtocol::kAllReduce; }
+
 bool delivers_rows(DispatchProtocol protocol) { return protocol == DispatchProtocol::kDeepEpLowLatency; }
 
 std::string_view dispatch_obstacle(DispatchProtocol protocol, const Cluster& cluster, std::size_t ranks) {
   if (protocol == DispatchProtocol::kOneSided && !cluster.same_scale_up(RankId(0), RankId(ranks - 1))) {
     return "it needs all ranks in one scale-up domain";
+  }
+  if (stays_in_place(protocol)) {
+    return "it dispatches nothing: it is a way to run a step, where tensor_parallel is all ranks";
   }
   return {};
 }

@@ -21,6 +21,7 @@ enum class DispatchProtocol {
   kOneSided,
   kAllGather,
   kHierarchical,
+  kAllReduce,
 };
 template <>
 struct EnumNames<DispatchProtocol> {
@@ -31,7 +32,8 @@ struct EnumNames<DispatchProtocol> {
        {DispatchProtocol::kNaive, "naive"},
        {DispatchProtocol::kOneSided, "nvlink-one-sided"},
        {DispatchProtocol::kAllGather, "all-gather"},
-       {DispatchProtocol::kHierarchical, "hierarchical-2d"}});
+       {DispatchProtocol::kHierarchical, "hierarchical-2d"},
+       {DispatchProtocol::kAllReduce, "all-reduce"}});
 };
 
 /// One row of the table of protocols, which `moesim list protocols` shows.
@@ -56,6 +58,10 @@ std::string_view dispatch_obstacle(DispatchProtocol protocol, const Cluster& clu
 /// notifies every other even when it has nothing for it: receivers wait for all counts.
 CollectivePhases dispatch_phases(const LayerTraffic& traffic, const DispatchPlan& plan);
 CollectivePhases combine_phases(const LayerTraffic& traffic, const DispatchPlan& plan);
+
+/// Whether no token is sent at all: every rank of a tensor-parallel group has all of them, and adds what its own
+/// experts make of them to a sum over the group.
+bool stays_in_place(DispatchProtocol protocol);
 
 /// Whether a protocol delivers one row per copy, in the order of the experts, so that nothing is to be permuted.
 bool delivers_rows(DispatchProtocol protocol);

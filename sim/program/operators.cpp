@@ -250,7 +250,8 @@ KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts
           {StepOperator::kRouter, Streaming{bytes(4.0 * cells), bytes(8.0 * chosen), flops(5.0 * cells)}}};
 }
 
-KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows) {
+KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows,
+                          int ways) {
   std::int64_t copies = 0;
   for (const std::int64_t count : rows) {
     copies += count;
@@ -266,14 +267,16 @@ KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts
                                            .experts = moe.experts,
                                            .experts_per_token = moe.experts_per_token,
                                            .hidden = context.hidden,
-                                           .intermediate = moe.intermediate,
+                                           .intermediate = split(moe.intermediate, ways),
                                            .up_matrices = moe.gated ? 2 : 1,
                                            .weight = context.expert_weights,
                                            .activation = context.precision.activations}}};
 }
 
-KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens) {
-  return feed_forward(context, StepOperator::kSharedExperts, tokens, moe.shared_intermediate, moe.gated ? 2 : 1);
+KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens,
+                                 int ways) {
+  return feed_forward(context, StepOperator::kSharedExperts, tokens, split(moe.shared_intermediate, ways),
+                      moe.gated ? 2 : 1);
 }
 
 OperatorKernel permute_kernel(const OperatorContext& context, std::int64_t tokens, std::int64_t rows,

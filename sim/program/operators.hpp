@@ -50,10 +50,12 @@ KernelList cross_attention_kernels(const OperatorContext& context, const Grouped
 KernelList dense_kernels(const OperatorContext& context, const DenseFeedForward& dense, std::int64_t tokens);
 /// Scores [tokens, experts] and the choice of experts.
 KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens);
-/// The rank's routed experts over the rows that arrived, [local experts].
-KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows);
-/// The shared experts (or dense residual) over the rank's own tokens.
-KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens);
+/// The rank's routed experts over the rows that arrived, [local experts]; `ways`: ranks that share the inner width.
+KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows,
+                          int ways = 1);
+/// The shared experts (or dense residual) over so many tokens; `ways`: ranks that share the inner width.
+KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens,
+                                 int ways = 1);
 /// Copying `tokens` that a rank has into the `rows` of its experts, in the type that the experts take, and summing
 /// the rows back to one result per token, in the type that is sent back. Low-latency dispatch delivers rows as they
 /// are wanted, and needs neither.

@@ -1,6 +1,7 @@
 #include "sim/program/step.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <optional>
 #include <variant>
@@ -24,7 +25,9 @@ class StepBuilder {
         pool_(pool),
         context_{plan.model->architecture().hidden, plan.tensor_parallel, plan.precision,
                  plan.precision.expert_weights(plan.model->architecture().expert_weight_type)},
-        first_token_(token_offsets(plan.ranks, plan.tensor_parallel, plan.batch.tokens())) {
+        first_token_(token_offsets(expert_groups(),
+                                   in_place() ? static_cast<int>(expert_groups()) : plan.tensor_parallel,
+                                   plan.batch.tokens())) {
     program_.ranks.resize(plan.ranks);
   }
 
@@ -51,6 +54,11 @@ class StepBuilder {
   }
 
  private:
+  [[nodiscard]] bool in_place() const { return stays_in_place(plan_.dispatch); }
+  /// Groups of ranks with experts of their own: as many as ranks, unless experts are split too.
+  [[nodiscard]] std::size_t expert_groups() const {
+    return plan_.ranks / static_cast<std::size_t>(plan_.expert_tensor_parallel);
+  }
   [[nodiscard]] bool runs(const Layer& layer) const { return layer_runs(*plan_.model, layer, plan_.batch.phase); }
   [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const {
     return static_cast<std::int64_t>(first_token_[rank + 1] - first_token_[rank]);
@@ -218,15 +226,66 @@ class StepBuilder {
       }
       return;
     }
+    if (in_place()) {
+      sum_over_group();
+      add_experts_in_place(layer);
+      sum_over_group();
+      return;
+    }
     reduce_scatter();
     add_experts(layer);
     all_gather();
   }
 
+  /// Every rank has all tokens, and its experts take their own.
+  void add_experts_in_place(const Layer& layer) {
+    const MixtureOfExperts& moe = *layer.moe();
+    const std::int64_t tokens = plan_.batch.tokens();
+    KernelList common{norm_kernel(context_, tokens)};
+    for (KernelList part :
+         {router_kernels(context_, moe, tokens), shared_expert_kernels(context_, moe, tokens, plan_.tensor_parallel)}) {
+      std::move(part.begin(), part.end(), std::back_inserter(common));
+    }
+    all_run(std::move(common));
+    const LayerTraffic& traffic = next_traffic();
+    const auto group = static_cast<std::size_t>(plan_.expert_tensor_parallel);
+    for (std::size_t first = 0; first < plan_.ranks; first += group) {
+      const DataType type = plan_.precision.activations;
+      const std::size_t at = first / group;
+      const auto stored = store(permuted_experts(moe, traffic.rows[at], traffic.tokens_at(at), type, type));
+      for (std::size_t rank = first; rank < first + group; ++rank) {
+        run(rank, stored);
+      }
+    }
+  }
+
+  /// The experts' kernels over `rows`, between those that bring `tokens` into their order and back, where there are
+  /// such.
+  KernelList permuted_experts(const MixtureOfExperts& moe, const std::vector<std::int64_t>& rows, std::int64_t tokens,
+                              DataType arrived, DataType sent) {
+    const std::int64_t copies = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+    const bool permutes = tokens > 0 && plan_.permutation == Permutation::kApart;
+    KernelList kernels;
+    if (permutes) {
+      kernels.push_back(permute_kernel(context_, tokens, copies, arrived));
+    }
+    for (OperatorKernel& kernel : expert_kernels(context_, moe, rows, plan_.expert_tensor_parallel)) {
+      kernels.push_back(std::move(kernel));
+    }
+    if (permutes) {
+      kernels.push_back(unpermute_kernel(context_, tokens, copies, sent));
+    }
+    return kernels;
+  }
+
+  const LayerTraffic& next_traffic() {
+    ensure(plan_.routing != nullptr, "a MoE layer runs without routing");
+    return traffic_.at(next_moe_++);
+  }
+
   void add_experts(const Layer& layer) {
     const MixtureOfExperts& moe = *layer.moe();
-    ensure(plan_.routing != nullptr, "a MoE layer runs without routing");
-    const LayerTraffic& traffic = traffic_.at(next_moe_++);
+    const LayerTraffic& traffic = next_traffic();
     all_run_own_tokens([&](std::int64_t tokens) {
       KernelList kernels{norm_kernel(context_, tokens)};
       for (auto& kernel : router_kernels(context_, moe, tokens)) {
@@ -260,20 +319,8 @@ class StepBuilder {
     const DataType arrived = plan_.ranks > 1 ? precision.dispatch : precision.activations;
     const DataType sent = plan_.ranks > 1 ? precision.combine : precision.activations;
     for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-      const auto& rows = traffic.rows[rank];
-      const std::int64_t copies = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
-      const std::int64_t tokens = rows_arrive ? 0 : traffic.tokens_at(rank);
-      KernelList kernels;
-      if (tokens > 0) {
-        kernels.push_back(permute_kernel(context_, tokens, copies, arrived));
-      }
-      for (OperatorKernel& kernel : expert_kernels(context_, moe, rows)) {
-        kernels.push_back(std::move(kernel));
-      }
-      if (tokens > 0) {
-        kernels.push_back(unpermute_kernel(context_, tokens, copies, sent));
-      }
-      run(rank, store(std::move(kernels)));
+      run(rank,
+          store(permuted_experts(moe, traffic.rows[rank], rows_arrive ? 0 : traffic.tokens_at(rank), arrived, sent)));
     }
     if (plan_.ranks > 1) {
       dispatch.token_bytes = bytes_of(context_.hidden, precision.combine);

@@ -28,8 +28,11 @@ struct EnumNames<SharedExpertSchedule> {
       {{SharedExpertSchedule::kOverlapped, "overlapped"}, {SharedExpertSchedule::kSerial, "serial"}});
 };
 
+/// Whether permuting tokens into their experts' order and back takes kernels of its own.
+enum class Permutation { kApart, kInExperts };
+
 /// Ranks 0 … R−1: attention in groups of `tensor_parallel` neighbours, data-parallel between groups; experts spread
-/// over all ranks.
+/// over groups of `expert_tensor_parallel` neighbours, whose ranks have a part of each of the group's experts.
 struct StepPlan {
   const Model* model = nullptr;
   const Cluster* cluster = nullptr;
@@ -37,6 +40,7 @@ struct StepPlan {
   const StepRouting* routing = nullptr;
   std::size_t ranks = 1;
   int tensor_parallel = 1;
+  int expert_tensor_parallel = 1;  ///< more than 1 only where the tokens stay in place
   Precision precision;
   BatchShape batch;  ///< per attention group
   DispatchProtocol dispatch = DispatchProtocol::kDeepEpLowLatency;
@@ -44,6 +48,7 @@ struct StepPlan {
   /// Of the tensor-parallel groups, where results are summed and everybody needs them; nullptr: a reduce-scatter, then
   /// an all-gather.
   const CollectiveAlgorithm* all_reduce = nullptr;
+  Permutation permutation = Permutation::kApart;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
   ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
   std::uint64_t seed = 0;  ///< of random choices among copies

@@ -41,7 +41,9 @@ std::vector<Metric> metrics(const NetworkReport& report) {
   };
 }
 
-std::string labelled(std::string_view label, const std::string& value) { return fmt::format("  {:<22}{}\n", label, value); }
+std::string labelled(std::string_view label, const std::string& value) {
+  return fmt::format("  {:<22}{}\n", label, value);
+}
 
 }  // namespace
 
@@ -59,11 +61,11 @@ std::string network_table(const NetworkReport& report, const Cluster& cluster) {
                                  cluster.config().name, cluster.nodes(), cluster.nodes() == 1 ? "" : "s",
                                  cluster.gpus_per_node(), cluster.accelerator().name);
   text += fmt::format("traffic: {}\n\n", report.traffic);
-  text += labelled("completion time",
-               to_text(result.completion.duration()) + (result.fidelity == Fidelity::kBound ? " (bound only)" : ""));
+  text += labelled("completion time", to_text(result.completion.duration()) +
+                                          (result.fidelity == Fidelity::kBound ? " (bound only)" : ""));
   if (result.fidelity == Fidelity::kFlow) {
-    text +=
-        labelled("bound", fmt::format("{}, completion is {:.3f} times it", to_text(result.bound.duration()), gap(result)));
+    text += labelled("bound",
+                     fmt::format("{}, completion is {:.3f} times it", to_text(result.bound.duration()), gap(result)));
   }
   if (result.bound_link) {
     text += labelled("bound by", cluster.link_name(*result.bound_link));

@@ -37,8 +37,11 @@ std::string heading(const StepResult& result) {
   if (result.imbalance.empty()) {  // a dense model has no experts to place
     return text + '\n';
   }
-  text += fmt::format(", experts EP{}, {} placement, dispatch {}\n", result.ranks, scenario.placement.strategy,
-                      name_of(scenario.dispatch.protocol));
+  const Parallelism& parallelism = scenario.parallelism;
+  text += fmt::format(
+      ", experts EP{}{}, {} placement, dispatch {}\n", parallelism.expert_parallel(),
+      parallelism.expert_tensor_parallel > 1 ? fmt::format(" x TP{}", parallelism.expert_tensor_parallel) : "",
+      scenario.placement.strategy, name_of(scenario.dispatch.protocol));
   text += fmt::format("routing: {}\n", result.routing_provenance);
   return text;
 }

@@ -58,16 +58,45 @@ bool splits(const Heads& heads, int parts) {
 }
 
 /// Whether a model can be spread like that at all, with as many experts on every rank.
-bool divides(const Model& model, const Cluster& cluster, int ranks, int tensor_parallel) {
+bool divides(const Model& model, const Cluster& cluster, const Scenario& scenario, int expert_ranks,
+             int tensor_parallel) {
+  const int ranks = expert_ranks * scenario.parallelism.expert_tensor_parallel;
   bool good = ranks % tensor_parallel == 0 &&
+              (!stays_in_place(scenario.dispatch.protocol) || ranks == tensor_parallel) &&
               cluster.gpus_per_node() % static_cast<std::size_t>(tensor_parallel) == 0 &&
-              (model.moe() == nullptr || model.moe()->experts % ranks == 0);
+              (model.moe() == nullptr || model.moe()->experts % expert_ranks == 0);
   for (const auto& [name, block] : model.architecture().blocks) {
     for (const Heads& heads : heads_of(block)) {
       good = good && splits(heads, tensor_parallel);
     }
   }
   return good;
+}
+
+/// Experts that are split, and tokens that stay where they are.
+void check_expert_parallelism(const Scenario& scenario, const Model& model, const Place& place,
+                              std::vector<Diagnostic>& faults) {
+  const Parallelism& parallelism = scenario.parallelism;
+  const int ways = parallelism.expert_tensor_parallel;
+  const bool in_place = stays_in_place(scenario.dispatch.protocol);
+  if (in_place && parallelism.ranks != parallelism.tensor_parallel) {
+    faults.push_back({below(place, "/dispatch/protocol"),
+                      fmt::format("expected a protocol that sends tokens, or /parallelism/tensor_parallel = {}, since "
+                                  "with \"all-reduce\" every rank has all tokens; found tensor_parallel = {}",
+                                  parallelism.ranks, parallelism.tensor_parallel)});
+  }
+  const Place where = below(place, "/parallelism/expert_tensor_parallel");
+  if (ways > 1 && !in_place) {
+    faults.push_back({where, fmt::format("expected 1, or dispatch protocol \"all-reduce\"; found {} and \"{}\"", ways,
+                                         name_of(scenario.dispatch.protocol))});
+  }
+  if (parallelism.ranks % ways != 0) {
+    faults.push_back({where, fmt::format("expected a divisor of the {} ranks, found {}", parallelism.ranks, ways)});
+  }
+  if (model.moe() != nullptr && model.moe()->intermediate % ways != 0) {
+    faults.push_back({where, fmt::format("expected a divisor of the experts' inner width {}, found {}",
+                                         model.moe()->intermediate, ways)});
+  }
 }
 
 void check_parallelism(const Scenario& scenario, const Model& model, const Cluster& cluster, const Place& place) {
@@ -90,6 +119,7 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
       }
     }
   }
+  check_expert_parallelism(scenario, model, place, faults);
   if (!faults.empty()) {
     throw ConfigError(std::move(faults));
   }
@@ -100,7 +130,8 @@ void check_communication(const Scenario& scenario, const Cluster& cluster, const
   const Parallelism& parallelism = scenario.parallelism;
   const auto ranks = static_cast<std::size_t>(parallelism.ranks);
   std::vector<Diagnostic> faults;
-  if (const auto obstacle = dispatch_obstacle(scenario.dispatch.protocol, cluster, ranks); !obstacle.empty()) {
+  if (const auto obstacle = dispatch_obstacle(scenario.dispatch.protocol, cluster, ranks);
+      !obstacle.empty() && !stays_in_place(scenario.dispatch.protocol)) {
     faults.push_back({below(place, "/dispatch/protocol"),
                       fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}",
                                   name_of(scenario.dispatch.protocol), obstacle)});
@@ -159,7 +190,7 @@ void check_size(const Scenario& scenario, const Model& model, const BatchShape& 
 }
 
 ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
-  if (scenario.parallelism.ranks == 1 || model.moe() == nullptr) {
+  if (scenario.parallelism.ranks == 1 || model.moe() == nullptr || stays_in_place(scenario.dispatch.protocol)) {
     return ExpertExchange::kNone;
   }
   return scenario.dispatch.protocol == DispatchProtocol::kDeepEpLowLatency ? ExpertExchange::kLowLatency
@@ -171,13 +202,17 @@ ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
 std::vector<MemoryRequest> PreparedStep::memory_requests() const {
   const auto ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
   const std::int64_t tensor_parallel = scenario.parallelism.tensor_parallel;
+  const bool in_place = stays_in_place(scenario.dispatch.protocol);
   std::vector<MemoryRequest> requests;
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     MemoryRequest request{.model = model, .precision = scenario.precision};
     request.tensor_parallel = scenario.parallelism.tensor_parallel;
-    request.expert_ranks = static_cast<int>(ranks);
+    request.expert_tensor_parallel = scenario.parallelism.expert_tensor_parallel;
+    request.expert_ranks = static_cast<int>(scenario.parallelism.expert_parallel());
+    request.shared_tensor_parallel = in_place ? scenario.parallelism.tensor_parallel : 1;
+    const auto group = static_cast<std::size_t>(scenario.parallelism.expert_tensor_parallel);
     for (const LayerPlacement& layer : placement.layers) {
-      request.expert_slots.push_back(layer.slots_of(RankId(rank)).size());
+      request.expert_slots.push_back(layer.slots_of(RankId(rank / group)).size());
     }
     request.phase = batch.phase == StepPhase::kDecode ? ServingPhase::kGeneration : ServingPhase::kContext;
     request.sequences = batch.sequences;
@@ -187,10 +222,11 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     request.exchange = exchange_of(scenario, model);
     request.max_dispatch_tokens = (batch.tokens() + tensor_parallel - 1) / tensor_parallel;
     if (const MixtureOfExperts* moe = model.moe()) {  // balanced, until the routing is drawn
-      request.expert_rows = (batch.tokens() * moe->experts_per_token + tensor_parallel - 1) / tensor_parallel;
+      const std::int64_t sharers = in_place ? scenario.parallelism.expert_parallel() : tensor_parallel;
+      request.expert_rows = (batch.tokens() * moe->experts_per_token + sharers - 1) / sharers;
     }
     request.allowed = [this](int expert_ranks, int groups_of) {
-      return divides(model, cluster, expert_ranks, groups_of);
+      return divides(model, cluster, scenario, expert_ranks, groups_of);
     };
     requests.push_back(std::move(request));
   }
@@ -216,13 +252,15 @@ RoutingNeeds routing_needs(const Model& model) {
 
 PlacementProblem placement_problem(const PreparedStep& step) {
   const MixtureOfExperts& moe = *step.model.moe();
-  PlacementProblem problem{.layers = step.model.moe_layers(),
-                           .experts = static_cast<std::size_t>(moe.experts),
-                           .ranks = static_cast<std::size_t>(step.scenario.parallelism.ranks),
-                           .seed = step.scenario.seed,
-                           .redundant = step.scenario.placement.redundant_experts,
-                           .ranks_per_node = step.cluster.gpus_per_node(),
-                           .groups = static_cast<std::size_t>(moe.groups)};
+  PlacementProblem problem{
+      .layers = step.model.moe_layers(),
+      .experts = static_cast<std::size_t>(moe.experts),
+      .ranks = static_cast<std::size_t>(step.scenario.parallelism.expert_parallel()),
+      .seed = step.scenario.seed,
+      .redundant = step.scenario.placement.redundant_experts,
+      .ranks_per_node = std::max<std::size_t>(
+          1, step.cluster.gpus_per_node() / static_cast<std::size_t>(step.scenario.parallelism.expert_tensor_parallel)),
+      .groups = static_cast<std::size_t>(moe.groups)};
   problem.all_layers = step.model.layers().size();
   for (const Layer& layer : step.model.layers()) {
     if (layer.moe_index) {

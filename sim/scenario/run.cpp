@@ -40,10 +40,11 @@ std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vec
                                         const Place& place) {
   std::vector<MemoryFootprint> footprints;
   auto requests = step.memory_requests();
+  const auto group = static_cast<std::size_t>(step.scenario.parallelism.expert_tensor_parallel);
   for (std::size_t rank = 0; rank < requests.size(); ++rank) {
     requests[rank].expert_rows = traffic.empty() ? std::nullopt : std::optional<std::int64_t>(0);
     for (const LayerTraffic& layer : traffic) {
-      const auto& rows = layer.rows[rank];
+      const auto& rows = layer.rows[rank / group];
       requests[rank].expert_rows =
           std::max(requests[rank].expert_rows.value_or(0), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
     }
@@ -68,6 +69,14 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
       static_cast<double>(step.batch.tokens()) * hidden * activation_element_size(step.scenario.precision.activations);
   return &fastest_algorithm(Collective::kAllReduce, {&step.cluster, group, group}, size.base(), costs,
                             step.profile.communication);
+}
+
+/// Measured experts are whole operators: what they were timed with includes permuting rows there and back
+/// (aiconfigurator's collectors time fused MoE layers, from hidden states and router scores to hidden states).
+Permutation permutation_of(const PreparedStep& step) {
+  const DataType type = step.scenario.precision.expert_weights(step.model.architecture().expert_weight_type);
+  const auto& fitted = step.profile.fitted;
+  return fitted && fitted->find(FitFamily::kExperts, type) ? Permutation::kInExperts : Permutation::kApart;
 }
 
 }  // namespace
@@ -133,11 +142,13 @@ StepPlan step_plan(const PreparedStep& step, const CostModel& costs) {
           .placement = &step.placement,
           .ranks = static_cast<std::size_t>(scenario.parallelism.ranks),
           .tensor_parallel = scenario.parallelism.tensor_parallel,
+          .expert_tensor_parallel = scenario.parallelism.expert_tensor_parallel,
           .precision = scenario.precision,
           .batch = step.batch,
           .dispatch = scenario.dispatch.protocol,
           .communication_units = scenario.dispatch.communication_units,
           .all_reduce = all_reduce_of(step, costs),
+          .permutation = permutation_of(step),
           .shared_experts = scenario.dispatch.shared_experts,
           .replica_choice = scenario.placement.replica_choice,
           .seed = scenario.seed};

@@ -21,17 +21,24 @@ namespace moesim {
 inline constexpr std::string_view kSplitAllReduce = "reduce-scatter";
 
 /// Ranks 0 … ranks−1, one per GPU. Attention is tensor-parallel in groups of neighbouring ranks and data-parallel
-/// between the groups; routed experts are spread over all ranks.
+/// between the groups; routed experts are spread over all ranks, or over groups of neighbours that split each expert.
 struct Parallelism {
   std::int64_t ranks = 1;
   int tensor_parallel = 1;
+  int expert_tensor_parallel = 1;
   std::string all_reduce = "auto";
+
+  [[nodiscard]] std::int64_t expert_parallel() const { return ranks / expert_tensor_parallel; }
 
   template <class F>
   static void describe(F& f) {
-    f.required("ranks", &Parallelism::ranks, "GPUs used; also the expert-parallel size", Rules::between(1, 1 << 20));
+    f.required("ranks", &Parallelism::ranks, "GPUs used; the expert-parallel size is ranks / expert_tensor_parallel",
+               Rules::between(1, 1 << 20));
     f.optional("tensor_parallel", &Parallelism::tensor_parallel,
                "Ranks that share the attention of the same sequences; divides ranks and the GPUs of a node",
+               Rules::between(1, 1024));
+    f.optional("expert_tensor_parallel", &Parallelism::expert_tensor_parallel,
+               "Ranks that split the inner width of each expert; more than 1 only with dispatch protocol all-reduce",
                Rules::between(1, 1024));
     f.optional("all_reduce", &Parallelism::all_reduce,
                "How those ranks sum their parts: auto (the fastest), reduce-scatter (then an all-gather), or an "
