@@ -21,6 +21,8 @@ void add_trace(CLI::App& app);
 void add_calibrate(CLI::App& app);
 void add_validate(CLI::App& app);
 
+void add_validate_serving(CLI::App& validate);
+
 /// The option --table-format, which both share.
 void add_table_format(CLI::App& command, TableFormat& format);
 

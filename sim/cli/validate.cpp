@@ -138,6 +138,7 @@ void add_validate(CLI::App& app) {
                       "Accelerator of the table (default: what it or its folders name, else the profile's)");
   options->add_format(*command);
   command->callback([options] { validate_kernels(*options); });
+  add_validate_serving(*validate_command);
 }
 
 }  // namespace moesim

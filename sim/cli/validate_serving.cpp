@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "sim/cli/commands.hpp"
+#include "sim/cli/deliver.hpp"
+#include "sim/config/describe.hpp"
+#include "sim/core/file.hpp"
+#include "sim/core/units.hpp"
+#include "sim/report/number.hpp"
+#include "sim/report/result_frame.hpp"
+#include "validate/cases/serving.hpp"
+
+namespace moesim {
+
+namespace {
+
+struct ServingOptions : CommonOptions {
+  std::string table;
+  std::string system;
+};
+
+std::string errors_line(const std::string& name, const FitErrors& errors) {
+  return fmt::format("{:<60}{:>6}{:>9.1f}{:>9.1f}{:>9.1f}{:>9.1f}{:>+9.1f}\n", name, errors.n, 100 * errors.mape,
+                     100 * errors.median, 100 * errors.p90, 100 * errors.worst, 100 * errors.bias);
+}
+
+std::string serving_table(const ServingValidation& result) {
+  std::string text = fmt::format("{:<60}{:>6}{:>9}{:>9}{:>9}{:>9}{:>9}\n", "time per output token: errors, %", "n",
+                                 "MAPE", "median", "p90", "worst", "bias");
+  for (const ServingErrors& group : result.groups) {
+    text += errors_line(fmt::format("{} {} {}", group.system, group.backend, group.model), group.errors);
+  }
+  if (result.all) {
+    text += errors_line("all", *result.all);
+  }
+  std::map<std::string, std::size_t> reasons;
+  for (const SkippedRun& skipped : result.skipped) {
+    ++reasons[skipped.reason.substr(0, skipped.reason.find('\n'))];
+  }
+  for (const auto& [reason, count] : reasons) {
+    text += fmt::format("left out: {} x {}\n", count, reason);
+  }
+  return text;
+}
+
+Json serving_json(const ServingOptions& options, const ServingValidation& result) {
+  const std::vector<InputFile> inputs{{options.table, sha256(MappedFile(options.table).bytes())}};
+  std::vector<Metric> metrics{
+      {"runs", static_cast<double>(result.predictions.size()), "1", "measured runs that were predicted"},
+      {"left_out", static_cast<double>(result.skipped.size()), "1", "runs of the table that were not"}};
+  if (result.all) {
+    metrics.push_back(
+        {"mape", result.all->mape, "1", "mean of |predicted / measured - 1| of the time per output token"});
+    metrics.push_back({"bias", result.all->bias, "1", "mean of predicted / measured - 1"});
+  }
+  Json json = result_frame({.command = "validate serving",
+                            .seed = Scenario{}.seed,
+                            .scenario = {{"table", options.table}, {"system", options.system}},
+                            .inputs = inputs,
+                            .metrics = metrics,
+                            .warnings = {}});
+  json["groups"] = Json::array();
+  for (const ServingErrors& group : result.groups) {
+    Json row = {{"system", group.system}, {"backend", group.backend}, {"model", group.model}};
+    row.update(Codec<FitErrors>::encode(group.errors));
+    json["groups"].push_back(std::move(row));
+  }
+  json["runs"] = Json::array();
+  for (const ServingPrediction& run : result.predictions) {
+    json["runs"].push_back({{"id", run.run.id},
+                            {"profile", run.profile},
+                            {"predicted", run.per_output_token.base()},
+                            {"measured", run.run.per_output_token.base()},
+                            {"error", run.error()},
+                            {"decode_step", run.decode.base()},
+                            {"prefill_step", run.prefill.base()},
+                            {"measured_first_token", run.run.first_token.base()}});
+  }
+  json["left_out"] = Json::array();
+  for (const SkippedRun& skipped : result.skipped) {
+    json["left_out"].push_back({{"id", skipped.id}, {"reason", skipped.reason}});
+  }
+  return json;
+}
+
+void validate_runs(const ServingOptions& options) {
+  const ServingTable table = read_serving_table(options.table);
+  const ServingValidation result = validate_serving(table, options.system, TaskPool(options.thread_count()));
+  deliver(options, {serving_json(options, result), serving_table(result), {}});
+}
+
+}  // namespace
+
+void add_validate_serving(CLI::App& validate) {
+  auto options = std::make_shared<ServingOptions>();
+  CLI::App* command =
+      validate.add_subcommand("serving", "Measured serving runs: time per output token, predicted against measured");
+  command
+      ->add_option("--table", options->table,
+                   "Measured runs, CSV or CSV.gz with the columns of aiconfigurator's silicon_sample.csv")
+      ->required();
+  command->add_option("--system", options->system, "Only runs on this system, such as h200_sxm");
+  options->add_threads(*command);
+  options->add_out(*command);
+  options->add_format(*command);
+  command->callback([options] { validate_runs(*options); });
+}
+
+}  // namespace moesim

@@ -1,0 +1,231 @@
+#include "validate/cases/serving.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "sim/core/error.hpp"
+#include "sim/core/suggest.hpp"
+#include "sim/scenario/run.hpp"
+#include "validate/fit/calibrate.hpp"
+#include "validate/fit/table_file.hpp"
+#include "validate/fit/validate.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// Released checkpoints by the shapes that they have.
+struct KnownModel {
+  std::string_view repository;
+  std::string_view architecture;  ///< in the catalogue
+};
+constexpr std::array kModels = std::to_array<KnownModel>({
+    {"deepseek-ai/DeepSeek-R1", "deepseek-r1"},
+    {"deepseek-ai/DeepSeek-V3", "deepseek-v3"},
+    {"nvidia/DeepSeek-R1-NVFP4", "deepseek-r1"},
+    {"Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"},
+    {"openai/gpt-oss-120b", "gpt-oss-120b"},
+    {"MiniMaxAI/MiniMax-M2.5", "minimax-m2"},  // the shapes of MiniMax-M2
+    {"moonshotai/Kimi-K2.5", "kimi-k2"},       // the language model of Kimi K2
+});
+
+struct KnownSystem {
+  std::string_view system;
+  std::string_view cluster;
+  std::string_view accelerator;
+};
+constexpr std::array kSystems = std::to_array<KnownSystem>(
+    {{"h100_sxm", "hgx-h100", "h100-sxm"}, {"h200_sxm", "hgx-h200", "h200-sxm"}, {"b200_sxm", "hgx-b200", "b200-sxm"}});
+
+/// Cells of one row by column name.
+class Row {
+ public:
+  Row(const TableFile& table, std::size_t row) : table_(table), row_(row) {}
+
+  [[nodiscard]] std::string_view text(std::string_view column) const {
+    const auto found = table_.find(column);
+    if (!found) {
+      const std::vector<std::string_view> columns(table_.columns().begin(), table_.columns().end());
+      throw ConfigError({table_.name(), ""},
+                        fmt::format("expected a column \"{}\", found none{}", column, suggestion(column, columns)));
+    }
+    return table_.cell(row_, *found);
+  }
+  [[nodiscard]] double number(std::string_view column) const {
+    const std::string_view cell = text(column);
+    double value = 0.0;
+    const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
+    if (error != std::errc() || end != cell.data() + cell.size() || !(value > 0.0) || !std::isfinite(value)) {
+      throw ConfigError(table_.place(row_),
+                        fmt::format("expected a number above 0 in column \"{}\", found \"{}\"", column, cell));
+    }
+    return value;
+  }
+  /// Absent cells are 1: a server that was not told has no such parallelism.
+  [[nodiscard]] int ways(std::string_view column) const {
+    return text(column).empty() ? 1 : static_cast<int>(std::lround(number(column)));
+  }
+
+ private:
+  const TableFile& table_;
+  std::size_t row_;
+};
+
+/// Types by what the table calls the checkpoint. There is no 4-bit integer type: mxfp4 has as many bits, and 4-bit
+/// checkpoints leave attention in 16 bits.
+Precision precision_of(const ServingRun& run) {
+  Precision precision;
+  if (run.precision == "fp8") {
+    precision.weights = DataType::kFp8Block;
+  } else if (run.precision == "int4" || run.model.starts_with("openai/")) {
+    precision.experts = DataType::kMxFp4;
+  } else if (run.precision == "fp4") {
+    precision.weights = DataType::kNvFp4;
+  }
+  return precision;
+}
+
+DispatchProtocol protocol_of(const ServingRun& run) {
+  return run.data_parallel > 1 ? DispatchProtocol::kAllGather : DispatchProtocol::kAllReduce;
+}
+
+FitErrors errors_between(const std::vector<ServingPrediction>& predictions) {
+  std::vector<double> relative;
+  for (const ServingPrediction& prediction : predictions) {
+    relative.push_back(prediction.error());
+  }
+  return errors_of(std::move(relative));
+}
+
+std::vector<ServingErrors> group(const std::vector<ServingPrediction>& predictions) {
+  std::map<std::tuple<std::string, std::string, std::string>, std::vector<ServingPrediction>> groups;
+  for (const ServingPrediction& prediction : predictions) {
+    groups[{prediction.run.system, prediction.run.backend, prediction.run.model}].push_back(prediction);
+  }
+  std::vector<ServingErrors> rows;
+  for (const auto& [key, members] : groups) {
+    rows.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), errors_between(members)});
+  }
+  return rows;
+}
+
+/// What comes out where a run can be simulated, else why not.
+struct Attempt {
+  std::optional<ServingPrediction> prediction;
+  std::string reason;
+};
+
+Attempt predict(const ServingRun& run) {
+  Attempt attempt;
+  const Place place{run.id, ""};
+  const auto decode = scenario_of(run, DecodeStep{run.sequences, run.prompt + run.output / 2}, attempt.reason);
+  const auto prefill = scenario_of(run, PrefillStep{1, run.prompt, 0}, attempt.reason);
+  if (!decode || !prefill) {
+    return attempt;
+  }
+  try {
+    const TaskPool one(1);
+    ServingPrediction prediction{.run = run, .profile = std::get<ProfileName>(decode->kernels).value};
+    prediction.decode = run_step(*decode, place, one).execution.end.duration();
+    prediction.prefill = run_step(*prefill, place, one).execution.end.duration();
+    prediction.per_output_token =
+        prediction.decode + prediction.prefill * (static_cast<double>(run.sequences) / static_cast<double>(run.output));
+    attempt.prediction = std::move(prediction);
+  } catch (const ConfigError& error) {
+    attempt.reason = error.what();
+  } catch (const ModelError& error) {
+    attempt.reason = error.what();
+  }
+  return attempt;
+}
+
+}  // namespace
+
+ServingTable read_serving_table(const std::filesystem::path& path) {
+  const TableFile file = TableFile::read(path);
+  ServingTable table;
+  for (std::size_t i = 0; i < file.rows(); ++i) {
+    const Row row(file, i);
+    ServingRun run{.id = std::string(row.text("id")),
+                   .backend = std::string(row.text("backend")),
+                   .model = std::string(row.text("model_path")),
+                   .system = std::string(row.text("system")),
+                   .precision = std::string(row.text("precision"))};
+    if (row.text("mode") != "agg") {
+      table.skipped.push_back({run.id, "prompts and generation on servers of their own"});
+      continue;
+    }
+    run.prompt = std::llround(row.number("isl"));
+    run.output = std::llround(row.number("osl"));
+    run.sequences = std::llround(row.number("batch_size"));
+    run.tensor_parallel = row.ways("tp_size");
+    run.data_parallel = row.ways("attention_dp_size");
+    run.expert_tensor_parallel = row.ways("moe_tp_size");
+    run.first_token = seconds(row.number("silicon_ttft_ms") * 1e-3);
+    run.per_output_token = seconds(row.number("silicon_tpot_ms") * 1e-3);
+    if (row.ways("pp_size") > 1) {
+      table.skipped.push_back({run.id, "pipeline parallelism"});
+      continue;
+    }
+    table.runs.push_back(std::move(run));
+  }
+  return table;
+}
+
+std::optional<Scenario> scenario_of(const ServingRun& run, const StepChoice& step, std::string& reason) {
+  const auto model = std::find_if(kModels.begin(), kModels.end(),
+                                  [&](const KnownModel& known) { return known.repository == run.model; });
+  const auto system = std::find_if(kSystems.begin(), kSystems.end(),
+                                   [&](const KnownSystem& known) { return known.system == run.system; });
+  if (model == kModels.end() || system == kSystems.end()) {
+    reason = fmt::format("{} is in no catalogue", model == kModels.end() ? run.model : run.system);
+    return std::nullopt;
+  }
+  Scenario scenario;
+  scenario.name = run.id;
+  scenario.model = ModelName{std::string(model->architecture)};
+  scenario.cluster = ClusterName{std::string(system->cluster)};
+  scenario.kernels = ProfileName{nearest_profile(std::string(system->accelerator), run.backend)};
+  scenario.precision = precision_of(run);
+  scenario.parallelism.ranks = static_cast<std::int64_t>(run.tensor_parallel) * run.data_parallel;
+  scenario.parallelism.tensor_parallel = run.tensor_parallel;
+  scenario.parallelism.expert_tensor_parallel = run.expert_tensor_parallel;
+  scenario.step = step;
+  scenario.routing = PowerLawRouting{};
+  scenario.dispatch.protocol = protocol_of(run);
+  return scenario;
+}
+
+ServingValidation validate_serving(const ServingTable& table, const std::string& system, const TaskPool& pool) {
+  std::vector<const ServingRun*> runs;
+  for (const ServingRun& run : table.runs) {
+    if (system.empty() || run.system == system) {
+      runs.push_back(&run);
+    }
+  }
+  std::vector<Attempt> attempts(runs.size());
+  pool.for_each_index(runs.size(), [&](std::size_t i) { attempts[i] = predict(*runs[i]); });
+  ServingValidation result;
+  result.skipped = table.skipped;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (attempts[i].prediction) {
+      result.predictions.push_back(std::move(*attempts[i].prediction));
+    } else {
+      result.skipped.push_back({runs[i]->id, attempts[i].reason});
+    }
+  }
+  result.groups = group(result.predictions);
+  if (!result.predictions.empty()) {
+    result.all = errors_between(result.predictions);
+  }
+  return result;
+}
+
+}  // namespace moesim

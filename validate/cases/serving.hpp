@@ -1,0 +1,83 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/kernels/fitted.hpp"
+#include "sim/core/quantity.hpp"
+#include "sim/core/task_pool.hpp"
+#include "sim/scenario/scenario.hpp"
+
+/// Holds simulated steps against serving runs that others measured.
+namespace moesim {
+
+/// One run of a server under steady load: the columns of aiconfigurator's table of measured runs.
+struct ServingRun {
+  std::string id;
+  std::string backend;    ///< "vllm", "sglang", "trtllm"
+  std::string model;      ///< Hugging Face repository
+  std::string system;     ///< "h200_sxm"
+  std::string precision;  ///< "fp8", "fp4", "int4", "bf16"
+  std::int64_t prompt = 0;
+  std::int64_t output = 0;     ///< tokens
+  std::int64_t sequences = 0;  ///< running at once, per data-parallel rank
+  int tensor_parallel = 1;
+  int data_parallel = 1;
+  int expert_tensor_parallel = 1;
+  Duration first_token = {};  ///< mean or median: the table does not say
+  Duration per_output_token = {};
+};
+
+/// A run that cannot be simulated, and why.
+struct SkippedRun {
+  std::string id;
+  std::string reason;
+};
+
+struct ServingTable {
+  std::vector<ServingRun> runs;
+  std::vector<SkippedRun> skipped;
+};
+
+/// Reads runs of one server (mode "agg"); disaggregated and pipelined ones are skipped. Throws ConfigError naming file
+/// and line: a column that is missing, a number that is none or not positive.
+ServingTable read_serving_table(const std::filesystem::path& path);
+
+/// Decode or prefill step of a run, the ranks laid out as the server's; std::nullopt with `reason` set for a model or
+/// system that the catalogues do not have.
+std::optional<Scenario> scenario_of(const ServingRun& run, const StepChoice& step, std::string& reason);
+
+struct ServingPrediction {
+  ServingRun run;
+  std::string profile;
+  Duration decode = {};   ///< one step of all sequences, half of the output generated
+  Duration prefill = {};  ///< one prompt by itself
+  Duration per_output_token = {};
+  [[nodiscard]] double error() const { return per_output_token / run.per_output_token - 1.0; }
+};
+
+/// Errors of runs on one system with one server and model.
+struct ServingErrors {
+  std::string system;
+  std::string backend;
+  std::string model;
+  FitErrors errors;
+};
+
+struct ServingValidation {
+  std::vector<ServingPrediction> predictions;  ///< in the order of the table
+  std::vector<ServingErrors> groups;           ///< by system, server and model
+  std::optional<FitErrors> all;                ///< absent where nothing could be predicted
+  std::vector<SkippedRun> skipped;
+};
+
+/// Predicts the time per output token of each run. In steady state each of B running sequences is replaced once while
+/// it generates its O tokens, and the server stops decoding for the prompts that come in, so that
+///   time per output token = decode step of B sequences + B · prefill of one prompt / O.
+/// `system`, if not empty: only runs on that. Nothing is fitted to the runs: kernels come from the profile of the GPU
+/// and the server, routing from the power law of exponent 1.01 that aiconfigurator takes for DeepSeek-V3's.
+ServingValidation validate_serving(const ServingTable& table, const std::string& system, const TaskPool& pool);
+
+}  // namespace moesim
