@@ -52,7 +52,7 @@ TEST_CASE("network: bad input is refused with a text that says what is wrong") {
       {"hgx-h20O --traffic good.csv",
        "error: hgx-h20O: expected a cluster file or the name of a cluster, found neither; did you mean "
        "\"hgx-h20\"?\n"},
-      {"hgx-h200 --alltoall 64", "error: --alltoall: expected an amount of data such as \"141 GB\", found \"64\"\n"},
+      {"hgx-h200 --alltoall 64x", "error: --alltoall: expected an amount of data such as \"141 GB\", found \"64x\"\n"},
       {"hgx-h200 --traffic header.csv",
        "error: header.csv: expected the header src,dst,bytes, found \"from,to,bytes\"\n"},
       {"hgx-h200 --traffic empty.csv", "error: empty.csv: expected the header src,dst,bytes, found an empty file\n"},

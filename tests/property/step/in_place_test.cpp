@@ -1,0 +1,72 @@
+#include <catch2/catch.hpp>
+
+#include "scenarios.hpp"
+
+using namespace moesim;
+using namespace moesim::test;
+
+namespace {
+
+/// OLMoE (16 layers, top-8 of 64 experts of 1024, hidden 2048) on the 8 GPUs of a node that all have all tokens.
+StepResult in_place(int expert_ways, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> assignments{"/parallelism/ranks=8", "/parallelism/tensor_parallel=8",
+                                       "/parallelism/expert_tensor_parallel=" + std::to_string(expert_ways),
+                                       "/parallelism/all_reduce=one-shot", "/dispatch={\"protocol\":\"all-reduce\"}"};
+  assignments.insert(assignments.end(), more.begin(), more.end());
+  return run_text(kTwoNodes, assignments);
+}
+
+double time_of(const StepResult& result, StepOperator wanted) {
+  double sum = 0.0;
+  for (const OperatorTime& time : operator_times(result.execution)) {
+    sum += time.op == wanted ? time.time.base() : 0.0;
+  }
+  return sum;
+}
+
+}  // namespace
+
+// Nothing is dispatched: what is sent are sums over the group, one after the attention and one after the experts of
+// each of 16 layers and one after the embedding. In a one-shot all-reduce each of 8 ranks sends its 128 tokens ×
+// 2048 × 2 B to 7 others: 33 × 8 × 7 × 524,288 B = 968,884,224 B; the logits of the head, gathered in a ring, add
+// 7 × 128 × 50,304 × 4 B = 180,289,536 B.
+TEST_CASE("tokens that stay in place cost sums over the group and nothing else") {
+  const StepResult result = in_place(1);
+  CHECK(result.execution.bytes_intra_node == Approx(968884224.0 + 180289536.0).epsilon(1e-12));
+  CHECK(result.execution.bytes_inter_node == 0.0);
+  CHECK(time_of(result, StepOperator::kDispatch) == 0.0);
+  CHECK(time_of(result, StepOperator::kCombine) == 0.0);
+}
+
+// However the 64 experts are shared out — 8 whole ones a rank, a quarter of 32, an eighth of 64 — the same products
+// are computed, the same weights are held, and the same is sent. Only summing a token's 8 results is done by each of
+// the ranks that share them: 2 operations for each of 2048 elements of 1024 copies in 16 layers, once for each way.
+TEST_CASE("splitting experts changes neither products nor weights nor bytes") {
+  const StepResult whole = in_place(1);
+  for (const int ways : {2, 4, 8}) {
+    INFO(ways);
+    const StepResult split = in_place(ways);
+    const double summed_again = (ways - 1) * 2.0 * 2048 * 1024 * 16;
+    CHECK(split.execution.work.base() == Approx(whole.execution.work.base() + summed_again).epsilon(1e-12));
+    CHECK(split.memory.front().expert_weights.base() ==
+          Approx(whole.memory.front().expert_weights.base()).epsilon(1e-12));
+    CHECK(split.execution.bytes_intra_node == whole.execution.bytes_intra_node);
+  }
+}
+
+// An expert split eight ways is as much for each rank, whatever tokens choose; a rank with whole experts waits for the
+// one that has most.
+TEST_CASE("experts split over all ranks leave nobody waiting") {
+  const std::vector<std::string> skewed{R"(/routing={"power_law":{"alpha":1.2}})"};
+  CHECK(step_imbalance(in_place(8, skewed)).worst == 1.0);
+  CHECK(step_imbalance(in_place(1, skewed)).mean > 1.05);
+}
+
+TEST_CASE("time is attributed in full when tokens stay in place") {
+  const StepResult result = in_place(4);
+  std::int64_t sum = 0;
+  for (const SimTime part : attribution(result.execution)) {
+    sum += part.ticks();
+  }
+  CHECK(sum == result.execution.end.ticks());
+}
