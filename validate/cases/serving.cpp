@@ -174,6 +174,10 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
       table.skipped.push_back({run.id, "pipeline parallelism"});
       continue;
     }
+    if (run.first_token > static_cast<double>(run.output) * run.per_output_token) {
+      table.skipped.push_back({run.id, "waited longer to begin than to end: fewer sequences ran than were asked for"});
+      continue;
+    }
     table.runs.push_back(std::move(run));
   }
   return table;

@@ -41,8 +41,9 @@ struct ServingTable {
   std::vector<SkippedRun> skipped;
 };
 
-/// Reads runs of one server (mode "agg"); disaggregated and pipelined ones are skipped. Throws ConfigError naming file
-/// and line: a column that is missing, a number that is none or not positive.
+/// Reads runs of one server (mode "agg"). Disaggregated and pipelined ones are skipped, and those whose requests waited
+/// longer for their first token than for all others: how many sequences ran at once is not known of them. Throws
+/// ConfigError naming file and line: a column that is missing, a number that is none or not positive.
 ServingTable read_serving_table(const std::filesystem::path& path);
 
 /// Decode or prefill step of a run, the ranks laid out as the server's; std::nullopt with `reason` set for a model or

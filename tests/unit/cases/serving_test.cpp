@@ -73,11 +73,16 @@ TEST_CASE("Runs that are no single server, or of unknown models, are left out wi
   text += "b,vllm,openai/gpt-oss-120b,h200_sxm,fp4,disagg,1024,512,,,,,,90,6.5\n";
   text += "c,vllm,openai/gpt-oss-120b,h200_sxm,fp4,agg,1024,512,8,2,2,,2,90,6.5\n";
   text += "d,vllm,nobody/unheard-of,h200_sxm,fp4,agg,1024,512,8,2,1,,2,90,6.5\n";
+  // 3.4 s to the first token, 512 × 6.5 ms = 3.328 s for the others.
+  text += "e,vllm,openai/gpt-oss-120b,h200_sxm,fp4,agg,1024,512,8,2,1,,2,3400,6.5\n";
   const ServingValidation result = validate_serving(read(text), "", TaskPool(1));
   CHECK(result.predictions.empty());
   CHECK_FALSE(result.all);
-  REQUIRE(result.skipped.size() == 3);
-  CHECK(result.skipped[2].reason == "nobody/unheard-of is in no catalogue");
+  REQUIRE(result.skipped.size() == 4);
+  CHECK(result.skipped[0].id == "b");
+  CHECK(result.skipped[1].reason == "pipeline parallelism");
+  CHECK(result.skipped[2].id == "e");
+  CHECK(result.skipped[3].reason == "nobody/unheard-of is in no catalogue");
 }
 
 TEST_CASE("Tables that cannot be meant are refused with their place") {
