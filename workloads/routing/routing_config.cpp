@@ -110,6 +110,11 @@ Made make(const PowerLawRouting& config, const RoutingNeeds& needs, const Place&
                                        fmt::format("drawn from power-law loads, alpha = {}", config.alpha));
 }
 
+Made make(const RouterRouting& config, const RoutingNeeds& needs, const Place& place) {
+  // Training is the only part that takes long; sources are made where no pool of tasks is at hand.
+  return make_router(config, needs, {place.file, place.pointer + "/router"}, TaskPool(1)).source;
+}
+
 }  // namespace
 
 TokenTrace open_trace(const TraceRouting& config, const std::optional<RoutingNeeds>& needs) {
@@ -135,6 +140,8 @@ std::vector<std::filesystem::path> files_of(const RoutingConfig& config) {
     paths.push_back(counts->path.resolved);
   } else if (const auto* generator = std::get_if<GeneratorRouting>(&config); generator != nullptr && generator->file) {
     paths.push_back(generator->file->resolved);
+  } else if (const auto* router = std::get_if<RouterRouting>(&config); router != nullptr && router->scores) {
+    paths.push_back(router->scores->resolved);
   }
   return paths;
 }
