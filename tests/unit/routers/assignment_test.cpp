@@ -143,8 +143,8 @@ TEST_CASE("Sinkhorn: as Megatron's loop, and nearly balanced") {
   // Columns of the scaled matrix have equal sums; its argmax is nearly balanced, the raw one is not.
   const auto balanced = counts_of(routed, kExperts);
   const auto raw = counts_of(route(*router, scores, kExperts), kExperts);
-  CHECK(*std::max_element(balanced.begin(), balanced.end()) < 1.3 * kTokens / kExperts);
-  CHECK(*std::max_element(raw.begin(), raw.end()) > 2.0 * kTokens / kExperts);
+  CHECK(*std::max_element(balanced.begin(), balanced.end()) < 13 * kTokens / kExperts / 10);
+  CHECK(*std::max_element(raw.begin(), raw.end()) > 2 * kTokens / kExperts);
 }
 
 TEST_CASE("expert choice: each expert has its C best tokens of the group") {

@@ -114,7 +114,7 @@ TEST_CASE("routers: faults in options are found where they are, all at once") {
   } catch (const ConfigError& error) {
     REQUIRE(error.diagnostics().size() == 2);
     CHECK(error.diagnostics()[0].text() ==
-          "r.json#/switch/capacity_factor: expected a number above zero, found the number 0");
+          "r.json#/switch/capacity_factor: expected a number, more than 0, found the number 0");
     CHECK(error.diagnostics()[1].text() ==
           "r.json#/switch: expected a known key, found \"jiter\"; did you mean \"jitter\"?");
   }

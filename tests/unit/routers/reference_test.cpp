@@ -219,11 +219,11 @@ TEST_CASE("routers: the selection bias chooses, and stays out of the weights") {
 
 TEST_CASE("routers: SparseMixer masks distant rivals before its softmax, then takes the second expert likewise") {
   const auto router = make_router("sparsemixer", R"({"jitter": 0.1})", context_of(4, 2));
-  // Best 10; within 2·0.1·10 = 2 of it: 9. So weight e^10/(e^10 + e^9). Then best 9; within 1.8 of it: 8.
-  const RoutedTokens routed = route(*router, {10.0F, 9.0F, 8.0F, 1.0F}, 4);
+  // Best 10; within 2·0.1·10 = 2 of it: 9. So weight 1/(1 + e^−1). Then best 9; within 1.8 of it: 7.5.
+  const RoutedTokens routed = route(*router, {10.0F, 9.0F, 7.5F, 1.0F}, 4);
   CHECK(routed.experts == std::vector<ExpertIndex>{0, 1});
   CHECK(routed.weights[0] == Approx(1.0 / (1.0 + std::exp(-1.0))).epsilon(1e-5));
-  CHECK(routed.weights[1] == Approx(1.0 / (1.0 + std::exp(-1.0))).epsilon(1e-5));
+  CHECK(routed.weights[1] == Approx(1.0 / (1.0 + std::exp(-1.5))).epsilon(1e-5));
   // Nobody within reach: certainty.
   const RoutedTokens sure = route(*router, {10.0F, 7.0F, 5.0F, 1.0F}, 4);
   CHECK(sure.weights == std::vector<float>{1.0F, 1.0F});
