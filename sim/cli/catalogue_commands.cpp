@@ -12,6 +12,7 @@
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/report/number.hpp"
+#include "workloads/routing/routers/registry.hpp"
 
 namespace moesim {
 

@@ -147,7 +147,7 @@ TEST_CASE("token model: shares of variance") {
 
 TEST_CASE("gate matrix: products are sums in order, untrained logits have the stated deviation") {
   constexpr std::size_t kWidth = 5;
-  constexpr std::size_t kExperts = 37;  // two blocks of 16 and a rest
+  constexpr std::size_t kExperts = 64 + 37;  // four vectors of 16, two blocks of 16 and a rest
   const std::vector<float> x = random_scores(9, kWidth, 1);
   const std::vector<float> w = random_scores(kWidth, kExperts, 2);
   std::vector<float> out(9 * kExperts);

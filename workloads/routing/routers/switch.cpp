@@ -4,6 +4,7 @@
 #include "workloads/routing/routers/catalogue.hpp"
 #include "workloads/routing/routers/entry.hpp"
 #include "workloads/routing/routers/gate.hpp"
+#include "workloads/routing/routers/select.hpp"
 
 namespace moesim {
 
@@ -60,18 +61,20 @@ class SwitchRouter final : public Router {
     out.reset(input, 1);
     out.choices = input.tokens;
     ExpertRoom room(input.experts, rows(input.tokens, input.phase));
+    std::vector<ExpertIndex> chosen(input.tokens);
+    select_experts({.experts = input.experts, .k = 1}, input.scores.data(), input.tokens, chosen.data());
     for (std::size_t t = 0; t < input.tokens; ++t) {
-      const auto row = input.scores.subspan(t * input.experts, input.experts);
-      const std::size_t best = best_expert(row);
+      const ExpertIndex best = chosen[t];
       if (!out.weights.empty()) {
-        out.wished.push_back(static_cast<ExpertIndex>(best));
+        out.wished.push_back(best);
       }
       if (!room.take(best)) {
         ++out.dropped;
         continue;
       }
-      out.experts[t] = static_cast<ExpertIndex>(best);
+      out.experts[t] = best;
       if (!out.weights.empty()) {
+        const auto row = input.scores.subspan(t * input.experts, input.experts);
         out.weights[t] = static_cast<float>(std::exp(row[best] - log_sum_exp(row)));
       }
     }

@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
+#include <functional>
 
 #include "workloads/routing/routers/entry.hpp"
 #include "workloads/routing/routers/gate.hpp"
@@ -47,25 +48,35 @@ void TopKRouter::route(const RouterInput& input, RandomStream&, RoutedTokens& ou
   out.dropped = 0;
   out.wished.clear();
   out.noise.clear();
-  std::vector<float> biased;
+  choose(input, out.experts);
   std::vector<float> scratch(input.experts);
-  if (options_.gate == GateFunction::kSigmoid) {
-    biased.resize(input.scores.size());
-    for (std::size_t t = 0; t < input.tokens; ++t) {
-      biased_sigmoid(input.scores.subspan(t * input.experts, input.experts), input.bias,
-                     std::span(biased).subspan(t * input.experts, input.experts));
-    }
-  } else if (!input.bias.empty()) {  // selection bias on logits
-    biased.assign(input.scores.begin(), input.scores.end());
-    for (std::size_t i = 0; i < biased.size(); ++i) {
-      biased[i] += input.bias[i % input.experts];
-    }
-  }
-  select_experts(rule_, biased.empty() ? input.scores.data() : biased.data(), input.tokens, out.experts.data());
   out.weights.resize(input.weights == GateWeights::kWanted ? out.experts.size() : 0);
   for (std::size_t t = 0; t < input.tokens && !out.weights.empty(); ++t) {
     weigh(input.scores.subspan(t * input.experts, input.experts), out.token(t),
           std::span(out.weights).subspan(t * rule_.k, rule_.k), scratch);
+  }
+}
+
+void TopKRouter::choose(const RouterInput& input, std::span<ExpertIndex> chosen) const {
+  const bool sigmoid = options_.gate == GateFunction::kSigmoid;
+  if (!sigmoid && input.bias.empty()) {
+    select_experts(rule_, input.scores.data(), input.tokens, chosen.data());
+    return;
+  }
+  constexpr std::size_t kChunk = 16;  // tokens whose changed scores stay in the nearest cache
+  std::vector<float> biased(kChunk * input.experts);
+  for (std::size_t first = 0; first < input.tokens; first += kChunk) {
+    const std::size_t count = std::min(kChunk, input.tokens - first);
+    for (std::size_t t = 0; t < count; ++t) {
+      const auto scores = input.scores.subspan((first + t) * input.experts, input.experts);
+      const auto row = std::span(biased).subspan(t * input.experts, input.experts);
+      if (sigmoid) {
+        biased_sigmoid(scores, input.bias, row);
+      } else {
+        std::transform(scores.begin(), scores.end(), input.bias.begin(), row.begin(), std::plus<>());
+      }
+    }
+    select_experts(rule_, biased.data(), count, chosen.data() + first * rule_.k);
   }
 }
 

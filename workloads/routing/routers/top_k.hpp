@@ -60,6 +60,7 @@ class TopKRouter : public Router {
   [[nodiscard]] const SelectRule& rule() const { return rule_; }
 
  private:
+  void choose(const RouterInput& input, std::span<ExpertIndex> chosen) const;
   void weigh(std::span<const float> logits, std::span<const ExpertIndex> chosen, std::span<float> weights,
              std::vector<float>& scratch) const;
 
