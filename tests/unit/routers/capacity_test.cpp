@@ -46,7 +46,7 @@ TEST_CASE("switch: rows go to tokens in their order, the rest go to no expert") 
 
 TEST_CASE("switch: capacity is max(round(CF S / E), 4), with the factor of the phase or the model") {
   RouterContext context = context_of(128, 1);
-  const auto rows = [](const Router& router, std::size_t tokens, RouterPhase phase) {
+  const auto rows = [](const TokenRouter& router, std::size_t tokens, RouterPhase phase) {
     return router.buffer_rows(tokens, phase).value();
   };
   const auto plain = make_router("switch", "{}", context);

@@ -12,8 +12,8 @@
 namespace moesim::test {
 
 /// Options as JSON over the router's defaults, decoded as a scenario's are.
-inline std::unique_ptr<Router> make_router(const std::string& name, const std::string& options,
-                                           const RouterContext& context) {
+inline std::unique_ptr<TokenRouter> make_router(const std::string& name, const std::string& options,
+                                                const RouterContext& context) {
   const Document document = Document::parse("r.json", R"({")" + name + R"(": )" + options + "}");
   std::vector<Diagnostic> faults;
   RouterChoice choice;
@@ -41,7 +41,7 @@ inline std::vector<float> random_scores(std::size_t tokens, std::size_t experts,
   return scores;
 }
 
-inline RoutedTokens route(const Router& router, const std::vector<float>& scores, std::size_t experts,
+inline RoutedTokens route(const TokenRouter& router, const std::vector<float>& scores, std::size_t experts,
                           RouterPhase phase = RouterPhase::kInference, std::uint64_t seed = 1) {
   RouterInput input{.tokens = scores.size() / experts, .experts = experts, .scores = scores};
   input.phase = phase;

@@ -27,7 +27,7 @@ struct BaseOptions {
 /// fairseq's ε = max((max − min)/50, 1e-4). fairseq lets experts bid for tokens; here tokens bid for places, which
 /// meets the quota exactly and comes with a bound. Inference: the best expert. The output is α·expert(x) + (1 − α)·x,
 /// α = sigmoid(score).
-class BaseRouter final : public Router {
+class BaseRouter final : public TokenRouter {
  public:
   BaseRouter(const BaseOptions& options, const RouterContext&) : options_(options) {}
 

@@ -44,7 +44,7 @@ struct DeepSeekV2Options {
 /// Softmax; blocks worth their best expert, top-3 of 8 blocks; top-6, not renormalised, × 16. In training a device
 /// keeps the ⌊CF·S·k/D⌋ choices of the highest affinity, of all choices for its experts. The losses of devices and
 /// communication are not among those trained with here.
-class DeepSeekV2Router final : public Router {
+class DeepSeekV2Router final : public TokenRouter {
  public:
   DeepSeekV2Router(const DeepSeekV2Options& options, const RouterContext& context)
       : options_(options),

@@ -6,7 +6,7 @@
 namespace moesim {
 
 /// Choices that scores have no part in: drawn with fixed inclusion probabilities. Weights 1/k.
-class DrawnRouter : public Router {
+class DrawnRouter : public TokenRouter {
  public:
   void route(const RouterInput& input, RandomStream& random, RoutedTokens& out) const override;
 

@@ -30,7 +30,7 @@ RouterEntry router_entry(std::string_view name, std::string_view alias, std::str
   };
   entry.default_options = [preset] { return Codec<Options>::encode(preset); };
   entry.options_schema = [preset] { return with_defaults(Codec<Options>::schema({}), Codec<Options>::encode(preset)); };
-  entry.make = [decode](const Json& resolved, const RouterContext& context) -> std::unique_ptr<Router> {
+  entry.make = [decode](const Json& resolved, const RouterContext& context) -> std::unique_ptr<TokenRouter> {
     const Document document = options_document(resolved, context.place);
     std::vector<Diagnostic> faults;
     Options options;

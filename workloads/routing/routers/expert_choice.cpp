@@ -25,7 +25,7 @@ struct ExpertChoiceOptions {
 
 /// Each expert takes the C = CF·S/E tokens of the group with the highest softmax score for it (at least one, at most
 /// all); a token has 0 … E experts. Experts of a token stand in the order of their numbers.
-class ExpertChoiceRouter final : public Router {
+class ExpertChoiceRouter final : public TokenRouter {
  public:
   ExpertChoiceRouter(const ExpertChoiceOptions& options, const RouterContext&) : options_(options) {}
 

@@ -13,7 +13,7 @@ namespace {
 
 /// GShard (Lepikhin et al. 2020), algorithm 1; rows of an expert per group of S tokens as in mesh-tensorflow,
 ///   C = max(⌊CF·S/E⌋, least), at most S; with per_choice C = max(⌈CF·2·S/E⌉, least) as in DeepSpeed.
-class GshardRouter final : public Router {
+class GshardRouter final : public TokenRouter {
  public:
   GshardRouter(const GshardOptions& options, const RouterContext& context)
       : options_(options),

@@ -107,7 +107,7 @@ std::vector<ExpertIndex> clustered_table(const Vocabulary& vocabulary, std::size
 }
 
 /// A fixed table token id → expert, the same in all layers; nothing is learnt and scores do not matter.
-class HashRouter final : public Router {
+class HashRouter final : public TokenRouter {
  public:
   HashRouter(const HashOptions& options, const RouterContext& context) {
     expect_router(context.vocabulary != nullptr, context,

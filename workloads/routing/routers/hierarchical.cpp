@@ -58,7 +58,7 @@ std::size_t near_square_root(std::size_t experts) {
 /// experts in the one, one in the other, so up to three in all. Inside a branch first-choice tokens come before
 /// second-choice ones.
 ///   outer rows C1 = max(⌊CF·S/branches⌋, least) ≤ S, inner rows C2 = max(⌊CF2·C1/experts per branch⌋, least).
-class HierarchicalRouter final : public Router {
+class HierarchicalRouter final : public TokenRouter {
  public:
   HierarchicalRouter(const HierarchicalOptions& options, const RouterContext& context)
       : options_(options), branches_(options.branches.value_or(near_square_root(context.experts))) {

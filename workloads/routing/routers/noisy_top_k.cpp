@@ -32,7 +32,7 @@ struct NoisyTopKOptions {
 
 /// logits = x·W + N(0, 1)·(softplus(noise) + 1e-2), the noise in training only; keep k; softmax over the kept.
 /// tensor2tensor, expert_utils.noisy_top_k_gating.
-class NoisyTopKRouter final : public Router {
+class NoisyTopKRouter final : public TokenRouter {
  public:
   NoisyTopKRouter(const NoisyTopKOptions& options, const RouterContext& context)
       : options_(options), rule_{.experts = context.experts, .k = options.k.value_or(context.k)} {

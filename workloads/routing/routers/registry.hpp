@@ -22,7 +22,7 @@ struct RouterEntry {
   std::function<Json()> options_schema;
   std::function<Json()> default_options;
   /// From resolved options. Throws ConfigError at context.place for what does not go with the model.
-  std::function<std::unique_ptr<Router>(const Json& resolved, const RouterContext& context)> make;
+  std::function<std::unique_ptr<TokenRouter>(const Json& resolved, const RouterContext& context)> make;
 };
 
 std::span<const RouterEntry> router_entries();
@@ -34,7 +34,7 @@ struct RouterChoice {
   const RouterEntry* entry = nullptr;
   Json options;  ///< resolved
 
-  [[nodiscard]] std::unique_ptr<Router> make(const RouterContext& context) const {
+  [[nodiscard]] std::unique_ptr<TokenRouter> make(const RouterContext& context) const {
     return entry->make(options, context);
   }
 };

@@ -84,9 +84,9 @@ struct RouterContext {
 };
 
 /// Decides which experts tokens go to.
-class Router {
+class TokenRouter {
  public:
-  virtual ~Router() = default;
+  virtual ~TokenRouter() = default;
 
   /// Tokens of a batch of `batch` that compete for the same rows or are assigned together: routed in groups of so many
   /// neighbours. 1: each by itself.

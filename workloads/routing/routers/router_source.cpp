@@ -29,7 +29,7 @@ std::size_t unserved(const RoutedTokens& routed, std::size_t tokens) {
 
 StepRouting RouterSource::draw(const TokenBatch& batch, std::uint64_t seed, const TaskPool& pool) const {
   const std::size_t tokens = batch.tokens.size();
-  const Router& router = *parts_.router;
+  const TokenRouter& router = *parts_.router;
   const std::size_t group = std::min(router.group_tokens(tokens), std::max<std::size_t>(tokens, 1));
   const std::size_t each = group > 1 ? group : kIndependentTokens;
   const std::size_t blocks = (tokens + each - 1) / each;

@@ -14,7 +14,7 @@ class RouterSource final : public RoutingSource {
  public:
   struct Parts {
     std::string name;  ///< of the router
-    std::unique_ptr<Router> router;
+    std::unique_ptr<TokenRouter> router;
     std::shared_ptr<const TokenModel> model;  ///< kept alive for the router; absent where scores come from a file
     std::unique_ptr<ScoreSource> scores;
     std::vector<float> bias;  ///< [layers, experts], for the selection only; empty: none

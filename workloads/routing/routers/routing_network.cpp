@@ -42,7 +42,7 @@ struct RoutingNetworkOptions {
 /// At each of `depth` steps the router picks one block or PASS, which applies none; the logits are the token's scores
 /// plus a table of (task, step, block) that stands for what a router learns per task. Slot r is what step r applied:
 /// the same block may come twice, empty slots are PASS.
-class RoutingNetwork final : public Router {
+class RoutingNetwork final : public TokenRouter {
  public:
   RoutingNetwork(const RoutingNetworkOptions& options, const RouterContext& context)
       : options_(options), seed_(context.seed) {}

@@ -34,7 +34,7 @@ struct SinkhornOptions {
 ///   d0_t = 1/(n0·(Σ_e d1_e·K_te + ε)), d1_e = 1/(n1·(Σ_t d0_t·K_te + ε)), until mean |Δd1| < tolerance;
 /// the experts are the top-k of d1·K·d0, the gate is the sigmoid (k = 1) or softmax of the raw logits.
 /// Megatron-LM, core/transformer/moe/moe_utils.py, sinkhorn.
-class SinkhornRouter final : public Router {
+class SinkhornRouter final : public TokenRouter {
  public:
   SinkhornRouter(const SinkhornOptions& options, const RouterContext& context) : options_(options) {
     expect_router(options.k <= context.experts, context, "expected k of at most the number of experts, found more");

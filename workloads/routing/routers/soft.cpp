@@ -15,7 +15,7 @@ struct SoftOptions {
 };
 
 /// Every expert computes every token: y = Σ_e softmax(s)_e · expert_e(x).
-class SoftRouter final : public Router {
+class SoftRouter final : public TokenRouter {
  public:
   SoftRouter(const SoftOptions&, const RouterContext&) {}
 

@@ -23,7 +23,7 @@ struct SparseMixerOptions {
 /// Two experts one after the other. Among the experts left, those with (max − s)/max(|s|, |max|) > 2·jitter are out of
 /// the race; the expert is the best (inference) or drawn by Gumbel noise among the rest (training), its weight the
 /// softmax over the rest. Then that expert is struck out and the second found likewise.
-class SparseMixer final : public Router {
+class SparseMixer final : public TokenRouter {
  public:
   SparseMixer(const SparseMixerOptions& options, const RouterContext&) : options_(options) {}
 

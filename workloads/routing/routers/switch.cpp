@@ -41,7 +41,7 @@ struct SwitchOptions {
 
 /// The expert of the highest logit, if it has a row left: C = max(round(CF·S/E), least) per group of S tokens. The
 /// weight is the softmax probability itself.
-class SwitchRouter final : public Router {
+class SwitchRouter final : public TokenRouter {
  public:
   SwitchRouter(const SwitchOptions& options, const RouterContext& context)
       : options_(options),

@@ -49,7 +49,7 @@ struct TopKOptions {
 
 /// s = logits, or sigmoid(logits) + bias where the gate is a sigmoid; blocks are limited by their worth in s, the k
 /// largest s of what is left are chosen; weights never hold the bias.
-class TopKRouter : public Router {
+class TopKRouter : public TokenRouter {
  public:
   TopKRouter(const TopKOptions& options, const RouterContext& context);
   void route(const RouterInput& input, RandomStream& random, RoutedTokens& out) const override;

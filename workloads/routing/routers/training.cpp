@@ -74,7 +74,7 @@ std::vector<std::vector<float>> inputs_of(const TokenModel& model, DrawnTokens& 
 /// One layer's router and what training keeps of it.
 class LayerTrainer {
  public:
-  LayerTrainer(const TokenModel& model, GateMatrix& gates, const Router& router, const TrainingOptions& options,
+  LayerTrainer(const TokenModel& model, GateMatrix& gates, const TokenRouter& router, const TrainingOptions& options,
                std::size_t layer, std::uint64_t seed)
       : width_(model.width()),
         experts_(gates.experts),
@@ -259,7 +259,7 @@ class LayerTrainer {
   std::size_t experts_;
   std::size_t layer_;
   std::uint64_t seed_;
-  const Router& router_;
+  const TokenRouter& router_;
   const TrainingOptions& options_;
   LossWeights losses_;
   double bias_rate_;
@@ -283,7 +283,7 @@ double drop_rate(std::span<const double> wanted, double factor) {
 
 }  // namespace
 
-TrainingLog train(const TokenModel& model, GateMatrix& gates, const Router& router, const TrainingOptions& options,
+TrainingLog train(const TokenModel& model, GateMatrix& gates, const TokenRouter& router, const TrainingOptions& options,
                   std::uint64_t seed, const TaskPool& pool) {
   const LossWeights losses = resolved(options.losses, router.published_balance());
   if (losses.load.value_or(0.0) > 0.0 && router.noise_deviation() <= 0.0) {

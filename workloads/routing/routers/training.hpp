@@ -69,7 +69,7 @@ struct TrainingLog {
 ///
 /// Skill: expert e has a vector u_e [width], 0 at first, which moves to the mean of the tokens that it got, the faster
 /// the larger its share of them is: u_e += rate·min(1, E·n_e/(T·k))·(mean x − u_e). It would gain token x u_e·x/width.
-TrainingLog train(const TokenModel& model, GateMatrix& gates, const Router& router, const TrainingOptions& options,
+TrainingLog train(const TokenModel& model, GateMatrix& gates, const TokenRouter& router, const TrainingOptions& options,
                   std::uint64_t seed, const TaskPool& pool);
 
 /// One record a step: the mean over its layers.

@@ -46,7 +46,7 @@ constexpr std::size_t kRowMultiple = 4;
 /// Batch prioritised routing: softmax of logits + N(0, 1/E²) (training), top-k; rows are given out to all first
 /// choices, then to all second ones, each time in falling order of the tokens' largest gates.
 ///   C = ⌈S·k·CF/E⌉, rounded up to a multiple of 4.
-class VMoeRouter final : public Router {
+class VMoeRouter final : public TokenRouter {
  public:
   VMoeRouter(const VMoeOptions& options, const RouterContext& context)
       : options_(options),
