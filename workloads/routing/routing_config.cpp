@@ -28,9 +28,9 @@ RoutingShape shape_of(const RoutingNeeds& needs) {
 
 /// What no source can serve, whatever the configuration.
 void check_needs(const RoutingNeeds& needs, const Place& place) {
-  if (needs.k == 0 || needs.k > needs.experts || needs.experts > std::size_t{1} << 16 || needs.moe_layers == 0) {
+  if (needs.k == 0 || needs.k > needs.experts || needs.experts > kNoExpert || needs.moe_layers == 0) {
     throw ConfigError(place,
-                      fmt::format("expected a model with MoE layers of at most 65536 experts that sends tokens to "
+                      fmt::format("expected a model with MoE layers of at most 65535 experts that sends tokens to "
                                   "some of them, found {} layers of {} experts, k = {}",
                                   needs.moe_layers, needs.experts, needs.k));
   }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/unit/routers/fixture.hpp"
+#include "workloads/routing/drawn_source.hpp"
 
 // Each gate against a literal writing of its definition: softmax and sigmoid in double, sorting instead of selection.
 
@@ -301,5 +302,30 @@ TEST_CASE("routers: noise in training has the stated deviation, and the choice f
     }
     const auto expected = best(noisy, 3);
     REQUIRE(std::equal(expected.begin(), expected.end(), routed.token(t).begin()));
+  }
+}
+
+TEST_CASE("routers: uniform and power law draw with the stated probabilities, whatever the scores") {
+  constexpr std::size_t kExperts = 32;
+  constexpr std::size_t kDraws = 20000;
+  constexpr std::size_t kK = 4;
+  const std::vector<float> scores = random_scores(kDraws, kExperts, 3);
+  const auto shares = [&](const std::string& name, const std::string& options) {
+    const RoutedTokens routed = route(*make_router(name, options, context_of(kExperts, kK)), scores, kExperts);
+    std::vector<double> share(kExperts, 0.0);
+    for (const ExpertIndex e : routed.experts) {
+      share[e] += 1.0 / kDraws;
+    }
+    return share;
+  };
+  // Five standard errors sqrt(p(1 − p)/20,000) ≤ 0.0177 of inclusion probabilities that add up to k.
+  for (const double share : shares("uniform", "{}")) {
+    CHECK(share == Approx(static_cast<double>(kK) / kExperts).margin(0.0117));  // p = 1/8
+  }
+  RandomStream random(1, "router.power-law", 0);
+  const std::vector<double> inclusion = inclusion_from_loads(power_law_loads(1.2, 1.0, 100.0, kExperts, random), kK);
+  const std::vector<double> drawn = shares("power-law", R"({"alpha": 1.2, "largest": 100})");
+  for (std::size_t e = 0; e < kExperts; ++e) {
+    CHECK(drawn[e] == Approx(inclusion[e]).margin(0.0177));
   }
 }

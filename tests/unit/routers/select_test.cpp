@@ -101,6 +101,13 @@ TEST_CASE("select: the sigmoid is right to 3e-7 and the same with and without wi
     const double exact = 1.0 / (1.0 + std::exp(-static_cast<double>(x[i])));
     REQUIRE(std::abs(portable[i] - exact) <= 3e-7 * exact);
   }
+  exponentials(x, 3.0F, wide);
+  exponentials_portable(x, 3.0F, portable);
+  CHECK(wide == portable);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double exact = std::exp(static_cast<double>(x[i] - 3.0F));
+    REQUIRE(std::abs(portable[i] - exact) <= 3e-7 * exact);
+  }
   biased_sigmoid(x, bias, wide);
   biased_sigmoid_portable(x, bias, portable);
   CHECK(wide == portable);

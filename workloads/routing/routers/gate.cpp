@@ -1,15 +1,39 @@
 #include "workloads/routing/routers/gate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+
+#include "workloads/routing/routers/select.hpp"
 
 namespace moesim {
 
 void softmax(std::span<const float> scores, std::span<float> out) {
-  const float largest = *std::max_element(scores.begin(), scores.end());
+  constexpr std::size_t kLanes = 16;  // running results side by side, which the compiler turns into vectors
+  const std::size_t whole = scores.size() / kLanes * kLanes;
+  std::array<float, kLanes> lanes;
+  lanes.fill(scores[0]);
+  for (std::size_t first = 0; first < whole; first += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] = lanes[lane] < scores[first + lane] ? scores[first + lane] : lanes[lane];
+    }
+  }
+  float largest = *std::max_element(lanes.begin(), lanes.end());
+  for (std::size_t e = whole; e < scores.size(); ++e) {
+    largest = std::max(largest, scores[e]);
+  }
+  exponentials(scores, largest, out);
+  lanes.fill(0.0F);
+  for (std::size_t first = 0; first < whole; first += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += out[first + lane];
+    }
+  }
   float sum = 0.0F;
-  for (std::size_t e = 0; e < scores.size(); ++e) {
-    out[e] = std::exp(scores[e] - largest);
+  for (const float lane : lanes) {
+    sum += lane;
+  }
+  for (std::size_t e = whole; e < scores.size(); ++e) {
     sum += out[e];
   }
   for (float& value : out) {

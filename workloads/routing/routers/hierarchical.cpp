@@ -87,6 +87,8 @@ class HierarchicalRouter final : public TokenRouter {
     const TopTwoResult first = gate_top_two(
         outer, branches_, two, {outer_rows(input.tokens, input.phase), options_.second, options_.threshold}, random);
     out.reset(input, kMostExperts);
+    // Of a token that its branch had no room for, no expert is known.
+    out.wished.assign(out.weights.size(), kNoExpert);
     out.choices = first.dropped;
     out.dropped = first.dropped;
     for (std::size_t b = 0; b < branches_; ++b) {
@@ -133,21 +135,32 @@ class HierarchicalRouter final : public TokenRouter {
       const float whole = wanted[i] == 2 && inner_ > 1 ? token.first_gate : 1.0F;
       put(out, tokens[i], branch, token.first, outer_gate[i] * whole);
       put(out, tokens[i], branch, token.second, outer_gate[i] * token.second_gate);
+      if (!out.wished.empty()) {
+        place(out.wished, tokens[i], branch, token.first_wish);
+        place(out.wished, tokens[i], branch, token.second_wish);
+      }
     }
+  }
+
+  /// The token's first empty slot takes the expert; absent where there is none to take.
+  std::optional<std::size_t> place(std::span<ExpertIndex> slots, std::size_t token, std::size_t branch,
+                                   std::optional<std::size_t> expert) const {
+    if (!expert) {
+      return std::nullopt;
+    }
+    std::size_t slot = token * kMostExperts;
+    while (slots[slot] != kNoExpert) {
+      ++slot;
+    }
+    slots[slot] = static_cast<ExpertIndex>(branch * inner_ + *expert);
+    return slot;
   }
 
   void put(RoutedTokens& out, std::size_t token, std::size_t branch, std::optional<std::size_t> expert,
            float weight) const {
-    if (!expert) {
-      return;
-    }
-    std::size_t slot = token * kMostExperts;
-    while (out.experts[slot] != kNoExpert) {
-      ++slot;
-    }
-    out.experts[slot] = static_cast<ExpertIndex>(branch * inner_ + *expert);
-    if (!out.weights.empty()) {
-      out.weights[slot] = weight;
+    const auto slot = place(out.experts, token, branch, expert);
+    if (slot && !out.weights.empty()) {
+      out.weights[*slot] = weight;
     }
   }
 

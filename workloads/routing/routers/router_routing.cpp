@@ -22,8 +22,8 @@ RouterChoice choice_of(const RouterRouting& config, const RoutingNeeds& needs, c
 
 MadeRouter make_router(const RouterRouting& config, const RoutingNeeds& needs, const Place& place,
                        const TaskPool& pool) {
-  if (needs.experts >= kNoExpert) {
-    throw ConfigError(place, fmt::format("expected at most {} experts, found {}", kNoExpert - 1, needs.experts));
+  if (needs.experts > kNoExpert) {
+    throw ConfigError(place, fmt::format("expected at most {} experts, found {}", kNoExpert, needs.experts));
   }
   if (config.scores && config.training) {
     throw ConfigError(place, "expected either \"scores\" or \"training\", which needs the token model; found both");

@@ -114,11 +114,19 @@ void biased_sigmoid_portable(std::span<const float> x, std::span<const float> bi
   }
 }
 
-void biased_sigmoid(std::span<const float> x, std::span<const float> bias, std::span<float> out) {
-  std::size_t done = 0;
-  if (wide::available()) {
-    done = wide::biased_sigmoid(x, bias, out);
+void exponentials_portable(std::span<const float> x, float shift, std::span<float> out) {
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    out[i] = exponential(x[i] - shift);
   }
+}
+
+void exponentials(std::span<const float> x, float shift, std::span<float> out) {
+  const std::size_t done = wide::available() ? wide::exponentials(x, shift, out) : 0;
+  exponentials_portable(x.subspan(done), shift, out.subspan(done));
+}
+
+void biased_sigmoid(std::span<const float> x, std::span<const float> bias, std::span<float> out) {
+  const std::size_t done = wide::available() ? wide::biased_sigmoid(x, bias, out) : 0;
   biased_sigmoid_portable(x.subspan(done), bias.empty() ? bias : bias.subspan(done), out.subspan(done));
 }
 

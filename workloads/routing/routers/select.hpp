@@ -39,4 +39,8 @@ void select_experts_portable(const SelectRule& rule, const float* scores, std::s
 void biased_sigmoid(std::span<const float> x, std::span<const float> bias, std::span<float> out);
 void biased_sigmoid_portable(std::span<const float> x, std::span<const float> bias, std::span<float> out);
 
+/// out_i = e^{x_i − shift} by the same polynomial; `out` may be `x`.
+void exponentials(std::span<const float> x, float shift, std::span<float> out);
+void exponentials_portable(std::span<const float> x, float shift, std::span<float> out);
+
 }  // namespace moesim

@@ -177,30 +177,43 @@ struct Vectors {
   }
 }
 
+/// Lane by lane what `exponential` in select.cpp does.
+[[gnu::target("avx512f")]] inline __m512 exponential(__m512 x) {
+  using namespace sigmoid;
+  x = _mm512_mask_max_ps(x, kAllLanes, x, _mm512_set1_ps(-kLargest));
+  x = _mm512_mask_min_ps(x, kAllLanes, x, _mm512_set1_ps(kLargest));
+  const __m512i whole =
+      _mm512_mask_cvtps_epi32(_mm512_setzero_si512(), kAllLanes, _mm512_mul_ps(x, _mm512_set1_ps(kLog2E)));
+  const __m512 n = _mm512_mask_cvtepi32_ps(x, kAllLanes, whole);
+  __m512 r = _mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(kLn2High)));
+  r = _mm512_sub_ps(r, _mm512_mul_ps(n, _mm512_set1_ps(kLn2Low)));
+  __m512 p = _mm512_set1_ps(kPolynomial[0]);
+  for (std::size_t i = 1; i < kPolynomial.size(); ++i) {
+    p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(kPolynomial[i]));
+  }
+  p = _mm512_add_ps(_mm512_mul_ps(p, _mm512_mul_ps(r, r)), r);
+  p = _mm512_add_ps(p, _mm512_set1_ps(1.0F));
+  const __m512i exponent =
+      _mm512_mask_slli_epi32(whole, kAllLanes, _mm512_add_epi32(whole, _mm512_set1_epi32(127)), 23);
+  return _mm512_mul_ps(p, _mm512_castsi512_ps(exponent));
+}
+
+[[gnu::target("avx512f")]] std::size_t exponential_rows(std::span<const float> x, float shift, std::span<float> out) {
+  const std::size_t whole = x.size() / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    const __m512 shifted = _mm512_sub_ps(_mm512_loadu_ps(x.data() + i), _mm512_set1_ps(shift));
+    _mm512_storeu_ps(out.data() + i, exponential(shifted));
+  }
+  return whole;
+}
+
 [[gnu::target("avx512f")]] std::size_t sigmoid_rows(std::span<const float> x, std::span<const float> bias,
                                                     std::span<float> out) {
-  using namespace sigmoid;
   const std::size_t whole = x.size() / kLanes * kLanes;
   const __m512 one = _mm512_set1_ps(1.0F);
   for (std::size_t i = 0; i < whole; i += kLanes) {
-    __m512 v = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_loadu_ps(x.data() + i));
-    v = _mm512_mask_max_ps(v, kAllLanes, v, _mm512_set1_ps(-kLargest));
-    v = _mm512_mask_min_ps(v, kAllLanes, v, _mm512_set1_ps(kLargest));
-    const __m512i whole_n =
-        _mm512_mask_cvtps_epi32(_mm512_setzero_si512(), kAllLanes, _mm512_mul_ps(v, _mm512_set1_ps(kLog2E)));
-    const __m512 n = _mm512_mask_cvtepi32_ps(one, kAllLanes, whole_n);
-    __m512 r = _mm512_sub_ps(v, _mm512_mul_ps(n, _mm512_set1_ps(kLn2High)));
-    r = _mm512_sub_ps(r, _mm512_mul_ps(n, _mm512_set1_ps(kLn2Low)));
-    __m512 p = _mm512_set1_ps(kPolynomial[0]);
-    for (std::size_t j = 1; j < kPolynomial.size(); ++j) {
-      p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(kPolynomial[j]));
-    }
-    p = _mm512_add_ps(_mm512_mul_ps(p, _mm512_mul_ps(r, r)), r);
-    p = _mm512_add_ps(p, one);
-    const __m512i exponent =
-        _mm512_mask_slli_epi32(whole_n, kAllLanes, _mm512_add_epi32(whole_n, _mm512_set1_epi32(127)), 23);
-    const __m512 exponential = _mm512_mul_ps(p, _mm512_castsi512_ps(exponent));
-    __m512 value = _mm512_div_ps(one, _mm512_add_ps(one, exponential));
+    const __m512 negative = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_loadu_ps(x.data() + i));
+    __m512 value = _mm512_div_ps(one, _mm512_add_ps(one, exponential(negative)));
     if (!bias.empty()) {
       value = _mm512_add_ps(value, _mm512_loadu_ps(bias.data() + i));
     }
@@ -226,8 +239,13 @@ std::size_t biased_sigmoid(std::span<const float> x, std::span<const float> bias
   return sigmoid_rows(x, bias, out);
 }
 
+std::size_t exponentials(std::span<const float> x, float shift, std::span<float> out) {
+  return exponential_rows(x, shift, out);
+}
+
 #else
 
+std::size_t exponentials(std::span<const float>, float, std::span<float>) { return 0; }
 bool available() { return false; }
 bool can_select(const SelectRule&) { return false; }
 void select(const SelectRule&, const float*, std::size_t, ExpertIndex*) { ensure(false, "no vectors of 16 lanes"); }

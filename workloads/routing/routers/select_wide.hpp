@@ -24,7 +24,8 @@ bool available();
 /// Whether a rule's sizes are such that 16 lanes fit: experts of a group a multiple of 16, and k, groups up to 16.
 bool can_select(const SelectRule& rule);
 void select(const SelectRule& rule, const float* scores, std::size_t tokens, ExpertIndex* out);
-/// Does whole vectors and returns how many numbers that were.
+/// Both do whole vectors and return how many numbers that were.
+std::size_t exponentials(std::span<const float> x, float shift, std::span<float> out);
 std::size_t biased_sigmoid(std::span<const float> x, std::span<const float> bias, std::span<float> out);
 
 }  // namespace wide

@@ -1,6 +1,9 @@
 #include "workloads/routing/routers/top_two.hpp"
 
+#include <algorithm>
+
 #include "workloads/routing/routers/gate.hpp"
+#include "workloads/routing/routers/select.hpp"
 
 namespace moesim {
 
@@ -28,21 +31,19 @@ TopTwoResult gate_top_two(std::span<const float> gates, std::size_t experts, std
                           const TopTwoRule& rule, RandomStream& random) {
   TopTwoResult result;
   result.tokens.resize(wanted.size());
-  std::vector<std::size_t> seconds(wanted.size(), 0);
+  const std::size_t two = std::min<std::size_t>(2, experts);
+  std::vector<ExpertIndex> best(wanted.size() * two);
+  select_experts({.experts = experts, .k = two}, gates.data(), wanted.size(), best.data());
   ExpertRoom room(experts, rule.rows);
-  std::vector<float> rest(experts);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i] == 0) {
       continue;
     }
     const auto row = gates.subspan(i * experts, experts);
-    const std::size_t first = best_expert(row);
-    rest.assign(row.begin(), row.end());
-    rest[first] = -1.0F;
-    seconds[i] = best_expert(rest);
+    const std::size_t first = best[i * two];
     TopTwo& token = result.tokens[i];
     token.first_gate = row[first];
-    token.second_gate = experts > 1 ? row[seconds[i]] : 0.0F;
+    token.second_gate = two > 1 ? row[best[i * two + 1]] : 0.0F;
     const float sum = token.first_gate + token.second_gate + 1e-9F;
     token.first_gate /= sum;
     token.second_gate /= sum;
@@ -54,7 +55,7 @@ TopTwoResult gate_top_two(std::span<const float> gates, std::size_t experts, std
       ++result.dropped;
     }
   }
-  for (std::size_t i = 0; i < wanted.size() && experts > 1; ++i) {
+  for (std::size_t i = 0; i < wanted.size() && two > 1; ++i) {
     if (wanted[i] < 2) {
       continue;
     }
@@ -63,14 +64,14 @@ TopTwoResult gate_top_two(std::span<const float> gates, std::size_t experts, std
     if (!kept && rule.second != SecondExpert::kGshard) {
       continue;
     }
-    const bool fits = room.take(seconds[i]);
+    const bool fits = room.take(best[i * two + 1]);
     result.choices += kept ? 1 : 0;
     result.dropped += kept && !fits ? 1 : 0;
     if (kept) {
-      token.second_wish = seconds[i];
+      token.second_wish = best[i * two + 1];
     }
     if (kept && fits) {
-      token.second = seconds[i];
+      token.second = best[i * two + 1];
     }
   }
   return result;
