@@ -110,7 +110,7 @@ void show_parameters(const Document& document) {
 
 /// A router's options: what each says, and its default.
 void show_options(const RouterEntry& router) {
-  const Json schema = router.options_schema();
+  const Json schema = Json::parse(router.options_schema());
   for (const auto& [key, option] : schema.at("properties").items()) {
     fmt::print("  {:<28} {:<12} {}\n", key, option.contains("default") ? option.at("default").dump() : "-",
                option.value("description", ""));

@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "sim/config/codec.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
 #include "workloads/routing/routers/registry.hpp"
 #include "workloads/routing/routers/vocabulary.hpp"

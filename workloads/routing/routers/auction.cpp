@@ -11,9 +11,9 @@ namespace moesim {
 
 namespace {
 
-/// A place of an expert: what its token pays. The cheapest is on top, and goes to the next bidder.
-using Place = std::pair<double, std::size_t>;
-using Places = std::priority_queue<Place, std::vector<Place>, std::greater<>>;
+/// What a token pays for a place of an expert. The cheapest is on top, and goes to the next bidder.
+using Bid = std::pair<double, std::size_t>;
+using Bids = std::priority_queue<Bid, std::vector<Bid>, std::greater<>>;
 
 struct Offer {
   std::size_t expert = 0;
@@ -25,7 +25,7 @@ struct Offer {
 std::vector<std::size_t> auction_assignment(std::span<const float> scores, std::size_t experts,
                                             std::span<const std::size_t> quota, double epsilon) {
   const std::size_t tokens = scores.size() / experts;
-  std::vector<Places> places(experts);
+  std::vector<Bids> places(experts);
   std::vector<double> price(experts, 0.0);  // of the expert's cheapest place
   std::size_t room = 0;
   for (std::size_t e = 0; e < experts; ++e) {
@@ -56,7 +56,7 @@ std::vector<std::size_t> auction_assignment(std::span<const float> scores, std::
     }
     const bool alone = second.value == -std::numeric_limits<double>::infinity();
     const double bid = price[best.expert] + (alone ? 0.0 : best.value - second.value) + epsilon;
-    Places& taken = places[best.expert];
+    Bids& taken = places[best.expert];
     taken.emplace(bid, token);
     assigned[token] = best.expert;
     if (taken.size() > quota[best.expert]) {

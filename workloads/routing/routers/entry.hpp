@@ -2,15 +2,17 @@
 
 #include <memory>
 
-#include "sim/config/describe.hpp"
+#include "sim/config/codec.hpp"
+#include "sim/config/document.hpp"
+#include "sim/core/error.hpp"
 #include "workloads/routing/routers/registry.hpp"
 
 namespace moesim {
 
-/// The schema of an object with other defaults.
-Json with_defaults(Json schema, const Json& defaults);
-/// `options` as a document in its own right, for what was resolved before.
-Document options_document(const Json& options, const Place& place);
+/// The schema of an object with other defaults, as text.
+std::string with_defaults(Json schema, const Json& defaults);
+/// JSON as a document in its own right, for what was resolved before.
+Document options_document(const std::string& options, const Place& place);
 
 /// A row of the table from a described struct of options and a class made of (options, context). `preset` holds the
 /// defaults of this router; several routers may share a class.
@@ -22,15 +24,15 @@ RouterEntry router_entry(std::string_view name, std::string_view alias, std::str
     out = preset;
     return Codec<Options>::decode(cursor, {}, out);
   };
-  entry.resolve = [decode](const Cursor& cursor, Json& resolved) {
+  entry.resolve = [decode](const Cursor& cursor, std::string& resolved) {
     Options options;
     const bool good = decode(cursor, options);
-    resolved = Codec<Options>::encode(options);
+    resolved = Codec<Options>::encode(options).dump();
     return good;
   };
-  entry.default_options = [preset] { return Codec<Options>::encode(preset); };
+  entry.default_options = [preset] { return Codec<Options>::encode(preset).dump(); };
   entry.options_schema = [preset] { return with_defaults(Codec<Options>::schema({}), Codec<Options>::encode(preset)); };
-  entry.make = [decode](const Json& resolved, const RouterContext& context) -> std::unique_ptr<TokenRouter> {
+  entry.make = [decode](const std::string& resolved, const RouterContext& context) -> std::unique_ptr<TokenRouter> {
     const Document document = options_document(resolved, context.place);
     std::vector<Diagnostic> faults;
     Options options;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "workloads/routing/routers/registry.hpp"
 #include "workloads/routing/routers/top_two.hpp"
 

@@ -80,15 +80,15 @@ RouterChoice router_by_name(std::string_view name, const Place& place) {
   return {entry, entry->default_options()};
 }
 
-Json with_defaults(Json schema, const Json& defaults) {
+std::string with_defaults(Json schema, const Json& defaults) {
   for (const auto& [key, value] : defaults.items()) {
     schema["properties"][key]["default"] = value;
   }
-  return schema;
+  return schema.dump();
 }
 
-Document options_document(const Json& options, const Place& place) {
-  return Document::parse(place.file, options.dump());
+Document options_document(const std::string& options, const Place& place) {
+  return Document::parse(place.file, options);
 }
 
 void expect_router(bool good, const RouterContext& context, std::string message) {
@@ -118,7 +118,7 @@ bool Codec<RouterChoice>::decode(const Cursor& cursor, const Rules&, RouterChoic
 }
 
 Json Codec<RouterChoice>::encode(const RouterChoice& choice) {
-  return detail::tagged(choice.entry->name, choice.options);
+  return detail::tagged(choice.entry->name, Json::parse(choice.options));
 }
 
 Json Codec<RouterChoice>::schema(const Rules&) {
@@ -126,7 +126,7 @@ Json Codec<RouterChoice>::schema(const Rules&) {
   for (const RouterEntry& entry : router_entries()) {
     for (const std::string_view name : {entry.name, entry.alias}) {
       if (!name.empty()) {
-        Json schema = entry.options_schema();
+        Json schema = Json::parse(entry.options_schema());
         schema["description"] = fmt::format("{} ({})", entry.summary, entry.source);
         options.push_back(detail::tagged_schema(name, std::move(schema)));
       }

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
 #include "workloads/routing/routers/router.hpp"
 
 namespace moesim {
@@ -17,12 +17,12 @@ struct RouterEntry {
   std::string_view alias;  ///< a second name, as models' files have it; empty: none
   std::string_view summary;
   std::string_view source;
-  /// Reads options strictly and writes them back in full, defaults included. False after noting a fault.
-  std::function<bool(const Cursor& options, Json& resolved)> resolve;
-  std::function<Json()> options_schema;
-  std::function<Json()> default_options;
+  /// Reads options strictly and gives them back in full, defaults included, as JSON. False after noting a fault.
+  std::function<bool(const Cursor& options, std::string& resolved)> resolve;
+  std::function<std::string()> options_schema;   ///< a JSON Schema
+  std::function<std::string()> default_options;  ///< JSON
   /// From resolved options. Throws ConfigError at context.place for what does not go with the model.
-  std::function<std::unique_ptr<TokenRouter>(const Json& resolved, const RouterContext& context)> make;
+  std::function<std::unique_ptr<TokenRouter>(const std::string& resolved, const RouterContext& context)> make;
 };
 
 std::span<const RouterEntry> router_entries();
@@ -32,7 +32,7 @@ const RouterEntry* find_router(std::string_view name);
 /// A router and its options, as a scenario says them: "switch" or {"switch": {"capacity_factor": 1.25}}.
 struct RouterChoice {
   const RouterEntry* entry = nullptr;
-  Json options;  ///< resolved
+  std::string options;  ///< resolved, as JSON
 
   [[nodiscard]] std::unique_ptr<TokenRouter> make(const RouterContext& context) const {
     return entry->make(options, context);

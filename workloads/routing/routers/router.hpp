@@ -1,12 +1,14 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
-#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
 #include "workloads/routing/types.hpp"

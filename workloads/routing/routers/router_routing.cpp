@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "sim/config/codec.hpp"
+
 namespace moesim {
 
 template struct DescribedCodec<RouterRouting>;

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <span>
+#include <string_view>
 
-#include "sim/config/codec.hpp"
+#include "sim/config/describe.hpp"
 #include "workloads/routing/types.hpp"
 
 /// The k experts with the highest scores, group-limited where the model says so: the part of routing that every token

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "sim/config/describe.hpp"
 #include "workloads/routing/routers/registry.hpp"
 #include "workloads/routing/routers/select.hpp"

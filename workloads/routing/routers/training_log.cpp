@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "sim/config/document.hpp"
 #include "workloads/routing/routers/training.hpp"
 
 namespace moesim {
