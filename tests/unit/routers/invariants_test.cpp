@@ -10,8 +10,8 @@ using namespace moesim::test;
 
 namespace {
 
-constexpr std::size_t kExperts = 64;
-constexpr std::size_t kTokens = 256;
+constexpr std::size_t kAllExperts = 64;
+constexpr std::size_t kAllTokens = 256;
 
 /// Routers whose slots are steps of a recursion: a block may come twice.
 bool repeats(std::string_view name) { return name == "routing-network"; }
@@ -20,12 +20,12 @@ bool repeats(std::string_view name) { return name == "routing-network"; }
 
 TEST_CASE("routers: experts are distinct and in range, rows are not overbooked, choices add up") {
   const Vocabulary vocabulary({.words = 500, .width = 4, .zipf = 1.0, .topics = 2, .topic_share = 0.5}, 3);
-  RouterContext context = context_of(kExperts, 4);
+  RouterContext context = context_of(kAllExperts, 4);
   context.vocabulary = &vocabulary;
   context.groups = 8;
   context.groups_per_token = 4;
-  std::vector<std::uint32_t> ids(kTokens);
-  for (std::size_t t = 0; t < kTokens; ++t) {
+  std::vector<std::uint32_t> ids(kAllTokens);
+  for (std::size_t t = 0; t < kAllTokens; ++t) {
     ids[t] = static_cast<std::uint32_t>(t * 37 % 500);
   }
   for (const RouterEntry& entry : router_entries()) {
@@ -33,21 +33,21 @@ TEST_CASE("routers: experts are distinct and in range, rows are not overbooked, 
     const auto router = entry.make(entry.default_options(), context);
     for (const RouterPhase phase : {RouterPhase::kInference, RouterPhase::kTraining}) {
       for (std::uint64_t seed = 0; seed < 3; ++seed) {
-        std::vector<float> scores = random_scores(kTokens, kExperts, seed, seed == 2 ? Ties::kMany : Ties::kNone);
-        for (std::size_t t = 0; t < kTokens && seed == 1; ++t) {
-          scores[t * kExperts + 5] += 6.0F;  // nearly everybody's first choice
+        std::vector<float> scores = random_scores(kAllTokens, kAllExperts, seed, seed == 2 ? Ties::kMany : Ties::kNone);
+        for (std::size_t t = 0; t < kAllTokens && seed == 1; ++t) {
+          scores[t * kAllExperts + 5] += 6.0F;  // nearly everybody's first choice
         }
-        RouterInput input{.tokens = kTokens, .experts = kExperts, .scores = scores};
+        RouterInput input{.tokens = kAllTokens, .experts = kAllExperts, .scores = scores};
         input.token_ids = ids;
         input.phase = phase;
         RandomStream random(seed, "test");
         RoutedTokens routed;
         router->route(input, random, routed);
-        REQUIRE(routed.experts.size() == kTokens * routed.slots);
+        REQUIRE(routed.experts.size() == kAllTokens * routed.slots);
         REQUIRE(routed.weights.size() == routed.experts.size());
-        std::vector<std::size_t> used(kExperts, 0);
+        std::vector<std::size_t> used(kAllExperts, 0);
         std::size_t filled = 0;
-        for (std::size_t t = 0; t < kTokens; ++t) {
+        for (std::size_t t = 0; t < kAllTokens; ++t) {
           std::set<ExpertIndex> seen;
           for (std::size_t i = 0; i < routed.slots; ++i) {
             const ExpertIndex e = routed.token(t)[i];
@@ -55,7 +55,7 @@ TEST_CASE("routers: experts are distinct and in range, rows are not overbooked, 
               REQUIRE(routed.weights[t * routed.slots + i] == 0.0F);
               continue;
             }
-            REQUIRE(e < kExperts);
+            REQUIRE(e < kAllExperts);
             REQUIRE((seen.insert(e).second || repeats(entry.name)));
             REQUIRE(routed.weights[t * routed.slots + i] >= 0.0F);
             ++used[e];
@@ -63,7 +63,7 @@ TEST_CASE("routers: experts are distinct and in range, rows are not overbooked, 
           }
         }
         CHECK(routed.choices == filled + routed.dropped);
-        if (const auto rows = router->buffer_rows(kTokens, phase)) {
+        if (const auto rows = router->buffer_rows(kAllTokens, phase)) {
           CHECK(*std::max_element(used.begin(), used.end()) <= *rows);
         }
         // Without weights the choices are the same.

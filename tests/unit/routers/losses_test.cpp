@@ -10,28 +10,29 @@ using namespace moesim::test;
 
 namespace {
 
-constexpr std::size_t kTokens = 7;
-constexpr std::size_t kExperts = 5;
-constexpr std::size_t kSlots = 2;
+constexpr std::size_t kLossTokens = 7;
+constexpr std::size_t kLossExperts = 5;
+constexpr std::size_t kLossSlots = 2;
 
 using Loss = std::function<double(const LossInput&, double, std::span<double>)>;
 
 /// Random scores with fixed choices; one slot is empty.
 struct Sample {
-  std::vector<float> scores = random_scores(kTokens, kExperts, 42);
+  std::vector<float> scores = random_scores(kLossTokens, kLossExperts, 42);
   std::vector<ExpertIndex> choices;
-  std::vector<float> noise = random_scores(kTokens, kExperts, 43);
-  std::vector<float> skill = random_scores(kTokens, kExperts, 44);
+  std::vector<float> noise = random_scores(kLossTokens, kLossExperts, 43);
+  std::vector<float> skill = random_scores(kLossTokens, kLossExperts, 44);
 
   Sample() {
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      choices.push_back(static_cast<ExpertIndex>(t % kExperts));
-      choices.push_back(static_cast<ExpertIndex>((t + 2) % kExperts));
+    for (std::size_t t = 0; t < kLossTokens; ++t) {
+      choices.push_back(static_cast<ExpertIndex>(t % kLossExperts));
+      choices.push_back(static_cast<ExpertIndex>((t + 2) % kLossExperts));
     }
     choices[3] = kNoExpert;
   }
   [[nodiscard]] LossInput input(ScoreFunction function) const {
-    LossInput in{.tokens = kTokens, .experts = kExperts, .scores = scores, .choices = choices, .slots = kSlots};
+    LossInput in{
+        .tokens = kLossTokens, .experts = kLossExperts, .scores = scores, .choices = choices, .slots = kLossSlots};
     in.function = function;
     in.noise = noise;
     in.noise_deviation = 0.7;
@@ -44,7 +45,7 @@ struct Sample {
 void check_gradient(const Loss& loss, ScoreFunction function) {
   constexpr float kStep = 1.0F / 256.0F;
   Sample sample;
-  std::vector<double> gradient(kTokens * kExperts, 0.0);
+  std::vector<double> gradient(kLossTokens * kLossExperts, 0.0);
   loss(sample.input(function), 2.0, gradient);
   for (std::size_t i = 0; i < gradient.size(); ++i) {
     std::vector<double> unused(gradient.size(), 0.0);

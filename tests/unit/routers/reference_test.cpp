@@ -14,7 +14,7 @@ using namespace moesim::test;
 
 namespace {
 
-constexpr std::size_t kTokens = 300;
+constexpr std::size_t kReferenceTokens = 300;
 
 using Row = std::vector<double>;
 
@@ -175,12 +175,12 @@ TEST_CASE("routers: gates of models choose and weigh as their definitions say") 
   for (const Case& c : kCases) {
     CAPTURE(c.name);
     const auto router = make_router(c.name, "{}", context_of(c.experts, c.k));
-    const std::vector<float> scores = random_scores(kTokens, c.experts, 17 + c.experts);
+    const std::vector<float> scores = random_scores(kReferenceTokens, c.experts, 17 + c.experts);
     const RoutedTokens routed = route(*router, scores, c.experts);
     REQUIRE(routed.slots == c.k);
-    CHECK(routed.choices == kTokens * c.k);
+    CHECK(routed.choices == kReferenceTokens * c.k);
     CHECK(routed.dropped == 0);
-    for (std::size_t t = 0; t < kTokens; ++t) {
+    for (std::size_t t = 0; t < kReferenceTokens; ++t) {
       const Gate expected = c.reference(row_of(scores, c.experts, t));
       for (std::size_t i = 0; i < c.k; ++i) {
         REQUIRE(routed.token(t)[i] == expected.experts[i]);
@@ -193,17 +193,17 @@ TEST_CASE("routers: gates of models choose and weigh as their definitions say") 
 TEST_CASE("routers: the selection bias chooses, and stays out of the weights") {
   constexpr std::size_t kExperts = 256;
   const auto router = make_router("deepseek-v3", "{}", context_of(kExperts, 8));
-  const std::vector<float> scores = random_scores(kTokens, kExperts, 5);
+  const std::vector<float> scores = random_scores(kReferenceTokens, kExperts, 5);
   std::vector<float> bias(kExperts);
   RandomStream random(8, "test.bias");
   for (float& b : bias) {
     b = static_cast<float>(0.3 * random.normal());
   }
-  RouterInput input{.tokens = kTokens, .experts = kExperts, .scores = scores};
+  RouterInput input{.tokens = kReferenceTokens, .experts = kExperts, .scores = scores};
   input.bias = bias;
   RoutedTokens routed;
   router->route(input, random, routed);
-  for (std::size_t t = 0; t < kTokens; ++t) {
+  for (std::size_t t = 0; t < kReferenceTokens; ++t) {
     const Row p = sigmoid_of(row_of(scores, kExperts, t));
     Row biased = p;
     for (std::size_t e = 0; e < kExperts; ++e) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "sim/config/decode.hpp"
 #include "tests/unit/routers/fixture.hpp"
 #include "tests/unit/routing/fixture.hpp"
 #include "workloads/routing/routers/router_routing.hpp"

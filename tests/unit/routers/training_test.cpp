@@ -10,7 +10,7 @@ using namespace moesim::test;
 
 namespace {
 
-constexpr std::size_t kExperts = 16;
+constexpr std::size_t kTrainedExperts = 16;
 
 TokenModelOptions text() {
   TokenModelOptions options;
@@ -29,10 +29,10 @@ struct Trained {
 Trained trained(const std::string& name, const std::string& router_options, const TrainingOptions& options,
                 std::size_t k = 1, std::size_t threads = 1) {
   const TokenModel model(text());
-  RouterContext context = context_of(kExperts, k);
+  RouterContext context = context_of(kTrainedExperts, k);
   context.vocabulary = &model.vocabulary();
   const auto router = make_router(name, router_options, context);
-  Trained result{{}, GateMatrix::untrained(2, 8, kExperts, 1.5, 1)};
+  Trained result{{}, GateMatrix::untrained(2, 8, kTrainedExperts, 1.5, 1)};
   result.log = train(model, result.gates, *router, options, 1, TaskPool(threads));
   return result;
 }
@@ -84,7 +84,7 @@ TEST_CASE("training: token entropy sharpens, z-loss shrinks logits") {
     square += weight * weight;
   }
   double untrained = 0.0;
-  for (const float weight : GateMatrix::untrained(2, 8, kExperts, 1.5, 1).weights) {
+  for (const float weight : GateMatrix::untrained(2, 8, kTrainedExperts, 1.5, 1).weights) {
     untrained += weight * weight;
   }
   CHECK(square < untrained);
@@ -113,7 +113,7 @@ TEST_CASE("training: the selection bias moves by gamma against the load, and eve
   for (const float bias : once.gates.bias) {
     CHECK((bias == 0.25F || bias == -0.25F || bias == 0.0F));
   }
-  CHECK(once.gates.weights == GateMatrix::untrained(2, 8, kExperts, 1.5, 1).weights);
+  CHECK(once.gates.weights == GateMatrix::untrained(2, 8, kTrainedExperts, 1.5, 1).weights);
   options.steps = 150;
   options.bias_rate = 0.01;
   const Trained longer = trained("deepseek-v3", one_block, options, 2);
