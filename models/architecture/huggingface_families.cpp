@@ -40,7 +40,7 @@ Architecture arctic(const Config& config) {
   MixtureOfExperts moe{.experts = config.size("num_local_experts"),
                        .experts_per_token = config.size_or("num_experts_per_tok", 1),
                        .intermediate = intermediate,
-                       .router = "gshard-top-2"};
+                       .router = "arctic"};
   if (config.flag_or("parallel_attn_mlp_res", false) || config.flag_or("use_residual", false)) {
     moe.shared_intermediate = config.size("hidden_size");
   }

@@ -12,6 +12,7 @@
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/report/number.hpp"
+#include "workloads/routing/routers/registry.hpp"
 
 namespace moesim {
 
@@ -107,6 +108,15 @@ void show_parameters(const Document& document) {
   row("in all", total.total(), active.total());
 }
 
+/// A router's options: what each says, and its default.
+void show_options(const RouterEntry& router) {
+  const Json schema = Json::parse(router.options_schema());
+  for (const auto& [key, option] : schema.at("properties").items()) {
+    fmt::print("  {:<28} {:<12} {}\n", key, option.contains("default") ? option.at("default").dump() : "-",
+               option.value("description", ""));
+  }
+}
+
 enum class Drawing { kNone, kDot };
 
 /// At the size that it has, or else with as many nodes as hold 1,024 GPUs.
@@ -123,6 +133,9 @@ void show(const std::string& kind_name, const std::string& name, OutputFormat fo
     for (const ListRow& row : kind.rows()) {
       if (row.name == name) {
         fmt::print("{}: {} [{}]\n", row.name, row.summary, row.source);
+        if (std::string_view(kind.name) == "routers") {
+          show_options(*find_router(name));
+        }
         return;
       }
     }

@@ -18,6 +18,7 @@ void add_check(CLI::App& app, int& exit_code);
 void add_catalogue_commands(CLI::App& app);  ///< list, show, schema
 void add_collective(CLI::App& app);
 void add_trace(CLI::App& app);
+void add_trace_generate(CLI::App& trace);  ///< below trace
 void add_calibrate(CLI::App& app);
 void add_validate(CLI::App& app);
 

@@ -17,6 +17,7 @@
 #include "sim/scenario/run.hpp"
 #include "topologies/cluster.hpp"
 #include "workloads/routing/generator.hpp"
+#include "workloads/routing/routers/registry.hpp"
 
 namespace moesim {
 
@@ -84,6 +85,14 @@ std::vector<ListRow> generator_rows() {
                        generator.spread.size(),
                        generator.provenance ? ", fitted on " + generator.provenance->recording : "");
   });
+}
+std::vector<ListRow> router_rows() {
+  std::vector<ListRow> rows;
+  for (const RouterEntry& entry : router_entries()) {
+    const std::string also = entry.alias.empty() ? "" : fmt::format("; also {}", entry.alias);
+    rows.push_back({std::string(entry.name), std::string(entry.summary) + also, std::string(entry.source)});
+  }
+  return rows;
 }
 std::vector<ListRow> placement_rows() {
   std::vector<ListRow> rows;
@@ -169,6 +178,7 @@ std::span<const Kind> kinds() {
        [] { return &comparison_catalogue(); }, schema_of<PlacementComparisonConfig>, check_comparison},
       {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
        [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
+      {"routers", "", "what decides which experts a token goes to", router_rows, nullptr, nullptr, nullptr},
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
       {"protocols", "", "ways of dispatch and combine", protocol_rows, nullptr, nullptr, nullptr},
       {"collectives", "", "algorithms of collectives", collective_rows, nullptr, nullptr, nullptr},

@@ -24,13 +24,10 @@ struct TraceArguments : CommonOptions {
   std::string file;
   std::string output;
   std::string sequence_lengths;
-  std::string like;
   std::string name;
   std::string source;
   std::string licence;
   std::size_t top_k = 0;
-  std::size_t tokens = 0;
-  std::size_t sequence_tokens = 1;
   std::vector<std::size_t> raw_shape;
 
   [[nodiscard]] TraceOptions trace_options() const {
@@ -137,27 +134,6 @@ void fit_recording(const TraceArguments& arguments) {
   }
 }
 
-void generate(const TraceArguments& arguments) {
-  std::error_code unused;
-  const Place place{"--like " + arguments.like, {}};
-  const GeneratorParameters parameters = decode_generator(std::filesystem::exists(arguments.like, unused)
-                                                              ? Document::read(arguments.like)
-                                                              : generator_catalogue().find(arguments.like, place));
-  const RoutingShape shape{0, parameters.spread.size(), parameters.experts_per_token, parameters.experts};
-  const std::uint64_t seed = arguments.seed.value_or(1);
-  const GeneratedSource source(shape, draw_inclusion(parameters, shape, seed), parameters.correlation, {}, seed,
-                               parameters.name);
-  TokenBatch batch;
-  for (std::size_t token = 0; token < arguments.tokens; ++token) {
-    batch.tokens.push_back({static_cast<std::uint32_t>(token / arguments.sequence_tokens),
-                            static_cast<std::uint32_t>(token % arguments.sequence_tokens)});
-  }
-  const StepRouting routing = source.draw(batch, seed, TaskPool(arguments.thread_count()));
-  write_file(arguments.output, npy_bytes(routing));
-  fmt::print("{}: {} tokens, {} layers, top-{} of {} experts, like {}\n", arguments.output, arguments.tokens,
-             shape.layers, shape.k, shape.experts, parameters.name);
-}
-
 }  // namespace
 
 void add_trace(CLI::App& app) {
@@ -192,22 +168,7 @@ void add_trace(CLI::App& app) {
   arguments->add_threads(*fit_command);
   fit_command->callback([arguments] { fit_recording(*arguments); });
 
-  CLI::App* generate_command =
-      trace->add_subcommand("generate", "Draw tokens from a generator, as .npy [tokens, layers, k]");
-  generate_command
-      ->add_option("--like", arguments->like, "A name from `moesim list generators`, or a file that fit wrote")
-      ->required();
-  generate_command->add_option("--tokens", arguments->tokens, "How many")
-      ->required()
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 24));
-  generate_command
-      ->add_option("--sequence-tokens", arguments->sequence_tokens,
-                   "Tokens of each sequence (default 1: all independent)")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 24));
-  generate_command->add_option("-o,--output", arguments->output, "File to write, .npy")->required();
-  arguments->add_seed(*generate_command);
-  arguments->add_threads(*generate_command);
-  generate_command->callback([arguments] { generate(*arguments); });
+  add_trace_generate(*trace);
 }
 
 }  // namespace moesim

@@ -19,7 +19,7 @@ CoActivation::CoActivation(const StepRouting& sample, std::size_t layer)
     const auto chosen = sample.token(layer, token);
     for (std::size_t a = 0; a < chosen.size(); ++a) {
       for (std::size_t b = a + 1; b < chosen.size(); ++b) {
-        if (chosen[a] != chosen[b]) {
+        if (chosen[a] != chosen[b] && chosen[a] != kNoExpert && chosen[b] != kNoExpert) {
           count_[chosen[a] * experts_ + chosen[b]] += 1.0F;
           count_[chosen[b] * experts_ + chosen[a]] += 1.0F;
         }

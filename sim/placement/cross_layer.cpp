@@ -59,12 +59,12 @@ class CrossLayer final : public PlacementStrategy {
     for (std::size_t token = 0; token < problem.tokens->shape.tokens; ++token) {
       std::fill(at.begin(), at.end(), 0.0);
       for (const ExpertIndex expert : problem.tokens->token(layer - 1, token)) {
-        for (std::size_t n = 0; n < nodes; ++n) {
+        for (std::size_t n = 0; n < nodes && expert != kNoExpert; ++n) {
           at[n] += share[expert * nodes + n];
         }
       }
       for (const ExpertIndex expert : problem.tokens->token(layer, token)) {
-        for (std::size_t n = 0; n < nodes; ++n) {
+        for (std::size_t n = 0; n < nodes && expert != kNoExpert; ++n) {
           visits[expert * nodes + n] += at[n];
         }
       }

@@ -183,11 +183,14 @@ class MoeTuner final : public PlacementStrategy {
     for (std::size_t token = 0; token < problem.tokens->shape.tokens; ++token) {
       std::vector<double> at(nodes, 0.0);
       for (const ExpertIndex expert : problem.tokens->token(layer - 1, token)) {
-        for (std::size_t n = 0; n < nodes; ++n) {
+        for (std::size_t n = 0; n < nodes && expert != kNoExpert; ++n) {
           at[n] += share[expert * nodes + n];
         }
       }
       for (const ExpertIndex expert : problem.tokens->token(layer, token)) {
+        if (expert == kNoExpert) {
+          continue;
+        }
         for (const std::size_t cluster : holders[expert]) {
           for (std::size_t n = 0; n < nodes; ++n) {
             visits[cluster * nodes + n] += at[n] / static_cast<double>(holders[expert].size());

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "sim/core/random.hpp"
+#include "workloads/routing/types.hpp"
 
 namespace moesim {
 
@@ -95,7 +96,9 @@ class RowBalancer {
 std::vector<std::int64_t> rows_of(const LayerPlacement& placement, std::span<const std::uint16_t> choices) {
   std::vector<std::int64_t> rows(placement.experts(), 0);
   for (const std::uint16_t expert : choices) {
-    ++rows[expert];
+    if (expert != kNoExpert) {
+      ++rows[expert];
+    }
   }
   return rows;
 }
@@ -106,6 +109,10 @@ std::vector<std::uint32_t> hand_out(const RoutedBatch& batch, std::vector<std::v
   std::vector<std::uint32_t> taken;
   taken.reserve(batch.choices.size());
   for (const std::uint16_t expert : batch.choices) {
+    if (expert == kNoExpert) {
+      taken.push_back(0);
+      continue;
+    }
     auto& copies = left[expert];
     std::uint32_t& at = turn[expert];
     while (copies[at] == 0) {
@@ -149,6 +156,10 @@ std::vector<std::uint32_t> nearest(const LayerPlacement& placement, const Routed
   std::vector<std::uint32_t> near;
   for (std::size_t home = 0; home + 1 < batch.first_token.size(); ++home) {
     for (std::size_t i = batch.first_token[home] * batch.k; i < batch.first_token[home + 1] * batch.k; ++i) {
+      if (batch.choices[i] == kNoExpert) {
+        taken.push_back(0);
+        continue;
+      }
       const auto replicas = placement.replicas_of(batch.choices[i]);
       near.clear();
       std::optional<std::uint32_t> own;
@@ -183,14 +194,16 @@ std::vector<std::uint32_t> choose_replicas(const LayerPlacement& placement, cons
     case ReplicaChoice::kInTurn: {
       std::vector<std::uint32_t> turn(placement.experts(), 0);
       for (const std::uint16_t expert : batch.choices) {
-        taken.push_back(static_cast<std::uint32_t>(turn[expert]++ % placement.replicas_of(expert).size()));
+        taken.push_back(expert == kNoExpert
+                            ? 0
+                            : static_cast<std::uint32_t>(turn[expert]++ % placement.replicas_of(expert).size()));
       }
       break;
     }
     case ReplicaChoice::kRandom: {
       RandomStream random(seed, "placement.replica");
       for (const std::uint16_t expert : batch.choices) {
-        const std::size_t copies = placement.replicas_of(expert).size();
+        const std::size_t copies = expert == kNoExpert ? 1 : placement.replicas_of(expert).size();
         taken.push_back(copies == 1 ? 0 : static_cast<std::uint32_t>(random.below(copies)));
       }
       break;

@@ -11,7 +11,7 @@ namespace moesim {
 
 /// One layer's choices of experts, rank by rank of the tokens' homes.
 struct RoutedBatch {
-  std::span<const std::uint16_t> choices;  ///< [tokens, k]
+  std::span<const std::uint16_t> choices;  ///< [tokens, k], kNoExpert where there is none
   std::size_t k = 1;
   std::span<const std::size_t> first_token;  ///< [ranks + 1]
   std::size_t ranks_per_node = 1;

@@ -88,6 +88,7 @@ LayerMeasurement StepClock::measure(std::size_t layer, const LayerPlacement& pla
   StepRouting own;
   own.shape = routing_.shape;
   own.shape.layers = 1;
+  own.router = routing_.router;
   const auto choices = routing_.layer(layer);
   own.choices.assign(choices.begin(), choices.end());
   const StepProgram built = build(models_.at(moe_blocks_[layer]), {{placement}}, own);
@@ -103,6 +104,7 @@ double StepClock::rest(const LayerPlacement& any) const {
   StepRouting own;
   own.shape = routing_.shape;
   own.shape.layers = 1;
+  own.router = routing_.router;
   const auto choices = routing_.layer(0);
   own.choices.assign(choices.begin(), choices.end());
   const StepProgram ends = build(models_.at(moe_blocks_.front()), {{any}}, own);

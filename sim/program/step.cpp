@@ -88,6 +88,10 @@ class StepBuilder {
         moe_layers_.push_back(*layer.moe_index);
       }
     }
+    RowPadding padding{.tile = plan_.expert_row_tile};
+    if (plan_.routing->router && plan_.routing->router->buffers) {
+      padding.buffers = &*plan_.routing->router->buffers;
+    }
     std::vector<std::optional<LayerTraffic>> counted(moe_layers_.size());
     pool_.for_each_index(moe_layers_.size(), [&](std::size_t i) {
       const std::size_t layer = moe_layers_[i];
@@ -99,7 +103,7 @@ class StepBuilder {
         taken = choose_replicas(placement, {choices, k, first_token_, plan_.cluster->gpus_per_node()},
                                 plan_.replica_choice, plan_.seed + layer);
       }
-      counted[i] = count_traffic(placement, *plan_.cluster, choices, k, first_token_, taken);
+      counted[i] = count_traffic(placement, *plan_.cluster, choices, k, first_token_, taken, padding);
     });
     for (auto& traffic : counted) {
       traffic_.push_back(std::move(*traffic));
@@ -252,7 +256,7 @@ class StepBuilder {
     for (std::size_t first = 0; first < plan_.ranks; first += group) {
       const DataType type = plan_.precision.activations;
       const std::size_t at = first / group;
-      const auto stored = store(permuted_experts(moe, traffic.rows[at], traffic.tokens_at(at), type, type));
+      const auto stored = store(permuted_experts(moe, traffic.computed[at], traffic.tokens_at(at), type, type));
       for (std::size_t rank = first; rank < first + group; ++rank) {
         run(rank, stored);
       }
@@ -319,8 +323,8 @@ class StepBuilder {
     const DataType arrived = plan_.ranks > 1 ? precision.dispatch : precision.activations;
     const DataType sent = plan_.ranks > 1 ? precision.combine : precision.activations;
     for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-      run(rank,
-          store(permuted_experts(moe, traffic.rows[rank], rows_arrive ? 0 : traffic.tokens_at(rank), arrived, sent)));
+      run(rank, store(permuted_experts(moe, traffic.computed[rank], rows_arrive ? 0 : traffic.tokens_at(rank), arrived,
+                                       sent)));
     }
     if (plan_.ranks > 1) {
       dispatch.token_bytes = bytes_of(context_.hidden, precision.combine);

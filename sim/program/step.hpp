@@ -51,7 +51,8 @@ struct StepPlan {
   Permutation permutation = Permutation::kApart;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
   ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
-  std::uint64_t seed = 0;  ///< of random choices among copies
+  std::uint64_t seed = 0;            ///< of random choices among copies
+  std::int64_t expert_row_tile = 1;  ///< each expert's rows are filled up to a multiple of this
 };
 
 /// Where each rank's tokens begin among all tokens of a step, [ranks + 1]: a group's tokens are split over its ranks

@@ -13,11 +13,56 @@ std::size_t node_count(const Cluster& cluster, std::size_t ranks) {
   return cluster.node_of(RankId(ranks - 1)).index() + 1;
 }
 
+/// Buffers are sent and computed whole: what a rank sends an expert is its share of the expert's rows, and no row is
+/// left out because a token has another expert there.
+void count_buffers(LayerTraffic& traffic, const LayerPlacement& placement, const Cluster& cluster,
+                   std::span<const std::size_t> first_token, const CapacityLayout& layout) {
+  const std::size_t ranks = traffic.ranks;
+  const std::size_t nodes = traffic.node_tokens.size() / ranks;
+  std::fill(traffic.copies.begin(), traffic.copies.end(), 0U);
+  std::fill(traffic.node_tokens.begin(), traffic.node_tokens.end(), 0U);
+  for (auto& rows : traffic.computed) {
+    std::fill(rows.begin(), rows.end(), std::int64_t{0});
+  }
+  std::vector<std::size_t> turn(placement.experts(), 0);
+  std::size_t from = 0;
+  for (std::size_t group = 0; group < layout.rows.size(); ++group) {
+    const std::size_t first = group * layout.group_tokens;
+    const std::size_t end = std::min(first + layout.group_tokens, first_token.back());
+    for (std::size_t begin = first; begin < end;) {
+      while (first_token[from + 1] <= begin) {
+        ++from;
+      }
+      const std::size_t stop = std::min(end, first_token[from + 1]);
+      // Whole rows that add up to the group's: the difference of rounded-down running sums.
+      const std::size_t rows =
+          layout.rows[group] * (stop - first) / (end - first) - layout.rows[group] * (begin - first) / (end - first);
+      for (std::size_t expert = 0; expert < placement.experts(); ++expert) {
+        const auto replicas = placement.replicas_of(expert);
+        const std::size_t count = replicas.size();
+        for (std::size_t c = 0; c < count; ++c) {
+          const auto& replica = replicas[(turn[expert] + c) % count];
+          const std::size_t share = rows / count + (c < rows % count ? 1 : 0);
+          const std::size_t to = replica.rank.index();
+          traffic.computed[to][replica.local_slot] += static_cast<std::int64_t>(share);
+          traffic.copies[from * ranks + to] += static_cast<std::uint32_t>(share);
+          traffic.node_tokens[from * nodes + cluster.node_of(replica.rank).index()] +=
+              static_cast<std::uint32_t>(share);
+        }
+        turn[expert] += rows;
+      }
+      begin = stop;
+    }
+  }
+  traffic.tokens = traffic.copies;
+}
+
 }  // namespace
 
 LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster,
                            std::span<const std::uint16_t> choices, std::size_t k,
-                           std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken) {
+                           std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken,
+                           const RowPadding& padding) {
   const std::size_t ranks = placement.ranks();
   const std::size_t nodes = node_count(cluster, ranks);
   ensure(first_token.size() == ranks + 1 && first_token.back() * k == choices.size(),
@@ -43,6 +88,9 @@ LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& clust
     for (std::size_t token = first_token[from]; token < first_token[from + 1]; ++token) {
       for (std::size_t i = token * k; i < (token + 1) * k; ++i) {
         const std::uint16_t expert = choices[i];
+        if (expert == kNoExpert) {
+          continue;
+        }
         const auto replicas = placement.replicas_of(expert);
         const auto& replica = replicas[taken.empty() ? turn[expert]++ % replicas.size() : taken[i]];
         const std::size_t to = replica.rank.index();
@@ -64,7 +112,17 @@ LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& clust
   for (const auto& rank_rows : traffic.rows) {
     computed = std::accumulate(rank_rows.begin(), rank_rows.end(), computed);
   }
-  ensure(computed == static_cast<std::int64_t>(choices.size()), "routed copies and computed rows differ");
+  ensure(computed == std::count_if(choices.begin(), choices.end(), [](auto expert) { return expert != kNoExpert; }),
+         "routed copies and computed rows differ");
+  traffic.computed = traffic.rows;
+  if (padding.buffers != nullptr) {
+    count_buffers(traffic, placement, cluster, first_token, *padding.buffers);
+  }
+  for (auto& rank_rows : traffic.computed) {
+    for (std::int64_t& rows : rank_rows) {
+      rows = (rows + padding.tile - 1) / padding.tile * padding.tile;
+    }
+  }
   return traffic;
 }
 

@@ -8,6 +8,7 @@
 #include "sim/placement/placement.hpp"
 #include "sim/program/program.hpp"
 #include "topologies/cluster.hpp"
+#include "workloads/routing/types.hpp"
 
 namespace moesim {
 
@@ -16,7 +17,9 @@ struct LayerTraffic {
   std::size_t ranks = 0;
   std::size_t experts = 0;
   std::vector<std::uint32_t> home_tokens;       ///< [ranks]: tokens that live there
-  std::vector<std::vector<std::int64_t>> rows;  ///< [ranks][slots]: copies that each slot's expert computes
+  std::vector<std::vector<std::int64_t>> rows;  ///< [ranks][slots]: copies of tokens routed to each slot's expert
+  /// [ranks][slots]: rows that each slot's expert computes, those that only fill a buffer or a tile included.
+  std::vector<std::vector<std::int64_t>> computed;
   std::vector<std::uint32_t> copies;       ///< [from, to]: copies by home rank and expert's rank, from = to included
   std::vector<std::uint32_t> tokens;       ///< [from, to]: distinct tokens of `from` with an expert on `to`
   std::vector<std::uint32_t> node_tokens;  ///< [from, node]: distinct tokens of `from` with an expert in the node
@@ -37,11 +40,20 @@ struct LayerTraffic {
   }
 };
 
-/// Counts one layer. `choices`: [tokens, k] expert ids, rank by rank; `first_token`: [ranks + 1], where each rank's
-/// tokens begin. For each choice `taken` says which of its expert's copies
+/// Rows beyond those routed, which are computed all the same.
+struct RowPadding {
+  /// Buffers of fixed size, which are also sent whole; nullptr: none. A group that lies on several ranks has its rows
+  /// from them in proportion to their tokens; rows of an expert with several copies go to them in turn.
+  const CapacityLayout* buffers = nullptr;
+  std::int64_t tile = 1;  ///< each expert's rows are filled up to a multiple of this
+};
+
+/// Counts one layer. `choices`: [tokens, k] expert ids, rank by rank, kNoExpert where there is none; `first_token`:
+/// [ranks + 1], where each rank's tokens begin. For each choice `taken` says which of its expert's copies
 /// it goes to; empty: they are taken in turn.
 LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& cluster,
                            std::span<const std::uint16_t> choices, std::size_t k,
-                           std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken = {});
+                           std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken = {},
+                           const RowPadding& padding = {});
 
 }  // namespace moesim

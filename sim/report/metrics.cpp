@@ -102,6 +102,20 @@ ImbalanceSummary step_imbalance(const StepResult& result) {
   return summarise(result, [](const LayerImbalance& layer) { return layer.step; });
 }
 
+RouterTotals router_totals(const RouterOutcome& outcome, std::size_t tokens) {
+  double choices = 0.0;
+  RouterTotals totals;
+  for (const RoutedLayerCounts& layer : outcome.layers) {
+    choices += static_cast<double>(layer.choices);
+    totals.dropped += static_cast<double>(layer.dropped);
+    totals.unserved += static_cast<double>(layer.unserved_tokens);
+  }
+  totals.dropped = choices > 0.0 ? totals.dropped / choices : 0.0;
+  const double all = static_cast<double>(tokens) * static_cast<double>(outcome.layers.size());
+  totals.unserved = all > 0.0 ? totals.unserved / all : 0.0;
+  return totals;
+}
+
 std::vector<Metric> step_metrics(const StepResult& result) {
   const Execution& execution = result.execution;
   const double step = execution.end.duration().base();
@@ -142,6 +156,17 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"step_load_imbalance_worst", drawn.worst, "1", "the same, largest over MoE layers"},
       {"events", static_cast<double>(execution.events), "1", "events simulated"},
   };
+  if (result.router) {
+    const RouterTotals totals = router_totals(*result.router, static_cast<std::size_t>(result.tokens));
+    metrics.push_back({"dropped_choices", totals.dropped, "1",
+                       "choices of experts that found no room / choices made, over all MoE layers"});
+    metrics.push_back(
+        {"unserved_tokens", totals.unserved, "1", "tokens that no expert computes / tokens, mean over MoE layers"});
+  }
+  if (result.padding.computed > result.padding.routed) {
+    metrics.push_back({"padding_rows", 1.0 - result.padding.routed / result.padding.computed, "1",
+                       "rows that only fill a buffer or a tile / rows that experts compute"});
+  }
   if (result.scenario.price_per_gpu) {
     const double per_second = result.scenario.price_per_gpu->base() * ranks;
     metrics.push_back({"cost_per_million_tokens", per_second / rate * 1e6, "USD",

@@ -46,6 +46,13 @@ struct LinkUse {
 /// `capacity` are by link.
 std::vector<LinkUse> busiest_links(std::span<const double> carried, std::span<const Bandwidth> capacity, Duration time);
 
+/// Shares over all MoE layers: of choices that found no room, of tokens that no expert computes.
+struct RouterTotals {
+  double dropped = 0.0;
+  double unserved = 0.0;
+};
+RouterTotals router_totals(const RouterOutcome& outcome, std::size_t tokens);
+
 /// The rank with the largest footprint.
 std::size_t fullest_rank(const StepResult& result);
 

@@ -115,6 +115,15 @@ std::string experts_and_network(const StepResult& result) {
                    fmt::format("{:.3f} mean, {:.3f} worst (layer {})", drawn.mean, drawn.worst, drawn.worst_layer));
     }
   }
+  if (result.router) {
+    const RouterTotals totals = router_totals(*result.router, static_cast<std::size_t>(result.tokens));
+    text += line("dropped by the router", fmt::format("{} of choices; {} of tokens go to no expert",
+                                                      percent(totals.dropped), percent(totals.unserved)));
+  }
+  if (result.padding.computed > result.padding.routed) {
+    text += line("padding", fmt::format("{} of the experts' rows",
+                                        percent(1.0 - result.padding.routed / result.padding.computed)));
+  }
   text += line("sent inside nodes", to_text(bytes(execution.bytes_intra_node)));
   text += line("sent across nodes", to_text(bytes(execution.bytes_inter_node)));
   const auto links = busiest_links(execution.link_bytes, result.link_capacity, execution.end.duration());

@@ -182,9 +182,13 @@ Built build_tokens(const Parts& parts, CollectiveResult& result, const TaskPool&
   while (first_token.size() <= parts.ranks) {
     first_token.push_back(first_token.back() + static_cast<std::size_t>(load.tokens));
   }
+  RowPadding padding;
+  if (routing.router && routing.router->buffers) {
+    padding.buffers = &*routing.router->buffers;
+  }
   const LayerTraffic traffic =
       count_traffic(placement.layers.front(), parts.cluster, routing.layer(static_cast<std::size_t>(load.layer)),
-                    static_cast<std::size_t>(load.experts_per_token), first_token);
+                    routing.shape.k, first_token, {}, padding);
   const bool dispatch = parts.scenario.operation == CollectiveOperation::kDispatch;
   const auto build = [&](DispatchProtocol chosen) {
     const DataType type = dispatch ? load.dispatch : load.combine;

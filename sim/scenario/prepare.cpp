@@ -242,6 +242,8 @@ RoutingNeeds routing_needs(const Model& model) {
   needs.experts = static_cast<std::size_t>(moe.experts);
   needs.groups = static_cast<std::size_t>(moe.groups);
   needs.groups_per_token = static_cast<std::size_t>(moe.groups_per_token);
+  needs.router = moe.router;
+  needs.capacity_factor = moe.capacity_factor;
   for (const Layer& layer : model.layers()) {
     if (layer.moe_index) {
       needs.moe_layer_indices.push_back(layer.index);

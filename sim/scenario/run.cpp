@@ -44,7 +44,7 @@ std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vec
   for (std::size_t rank = 0; rank < requests.size(); ++rank) {
     requests[rank].expert_rows = traffic.empty() ? std::nullopt : std::optional<std::int64_t>(0);
     for (const LayerTraffic& layer : traffic) {
-      const auto& rows = layer.rows[rank / group];
+      const auto& rows = layer.computed[rank / group];
       requests[rank].expert_rows =
           std::max(requests[rank].expert_rows.value_or(0), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
     }
@@ -77,6 +77,20 @@ Permutation permutation_of(const PreparedStep& step) {
   const DataType type = step.scenario.precision.expert_weights(step.model.architecture().expert_weight_type);
   const auto& fitted = step.profile.fitted;
   return fitted && fitted->find(FitFamily::kExperts, type) ? Permutation::kInExperts : Permutation::kApart;
+}
+
+/// Rows over all layers and ranks.
+RowCounts padding_of(const std::vector<LayerTraffic>& traffic) {
+  RowCounts counts;
+  for (const LayerTraffic& layer : traffic) {
+    for (std::size_t rank = 0; rank < layer.ranks; ++rank) {
+      for (std::size_t slot = 0; slot < layer.rows[rank].size(); ++slot) {
+        counts.routed += static_cast<double>(layer.rows[rank][slot]);
+        counts.computed += static_cast<double>(layer.computed[rank][slot]);
+      }
+    }
+  }
+  return counts;
 }
 
 }  // namespace
@@ -129,7 +143,9 @@ std::vector<double> loads_of(const StepRouting& routing) {
   std::vector<double> loads(routing.shape.layers * routing.shape.experts, 0.0);
   for (std::size_t layer = 0; layer < routing.shape.layers; ++layer) {
     for (const ExpertIndex expert : routing.layer(layer)) {
-      loads[layer * routing.shape.experts + expert] += 1.0;
+      if (expert != kNoExpert) {
+        loads[layer * routing.shape.experts + expert] += 1.0;
+      }
     }
   }
   return loads;
@@ -151,7 +167,8 @@ StepPlan step_plan(const PreparedStep& step, const CostModel& costs) {
           .permutation = permutation_of(step),
           .shared_experts = scenario.dispatch.shared_experts,
           .replica_choice = scenario.placement.replica_choice,
-          .seed = scenario.seed};
+          .seed = scenario.seed,
+          .expert_row_tile = scenario.dispatch.expert_row_tile.value_or(1)};
 }
 
 StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool& pool) {
@@ -187,6 +204,8 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
     result.routing_provenance = "none: the model has no experts";
   }
   const StepProgram built = build_step(plan, pool);
+  result.padding = padding_of(built.traffic);
+  result.router = std::move(routing.router);
   result.imbalance = imbalances(step, built);
   result.memory = footprints(step, built.traffic, place);
   result.execution = execute(built.program, step.cluster, *costs, step.profile.communication);

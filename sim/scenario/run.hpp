@@ -66,6 +66,12 @@ struct LayerImbalance {
   std::optional<double> recording;  ///< of all that was recorded, where only counts were
 };
 
+/// Rows that the experts of all layers and ranks compute.
+struct RowCounts {
+  double routed = 0.0;
+  double computed = 0.0;  ///< those that only fill a buffer or a tile included
+};
+
 /// Everything that one step's simulation found out. Reports are made from this.
 struct StepResult {
   Scenario scenario;
@@ -85,6 +91,8 @@ struct StepResult {
   std::vector<std::string> link_names;  ///< [links]
   std::vector<Bandwidth> link_capacity;
   std::string routing_provenance;
+  std::optional<RouterOutcome> router;  ///< where a router made the choices
+  RowCounts padding;
   std::vector<std::string> warnings;
   std::vector<InputFile> inputs;
   Execution execution;

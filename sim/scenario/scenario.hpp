@@ -85,6 +85,7 @@ struct DispatchConfig {
   DispatchProtocol protocol = DispatchProtocol::kDeepEpLowLatency;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
   std::optional<int> communication_units;
+  std::optional<std::int64_t> expert_row_tile;
 
   template <class F>
   static void describe(F& f) {
@@ -96,6 +97,9 @@ struct DispatchConfig {
     f.optional("communication_units", &DispatchConfig::communication_units,
                "SMs of dispatch and combine kernels that keep some; absent: what the profile says",
                Rules::between(1, 4096));
+    f.optional("expert_row_tile", &DispatchConfig::expert_row_tile,
+               "Rows of each expert are filled up to a multiple of this (MegaBlocks and DeepGEMM: 128); absent: none",
+               Rules::between(1, 65536));
   }
 };
 

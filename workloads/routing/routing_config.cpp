@@ -28,9 +28,9 @@ RoutingShape shape_of(const RoutingNeeds& needs) {
 
 /// What no source can serve, whatever the configuration.
 void check_needs(const RoutingNeeds& needs, const Place& place) {
-  if (needs.k == 0 || needs.k > needs.experts || needs.experts > std::size_t{1} << 16 || needs.moe_layers == 0) {
+  if (needs.k == 0 || needs.k > needs.experts || needs.experts > kNoExpert || needs.moe_layers == 0) {
     throw ConfigError(place,
-                      fmt::format("expected a model with MoE layers of at most 65536 experts that sends tokens to "
+                      fmt::format("expected a model with MoE layers of at most 65535 experts that sends tokens to "
                                   "some of them, found {} layers of {} experts, k = {}",
                                   needs.moe_layers, needs.experts, needs.k));
   }
@@ -110,6 +110,11 @@ Made make(const PowerLawRouting& config, const RoutingNeeds& needs, const Place&
                                        fmt::format("drawn from power-law loads, alpha = {}", config.alpha));
 }
 
+Made make(const RouterRouting& config, const RoutingNeeds& needs, const Place& place) {
+  // Training is the only part that takes long; sources are made where no pool of tasks is at hand.
+  return make_router(config, needs, {place.file, place.pointer + "/router"}, TaskPool(1)).source;
+}
+
 }  // namespace
 
 TokenTrace open_trace(const TraceRouting& config, const std::optional<RoutingNeeds>& needs) {
@@ -135,6 +140,8 @@ std::vector<std::filesystem::path> files_of(const RoutingConfig& config) {
     paths.push_back(counts->path.resolved);
   } else if (const auto* generator = std::get_if<GeneratorRouting>(&config); generator != nullptr && generator->file) {
     paths.push_back(generator->file->resolved);
+  } else if (const auto* router = std::get_if<RouterRouting>(&config); router != nullptr && router->scores) {
+    paths.push_back(router->scores->resolved);
   }
   return paths;
 }

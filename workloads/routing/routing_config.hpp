@@ -12,6 +12,7 @@
 
 #include "sim/config/describe.hpp"
 #include "sim/core/error.hpp"
+#include "workloads/routing/routers/router_routing.hpp"
 #include "workloads/routing/source.hpp"
 #include "workloads/routing/token_trace.hpp"
 
@@ -105,8 +106,8 @@ struct PowerLawRouting {
   }
 };
 
-using RoutingConfig =
-    std::variant<GeneratorRouting, TraceRouting, CountsRouting, UniformRouting, BalancedRouting, PowerLawRouting>;
+using RoutingConfig = std::variant<GeneratorRouting, TraceRouting, CountsRouting, UniformRouting, BalancedRouting,
+                                   PowerLawRouting, RouterRouting>;
 
 /// The recorded tokens themselves; without needs, of any shape. Throws ConfigError.
 TokenTrace open_trace(const TraceRouting& config, const std::optional<RoutingNeeds>& needs);

@@ -172,3 +172,69 @@ TEST_CASE("an uneven all-gather passes everything but the receiver's own") {
   CHECK(by_pair(dispatch_phases(traffic, plan)) == Pairs{{{0, 1}, 6.0}, {{1, 2}, 4.0}, {{2, 3}, 5.0}, {{3, 0}, 3.0}});
   CHECK(by_pair(combine_phases(traffic, plan)) == Pairs{{{0, 1}, 3.0}, {{1, 2}, 6.0}, {{2, 3}, 4.0}, {{3, 0}, 5.0}});
 }
+
+TEST_CASE("empty slots are sent nowhere") {
+  const Cluster cluster = cluster_of(2, 1);
+  const std::vector<std::uint16_t> choices{2, kNoExpert, kNoExpert, kNoExpert};
+  const LayerTraffic traffic = count_traffic(contiguous(4, 2), cluster, choices, 2, std::vector<std::size_t>{0, 1, 2});
+  CHECK(traffic.rows == std::vector<std::vector<std::int64_t>>{{0, 0}, {1, 0}});
+  CHECK(traffic.computed == traffic.rows);
+  CHECK(traffic.copies == std::vector<std::uint32_t>{0, 1, 0, 0});
+}
+
+// Two ranks of three and five tokens, four experts, groups of four tokens: the first group has three tokens of rank 0
+// and one of rank 1, the second four of rank 1. Capacity 6: rank 0 sends each expert ⌊6·3/4⌋ = 4 rows and rank 1 the
+// 2 left, and then 6 of its own group: 4 rows from rank 0 and 8 from rank 1, whoever chose what.
+TEST_CASE("buffers of fixed size are sent and computed whole") {
+  const Cluster cluster = cluster_of(2, 1);
+  const std::vector<std::uint16_t> choices{0, 0, 0, 0, 0, 0, 1, kNoExpert};
+  const CapacityLayout layout{4, {6, 6}};
+  const LayerTraffic traffic =
+      count_traffic(contiguous(4, 2), cluster, choices, 1, std::vector<std::size_t>{0, 3, 8}, {}, {.buffers = &layout});
+  CHECK(traffic.rows == std::vector<std::vector<std::int64_t>>{{6, 1}, {0, 0}});
+  CHECK(traffic.computed == std::vector<std::vector<std::int64_t>>{{12, 12}, {12, 12}});
+  CHECK(traffic.copies == std::vector<std::uint32_t>{8, 8, 16, 16});
+  CHECK(traffic.tokens == traffic.copies);
+  CHECK(traffic.node_tokens == std::vector<std::uint32_t>{16, 32});
+  // Dispatch of ten bytes a row: rank 0 sends its 8 rows for rank 1's two experts, rank 1 its 16.
+  const DispatchPlan plan{&cluster, DispatchProtocol::kNaive, std::nullopt, 10.0};
+  CHECK(by_pair(dispatch_phases(traffic, plan)) ==
+        std::map<std::pair<std::size_t, std::size_t>, double>{{{0, 1}, 80.0}, {{1, 0}, 160.0}});
+}
+
+TEST_CASE("rows of a buffer are shared out among an expert's copies") {
+  const Cluster cluster = cluster_of(2, 1);
+  PlacementConfig config;
+  config.strategy = "contiguous";
+  config.redundant_experts = 2;
+  const LayerPlacement placement =
+      place_experts(config, {.layers = 1, .experts = 4, .ranks = 2, .redundant = 2}, {}).layers.front();
+  const std::vector<std::uint16_t> choices(6, 3);
+  const CapacityLayout layout{6, {5}};
+  const LayerTraffic traffic =
+      count_traffic(placement, cluster, choices, 1, std::vector<std::size_t>{0, 2, 6}, {}, {.buffers = &layout});
+  std::int64_t computed = 0;
+  std::vector<std::int64_t> of_expert(4, 0);
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    for (std::size_t slot = 0; slot < placement.slots_of(RankId(rank)).size(); ++slot) {
+      of_expert[placement.slots_of(RankId(rank))[slot]] += traffic.computed[rank][slot];
+      computed += traffic.computed[rank][slot];
+      CHECK(traffic.computed[rank][slot] >= 2);  // of two copies each has ⌊5/2⌋ at least
+    }
+  }
+  CHECK(computed == 20);
+  CHECK(of_expert == std::vector<std::int64_t>(4, 5));
+}
+
+TEST_CASE("tiles fill each expert's rows up, and idle experts have none") {
+  const Cluster cluster = cluster_of(2, 1);
+  std::vector<std::uint16_t> choices(129, 0);
+  choices.resize(129 + 128, 1);
+  choices.push_back(3);
+  const LayerTraffic traffic =
+      count_traffic(contiguous(4, 2), cluster, choices, 1, std::vector<std::size_t>{0, 200, 258}, {}, {.tile = 128});
+  CHECK(traffic.rows == std::vector<std::vector<std::int64_t>>{{129, 128}, {0, 1}});
+  CHECK(traffic.computed == std::vector<std::vector<std::int64_t>>{{256, 128}, {0, 128}});
+  CHECK(traffic.copies[1] == 0);
+  CHECK(traffic.copies[3] == 1);  // what is sent is what was routed
+}

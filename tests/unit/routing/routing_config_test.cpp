@@ -68,8 +68,8 @@ TEST_CASE("routing config: faults") {
       "mean \"deepseek-v3-decode\"?");
   CHECK(
       error_of([] { make(R"({"unifrom": {}})"); }) ==
-      "s.json: expected one of the keys generator, trace, counts, uniform, balanced, power_law, found \"unifrom\"; did "
-      "you mean \"uniform\"?");
+      "s.json: expected one of the keys generator, trace, counts, uniform, balanced, power_law, router, found \"unifrom\"; "
+      "did you mean \"uniform\"?");
   RoutingNeeds groups = kNeeds;
   groups.groups = 16;
   groups.groups_per_token = 1;

@@ -1,0 +1,1 @@
+moesim_bench(bench_routers LIBRARIES moesim_routing SOURCES routers_bench.cpp)
