@@ -12,17 +12,17 @@ enum class Scaling {
 };
 
 struct GroupedGemmArguments {
-  const unsigned char* a = nullptr;   ///< [rows, k]
-  const unsigned char* b = nullptr;   ///< [experts, n, k]
-  std::uint16_t* c = nullptr;         ///< [rows, n]
-  const int* offsets = nullptr;       ///< [experts + 1]: where each expert's rows begin
-  const float* a_scale = nullptr;     ///< [rows, k/128]
-  const float* b_scale = nullptr;     ///< [experts, n/128, k/128]
+  const unsigned char* a = nullptr;  ///< [rows, k]
+  const unsigned char* b = nullptr;  ///< [experts, n, k]
+  std::uint16_t* c = nullptr;        ///< [rows, n]
+  const int* offsets = nullptr;      ///< [experts + 1]: where each expert's rows begin
+  const float* a_scale = nullptr;    ///< [rows, k/128]
+  const float* b_scale = nullptr;    ///< [experts, n/128, k/128]
   float alpha = 1.0F;
   int multiprocessors = 0;  ///< that the host fills with blocks; 0: all
   int experts = 0;          ///< at most 512
-  int n = 0;        ///< multiple of 8
-  int k = 0;        ///< a row is a multiple of 16 bytes
+  int n = 0;                ///< multiple of 8
+  int k = 0;                ///< a row is a multiple of 16 bytes
 };
 
 /// Attention of new tokens over cached ones, one token a sequence. Row r of `group` query heads shares one key head.
@@ -95,10 +95,10 @@ struct UnpermuteArguments {
 
 /// out = silu(gate)·up, with gate and up side by side in each row.
 struct SwiGluArguments {
-  const std::uint16_t* in = nullptr;     ///< [rows, 2·width]
-  std::uint16_t* out = nullptr;          ///< [rows, width], or:
-  std::uint8_t* quantised = nullptr;     ///< [rows, width]
-  float* scales = nullptr;               ///< [rows, width/128], rounded up; null: fixed_scale for all
+  const std::uint16_t* in = nullptr;  ///< [rows, 2·width]
+  std::uint16_t* out = nullptr;       ///< [rows, width], or:
+  std::uint8_t* quantised = nullptr;  ///< [rows, width]
+  float* scales = nullptr;            ///< [rows, width/128], rounded up; null: fixed_scale for all
   float fixed_scale = 1.0F;
   int rows = 0;
   int width = 0;  ///< multiple of 4

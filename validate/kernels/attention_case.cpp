@@ -42,8 +42,8 @@ class Decode : public Prepared {
     args_.splits = decode_splits(sequences, kv_heads, group, keys, units);
     args_.scale = static_cast<float>(score_scale(key_width) * kLog2E);
     const auto rows = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(kv_heads * group);
-    const auto cached = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(keys) *
-                        static_cast<std::size_t>(kv_heads);
+    const auto cached =
+        static_cast<std::size_t>(sequences) * static_cast<std::size_t>(keys) * static_cast<std::size_t>(kv_heads);
     const auto splits = static_cast<std::size_t>(args_.splits);
     q_ = Tensor<std::uint16_t>(sets_, rows * static_cast<std::size_t>(key_width));
     k_ = Tensor<std::uint16_t>(sets_, cached * static_cast<std::size_t>(key_width));
@@ -108,12 +108,14 @@ Verdict Decode::verdict(std::size_t set) {
     const std::int64_t kv_head = row / args_.group % args_.kv_heads;
     const auto cached = [&](std::int64_t key) { return (sequence * args_.keys + key) * args_.kv_heads + kv_head; };
     compare(out, out_.at(set) + row * value_width_,
-            attention(args_.keys, key_width_, value_width_, score_scale(key_width_),
-                      [&](std::int64_t d) { return element(seed(kQuery), row * key_width_ + d); },
-                      [&](std::int64_t j, std::int64_t d) { return element(seed(kKey), cached(j) * key_width_ + d); },
-                      [&](std::int64_t j, std::int64_t c) {
-                        return element(seed(latent() ? kKey : kValue), cached(j) * (latent() ? key_width_ : value_width_) + c);
-                      }));
+            attention(
+                args_.keys, key_width_, value_width_, score_scale(key_width_),
+                [&](std::int64_t d) { return element(seed(kQuery), row * key_width_ + d); },
+                [&](std::int64_t j, std::int64_t d) { return element(seed(kKey), cached(j) * key_width_ + d); },
+                [&](std::int64_t j, std::int64_t c) {
+                  return element(seed(latent() ? kKey : kValue),
+                                 cached(j) * (latent() ? key_width_ : value_width_) + c);
+                }));
   }
   return out;
 }
@@ -177,10 +179,11 @@ Verdict Prefill::verdict(std::size_t set) {
     const std::int64_t kv_head = row % c_.heads / (c_.heads / c_.kv_heads);
     const auto cached = [&](std::int64_t key) { return (first + key) * c_.kv_heads + kv_head; };
     compare(out, out_.at(set) + row * kValueWidth,
-            attention(query + 1, c_.key_width, kValueWidth, score_scale(c_.key_width),
-                      [&](std::int64_t d) { return element(seed(kQuery), row * c_.key_width + d); },
-                      [&](std::int64_t j, std::int64_t d) { return element(seed(kKey), cached(j) * c_.key_width + d); },
-                      [&](std::int64_t j, std::int64_t d) { return element(seed(kValue), cached(j) * kValueWidth + d); }));
+            attention(
+                query + 1, c_.key_width, kValueWidth, score_scale(c_.key_width),
+                [&](std::int64_t d) { return element(seed(kQuery), row * c_.key_width + d); },
+                [&](std::int64_t j, std::int64_t d) { return element(seed(kKey), cached(j) * c_.key_width + d); },
+                [&](std::int64_t j, std::int64_t d) { return element(seed(kValue), cached(j) * kValueWidth + d); }));
   }
   return out;
 }

@@ -115,9 +115,9 @@ void LtProduct::run(const Operands& operands, cudaStream_t stream) {
     set(description_.get(), CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.a_scale);
   }
   const float beta = 0.0F;
-  check(cublasLtMatmul(blas_.lt(), description_.get(), &operands.alpha, operands.b, b_.get(), operands.a, a_.get(), &beta,
-                       operands.c, c_.get(), operands.c, c_.get(), &algorithm_, blas_.workspace(), Blas::kWorkspace,
-                       stream),
+  check(cublasLtMatmul(blas_.lt(), description_.get(), &operands.alpha, operands.b, b_.get(), operands.a, a_.get(),
+                       &beta, operands.c, c_.get(), operands.c, c_.get(), &algorithm_, blas_.workspace(),
+                       Blas::kWorkspace, stream),
         "product of cuBLASLt");
 }
 

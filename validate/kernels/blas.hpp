@@ -52,8 +52,8 @@ class LtProduct {
     const void* a = nullptr;
     const void* b = nullptr;
     void* c = nullptr;
-    /// On the device. fp8: one value each, null for 1. fp8_block: a [k/128, m] (m contiguous), b [n/128, k/128 rounded up
-    /// to a multiple of 4].
+    /// On the device. fp8: one value each, null for 1. fp8_block: a [k/128, m] (m contiguous), b [n/128, k/128 rounded
+    /// up to a multiple of 4].
     const float* a_scale = nullptr;
     const float* b_scale = nullptr;
     float alpha = 1.0F;

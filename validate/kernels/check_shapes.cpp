@@ -20,8 +20,7 @@ std::vector<Shape> check_shapes() {
         const bool grouped = kernel == ExpertKernel::kCublasGrouped;
         const bool library_fp8 = kernel == ExpertKernel::kCublasLt && type == NumberType::kFp8;
         if (kernel == ExpertKernel::kOwn || (grouped && type == NumberType::kBf16) || library_fp8) {
-          out.emplace_back(
-              ExpertsCase{.layer = layer, .kernel = kernel, .type = type, .tokens = 300, .rows = rows});
+          out.emplace_back(ExpertsCase{.layer = layer, .kernel = kernel, .type = type, .tokens = 300, .rows = rows});
         }
       }
     }

@@ -20,13 +20,16 @@ constexpr unsigned long long kLimitNs = 8'000'000'000ULL;  // a rival ends by it
 class RunningRival {
  public:
   RunningRival(const ContentionCase& c, const Tensor<std::uint8_t>& scratch) : blocks_(c.multiprocessors) {
-    check(cudaHostAlloc(&state_, sizeof(HoldState), cudaHostAllocMapped), "memory that host and device share");
-    std::memset(state_, 0, sizeof(HoldState));
-    HoldState* on_device = nullptr;
-    check(cudaHostGetDevicePointer(reinterpret_cast<void**>(&on_device), state_, 0), "memory that both share");
+    void* shared = nullptr;
+    void* on_device = nullptr;
+    check(cudaHostAlloc(&shared, sizeof(HoldState), cudaHostAllocMapped), "memory that host and device share");
+    check(cudaHostGetDevicePointer(&on_device, shared, 0), "memory that host and device share");
+    std::memset(shared, 0, sizeof(HoldState));
+    state_ = static_cast<HoldState*>(shared);
     const bool streams = c.rival == Rival::kStream;
-    launch_hold(streams ? Holder::kStream : Holder::kSpin, blocks_, on_device, streams ? scratch.at(0) : nullptr,
-                scratch.count() / static_cast<std::size_t>(blocks_) / 64 * 64, kLimitNs, stream_.get());
+    launch_hold(streams ? Holder::kStream : Holder::kSpin, blocks_, static_cast<HoldState*>(on_device),
+                streams ? scratch.at(0) : nullptr, scratch.count() / static_cast<std::size_t>(blocks_) / 64 * 64,
+                kLimitNs, stream_.get());
     const auto limit = Clock::now() + std::chrono::seconds(2);
     while (started() < blocks_) {
       if (Clock::now() > limit) {

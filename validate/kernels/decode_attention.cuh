@@ -185,8 +185,9 @@ __global__ void __launch_bounds__(32 * kWarpsDown * kWarpsAcross) decode_attenti
 #pragma unroll
       for (int j = 0; j < kColumnsEach / 16; ++j) {
         unsigned right[4];
-        load_matrices_transposed(right, values + swizzled_row<kValueChunks>(step * 16 + lane % 16,
-                                                                            part * kColumnsEach / 8 + j * 2 + lane / 16));
+        load_matrices_transposed(
+            right,
+            values + swizzled_row<kValueChunks>(step * 16 + lane % 16, part * kColumnsEach / 8 + j * 2 + lane / 16));
         multiply_bf16(out[2 * j], left, right[0], right[1]);
         multiply_bf16(out[2 * j + 1], left, right[2], right[3]);
       }

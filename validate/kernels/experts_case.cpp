@@ -23,9 +23,7 @@ class Matrix {
   void fill_random(std::size_t sets, std::uint64_t seed, std::uint64_t id, cudaStream_t stream) const {
     type_ == NumberType::kBf16 ? fill(wide_, sets, seed, id, stream) : fill(narrow_, sets, seed, id, stream);
   }
-  void poison(cudaStream_t stream) const {
-    type_ == NumberType::kBf16 ? wide_.poison(stream) : narrow_.poison(stream);
-  }
+  void poison(cudaStream_t stream) const { type_ == NumberType::kBf16 ? wide_.poison(stream) : narrow_.poison(stream); }
   [[nodiscard]] unsigned char* at(std::size_t set, std::int64_t element = 0) const {
     return type_ == NumberType::kBf16 ? reinterpret_cast<unsigned char*>(wide_.at(set) + element)
                                       : narrow_.at(set) + element;
@@ -292,13 +290,13 @@ void Experts::add_product(Verdict& verdict, std::size_t set, Stage stage, std::i
   for (const std::int64_t column : sampled(n, kColumns, bench_.seed + static_cast<std::uint64_t>(row))) {
     values.push_back(static_cast<double>(bf16_to_float(found[static_cast<std::size_t>(column)])));
     expected.push_back(static_cast<double>(alpha(stage)) *
-                       dot(k, [&](std::int64_t d) { return in[static_cast<std::size_t>(d)]; },
+                       dot(
+                           k, [&](std::int64_t d) { return in[static_cast<std::size_t>(d)]; },
                            [&](std::int64_t d) {
                              return weight(set, stage, expert, column, d) * weight_scale(set, stage, expert, column, d);
                            }));
   }
-  verdict.add(relative_error(values, expected), narrow() ? kFp8Tolerance : kBf16Tolerance,
-              up ? "up and gate" : "down");
+  verdict.add(relative_error(values, expected), narrow() ? kFp8Tolerance : kBf16Tolerance, up ? "up and gate" : "down");
 }
 
 /// Each stage at up to twelve rows against what its inputs on the device demand.

@@ -113,7 +113,8 @@ Verdict Gemm::verdict(std::size_t set) {
       for (std::int64_t begin = 0; begin < c_.k; begin += 128) {
         const std::int64_t length = std::min<std::int64_t>(128, c_.k - begin);
         sum += scale(row, columns[j], begin) *
-               dot(length, [&](std::int64_t k) { return left[static_cast<std::size_t>(begin + k)]; },
+               dot(
+                   length, [&](std::int64_t k) { return left[static_cast<std::size_t>(begin + k)]; },
                    [&](std::int64_t k) { return weights[j][static_cast<std::size_t>(begin + k)]; });
       }
       expected.push_back(sum);

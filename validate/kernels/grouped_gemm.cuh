@@ -5,8 +5,8 @@
 #include "validate/kernels/arguments.hpp"
 
 /// C_e[rows_e, n] = A_e[rows_e, k]·B_e[n, k]ᵀ for every expert e, rows in the order of the experts, on the matrix
-/// units through mma.sync, which every GPU since Ampere has. Persistent blocks take tiles of kTileRows × 128 from a list
-/// that each block derives from the offsets, as serving systems do: the host need not know the counts.
+/// units through mma.sync, which every GPU since Ampere has. Persistent blocks take tiles of kTileRows × 128 from a
+/// list that each block derives from the offsets, as serving systems do: the host need not know the counts.
 ///
 /// The includer provides the primitives (primitives.cuh).
 namespace moesim::bench {
@@ -24,9 +24,9 @@ struct GroupedGemmShape {
   static constexpr int kSharedBytes = kStages * kStageBytes + kListBytes + 64;
   static constexpr int kWarpsDown = kTileRows >= 64 ? 2 : 1;
   static constexpr int kWarpsAcross = 8 / kWarpsDown;
-  static constexpr int kBlocksDown = kTileRows / kWarpsDown / 16;      // of 16 rows, per warp
+  static constexpr int kBlocksDown = kTileRows / kWarpsDown / 16;        // of 16 rows, per warp
   static constexpr int kBlocksAcross = kTileColumns / kWarpsAcross / 8;  // of 8 columns, per warp
-  static constexpr int kBlocksPerUnit = kTileRows >= 128 ? 1 : 2;      // that one SM should hold
+  static constexpr int kBlocksPerUnit = kTileRows >= 128 ? 1 : 2;        // that one SM should hold
 };
 
 /// Where 16-byte chunk `chunk` of row `row` lies in a stage's rows of 128 bytes: chunks are permuted by row so that the
@@ -103,8 +103,7 @@ __global__ void __launch_bounds__(256, GroupedGemmShape<kTileRows, kElement>::kB
     const int within = tile - list[expert];
     const int row0 = within % tiles_down * kTileRows;
     const int column0 = within / tiles_down * Shape::kTileColumns;
-    const unsigned char* const a =
-        args.a + (static_cast<std::int64_t>(args.offsets[expert]) + row0) * row_bytes;
+    const unsigned char* const a = args.a + (static_cast<std::int64_t>(args.offsets[expert]) + row0) * row_bytes;
     const unsigned char* const b = args.b + (static_cast<std::int64_t>(expert) * args.n + column0) * row_bytes;
 
     const auto load = [&](int depth) {

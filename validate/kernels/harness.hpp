@@ -23,9 +23,9 @@ struct Verdict {
   /// Keeps the worse of the two.
   void add(double other_error, double other_tolerance, const char* other_what);
 };
-constexpr double kFloatTolerance = 1e-3;  ///< float outputs of bf16 inputs
-constexpr double kBf16Tolerance = 1e-2;   ///< rounding of bf16 outputs is 2e-3
-constexpr double kFp8Tolerance = 2e-2;    ///< Hopper adds fp8 products in fewer bits
+constexpr double kFloatTolerance = 1e-3;      ///< float outputs of bf16 inputs
+constexpr double kBf16Tolerance = 1e-2;       ///< rounding of bf16 outputs is 2e-3
+constexpr double kFp8Tolerance = 2e-2;        ///< Hopper adds fp8 products in fewer bits
 constexpr double kQuantisedTolerance = 4e-2;  ///< rounding to e4m3 alone is up to 2⁻⁴, 2.6e-2 on average
 
 /// A case with its buffers. A set is one full group of inputs and outputs; there are as many as it takes to find none

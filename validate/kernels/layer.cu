@@ -45,7 +45,8 @@ void launch_top_k(const TopKArguments& args, RouterScore score, cudaStream_t str
 void launch_permute(const PermuteArguments& args, cudaStream_t stream) {
   const int wanted = (args.rows + 7) / 8;
   const int most = multiprocessor_count() * kBlocksEach;
-  permute_kernel<<<wanted < most ? wanted : most, 256, 0, stream>>>(args);
+  const int blocks = wanted < most ? wanted : most;
+  permute_kernel<<<blocks, 256, 0, stream>>>(args);
   check_launch("permutation");
 }
 
@@ -58,7 +59,8 @@ void launch_swiglu(const SwiGluArguments& args, cudaStream_t stream) {
   const std::int64_t items = static_cast<std::int64_t>(args.rows) * ((args.width + 127) / 128);
   const std::int64_t wanted = (items + 7) / 8;
   const std::int64_t most = static_cast<std::int64_t>(multiprocessor_count()) * kBlocksEach;
-  swiglu_kernel<<<static_cast<unsigned>(wanted < most ? wanted : most), 256, 0, stream>>>(args);
+  const auto blocks = static_cast<unsigned>(wanted < most ? wanted : most);
+  swiglu_kernel<<<blocks, 256, 0, stream>>>(args);
   check_launch("SwiGLU");
 }
 

@@ -107,7 +107,8 @@ void Router::check_logits(Verdict& out, std::size_t set, std::int64_t token, con
   for (const std::int64_t expert : sampled(c_.layer.experts, 8, bench_.seed)) {
     found.push_back(static_cast<double>(logits[static_cast<std::size_t>(expert)]));
     expected.push_back(static_cast<double>(alpha()) *
-                       dot(hidden, [&](std::int64_t d) { return value(kIn, token * hidden + d); },
+                       dot(
+                           hidden, [&](std::int64_t d) { return value(kIn, token * hidden + d); },
                            [&](std::int64_t d) { return value(kWeight, expert * hidden + d); }));
   }
   out.add(relative_error(found, expected), kFloatTolerance, "router's product");
@@ -220,8 +221,8 @@ class Order : public Prepared {
   [[nodiscard]] std::vector<std::uint16_t> input_row(std::size_t set, std::int64_t row) const {
     std::vector<std::uint16_t> out;
     for (std::int64_t i = 0; i < c_.layer.hidden; ++i) {
-      out.push_back(random_bf16(tensor_seed(bench_.seed, kIn, set),
-                                static_cast<std::uint64_t>(row * c_.layer.hidden + i)));
+      out.push_back(
+          random_bf16(tensor_seed(bench_.seed, kIn, set), static_cast<std::uint64_t>(row * c_.layer.hidden + i)));
     }
     return out;
   }
@@ -280,8 +281,8 @@ Verdict Order::verdict(std::size_t set) {
     std::vector<double> expected(static_cast<std::size_t>(hidden));
     for (std::int64_t j = 0; j < c_.layer.k; ++j) {
       const std::int64_t copy = token * c_.layer.k + j;
-      const auto share = static_cast<double>(
-          random_scale(tensor_seed(bench_.seed, kShares, set), static_cast<std::uint64_t>(copy)));
+      const auto share =
+          static_cast<double>(random_scale(tensor_seed(bench_.seed, kShares, set), static_cast<std::uint64_t>(copy)));
       const std::vector<double> row = as_doubles(input_row(set, inverse_host_[static_cast<std::size_t>(copy)]));
       for (std::size_t i = 0; i < row.size(); ++i) {
         expected[i] += share * row[i];

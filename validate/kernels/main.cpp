@@ -42,9 +42,9 @@ std::vector<Case> cases_of(const Options& options, std::uint64_t seed) {
     if (options.model.empty()) {
       const auto layer = layer_of(routing);
       if (!layer) {
-        throw ConfigError({options.routing, ""}, "expected routing of a layer that is known, found " +
-                                                     std::to_string(routing.k) + " of more than " +
-                                                     std::to_string(routing.highest) + " experts: say which with --model");
+        throw ConfigError({options.routing, ""},
+                          "expected routing of a layer that is known, found " + std::to_string(routing.k) +
+                              " of more than " + std::to_string(routing.highest) + " experts: say which with --model");
       }
       replay.layer = *layer;
     }
@@ -121,7 +121,9 @@ int dry_run(const std::vector<Case>& cases, const Options& options, Record& reco
 }
 
 Json environment_of(const DeviceFacts& facts, const Monitor& monitor, const Options& options, std::uint64_t seed) {
-  const auto version = [](int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); };
+  const auto version = [](int number) {
+    return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+  };
   Json out = Json::object();
   out.set("date", now_text())
       .set("commit", options.commit)
@@ -228,7 +230,8 @@ class Run {
     Measured measured{c.shape, {}};
     try {
       Verdict verdict;
-      measured.timing = std::visit([&](const auto& shape) { return timing_of(shape, verdict, measured.extra); }, c.shape);
+      measured.timing =
+          std::visit([&](const auto& shape) { return timing_of(shape, verdict, measured.extra); }, c.shape);
       if (!verdict.right()) {
         fail(c.id, verdict);
         return;

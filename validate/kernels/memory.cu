@@ -110,8 +110,8 @@ __device__ unsigned long long now_ns() {
 }
 
 /// Every block ends at the host's word, or when its time is up, whatever else happens.
-__global__ void __launch_bounds__(512) hold(HoldState* state, uint4* scratch, std::size_t per_block,
-                                            unsigned long long limit_ns) {
+__global__ void __launch_bounds__(512)
+    hold(HoldState* state, uint4* scratch, std::size_t per_block, unsigned long long limit_ns) {
   extern __shared__ unsigned char occupied[];
   volatile HoldState* const shared_state = state;
   __shared__ int go_on;
@@ -221,9 +221,8 @@ void launch_hold(Holder holder, int blocks, HoldState* state, unsigned char* scr
   check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
   const int shared = most - 1024;  // what the kernel declares besides comes on top
   allow_shared(hold, shared, "holder of SMs");
-  hold<<<blocks, 512, shared, stream>>>(
-      state, holder == Holder::kStream ? reinterpret_cast<uint4*>(scratch) : nullptr, bytes_per_block / sizeof(uint4),
-      limit_ns);
+  hold<<<blocks, 512, shared, stream>>>(state, holder == Holder::kStream ? reinterpret_cast<uint4*>(scratch) : nullptr,
+                                        bytes_per_block / sizeof(uint4), limit_ns);
   check_launch("holder of SMs");
 }
 

@@ -76,7 +76,7 @@ void add_gemms(Builder& out) {
   const std::vector<Widths> more{{4096, 8192}, {6144, 4096}, {28672, 8192}, {8192, 28672}, {36864, 7168}, {7168, 18432},
                                  {2048, 2048}, {3072, 2048}, {5120, 2880},  {16384, 512},  {129280, 7168}};
   const std::vector<std::int64_t> coarse{8192, 4096, 1024, 256, 64, 16, 1};
-  const std::vector<std::int64_t> fine{2,   4,   8,   24,  32,  48,   96,   128,  160,  192,  320,
+  const std::vector<std::int64_t> fine{2,   4,   8,   24,  32,   48,   96,   128,  160,  192,  320,
                                        384, 512, 768, 640, 1536, 2048, 2560, 3072, 6144, 16384};
   const std::vector<std::int64_t> odd{113, 129, 257, 513, 1025, 2049, 2561, 4097};
   const std::array<NumberType, 3> types{NumberType::kBf16, NumberType::kFp8, NumberType::kFp8Block};
@@ -161,7 +161,7 @@ void add_attention(Builder& out) {
     int width;
   };
   // Qwen3-235B, Mixtral, Llama-3-70B, each whole and split eight ways; OLMoE; gpt-oss.
-  const std::vector<Heads> heads{{64, 4, 128}, {32, 8, 128}, {64, 8, 128}, {8, 1, 128},
+  const std::vector<Heads> heads{{64, 4, 128}, {32, 8, 128}, {64, 8, 128},  {8, 1, 128},
                                  {16, 2, 128}, {4, 1, 128},  {16, 16, 128}, {64, 8, 64}};
   const auto decode = [&](int level, std::size_t kinds, const std::vector<int>& sequences,
                           const std::vector<int>& lengths) {
@@ -224,8 +224,8 @@ void add_layers(Builder& out) {
   const auto add = [&](int level, std::size_t layers, const std::vector<std::int64_t>& tokens) {
     for (const std::int64_t count : tokens) {
       for (std::size_t layer = 0; layer < layers; ++layer) {
-        for (const Part part : {Part::kRouter, Part::kTopK, Part::kSort, Part::kPermute, Part::kUnpermute, Part::kSwiGlu,
-                                Part::kSwiGluFp8, Part::kRmsNorm}) {
+        for (const Part part : {Part::kRouter, Part::kTopK, Part::kSort, Part::kPermute, Part::kUnpermute,
+                                Part::kSwiGlu, Part::kSwiGluFp8, Part::kRmsNorm}) {
           const LayerCase c{part, layer_shapes()[layer], count};
           out.add_if_fits(Group::kLayer, level,
                           std::string(name_of(part)) + "/" + std::string(c.layer.name) + "/t" + text(count), c);
@@ -383,10 +383,10 @@ std::vector<Case> plan() {
 
 std::vector<Case> replay_plan(const Routing& routing, const ReplayOptions& options) {
   if (routing.k != options.layer.k || routing.highest >= options.layer.experts) {
-    throw ConfigError({"--model", ""}, "expected a layer that chooses " + std::to_string(routing.k) + " of at least " +
-                                           std::to_string(routing.highest + 1) + " experts, found " +
-                                           std::string(options.layer.name) + " with " + std::to_string(options.layer.k) +
-                                           " of " + std::to_string(options.layer.experts));
+    throw ConfigError({"--model", ""},
+                      "expected a layer that chooses " + std::to_string(routing.k) + " of at least " +
+                          std::to_string(routing.highest + 1) + " experts, found " + std::string(options.layer.name) +
+                          " with " + std::to_string(options.layer.k) + " of " + std::to_string(options.layer.experts));
   }
   return replay(options, routing.layers, routing.tokens, "recorded", [&](std::int64_t layer, std::int64_t size) {
     // From the middle, where both prompts and answers are likely.
@@ -464,8 +464,9 @@ std::vector<Case> selected(std::vector<Case> cases, const std::vector<std::strin
       }
     }
     if (!any) {
-      faults.push_back({{"--only", ""}, "expected a part of some case's name (--list shows them), found \"" + pattern +
-                                            "\", which none has"});
+      faults.push_back(
+          {{"--only", ""},
+           "expected a part of some case's name (--list shows them), found \"" + pattern + "\", which none has"});
     }
   }
   if (!faults.empty()) {

@@ -13,7 +13,19 @@
 namespace moesim::bench {
 
 /// In the order in which a level is worked through.
-enum class Group { kHbm, kLaunch, kGemm, kReplay, kExperts, kDecode, kLatentDecode, kPrefill, kLayer, kContention, kCollective };
+enum class Group {
+  kHbm,
+  kLaunch,
+  kGemm,
+  kReplay,
+  kExperts,
+  kDecode,
+  kLatentDecode,
+  kPrefill,
+  kLayer,
+  kContention,
+  kCollective
+};
 std::string_view name_of(Group group);
 
 struct Case {

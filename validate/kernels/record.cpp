@@ -118,9 +118,11 @@ Json row(const ContentionCase& c) {
                        .set("multiprocessors", c.multiprocessors));
 }
 Json row(const CollectiveCase& c) {
-  return std::move(
-      Json::object().set("op_name", name_of(c.op)).set("kernel_source", "nccl").set("num_gpus", c.gpus).set("bytes",
-                                                                                                          c.bytes));
+  return std::move(Json::object()
+                       .set("op_name", name_of(c.op))
+                       .set("kernel_source", "nccl")
+                       .set("num_gpus", c.gpus)
+                       .set("bytes", c.bytes));
 }
 
 }  // namespace

@@ -41,8 +41,8 @@ struct Choice {
   double margin = 0.0;
 };
 /// The router's decision for one token. Softmax: the k greatest logits, weights e^x normalised over the chosen.
-/// Sigmoid (DeepSeek-V3, arXiv 2412.19437, section 2.1.2): by s + bias among the experts of the `groups_kept` groups with
-/// the greatest sums of their two best, weights s normalised over the chosen and scaled.
+/// Sigmoid (DeepSeek-V3, arXiv 2412.19437, section 2.1.2): by s + bias among the experts of the `groups_kept` groups
+/// with the greatest sums of their two best, weights s normalised over the chosen and scaled.
 Choice choose(std::span<const float> logits, std::span<const float> bias, RouterScore score, int k, int groups,
               int groups_kept, double weight_scale);
 
