@@ -9,6 +9,8 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <numeric>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -18,8 +20,8 @@
 /// Runs the CUDA kernels of validate/kernels on a CPU, thread by thread, so that their index arithmetic, the layouts of
 /// the matrix instructions and their barriers are tested where there is no GPU. Stands in for primitives.cuh.
 ///
-/// Every thread of a block is a context of its own. They run in a random order, each until a barrier or an exchange
-/// within its warp, so that a missing barrier shows sooner or later. Asynchronous copies happen at a random moment
+/// Every thread of a block is a context of its own. Warps run one at a time, each for a random while, so that a missing
+/// barrier shows sooner or later. Asynchronous copies happen at a random moment
 /// between their start and the wait for them, so that one that is not waited for, or that overwrites what is still
 /// read, shows too. Shared memory is filled with NaN before each block. Not seen: bank conflicts, and speed.
 
@@ -55,25 +57,28 @@ class EmulatedBlock {
 
   /// Throws where threads wait for what cannot come.
   void run() {
-    std::vector<std::size_t> order(threads_.size());
+    std::vector<std::size_t> able;  // warps
     while (true) {
-      order.clear();
-      for (std::size_t i = 0; i < threads_.size(); ++i) {
-        if (threads_[i].state == State::kReady) {
-          order.push_back(i);
+      able.clear();
+      for (std::size_t warp = 0; warp < threads_.size(); warp += kWarp) {
+        if (any_is_ready(warp)) {
+          able.push_back(warp);
         }
       }
-      if (order.empty() && !release()) {
-        return;
+      if (able.empty()) {
+        if (all_are(0, threads_.size(), State::kDone)) {
+          return;
+        }
+        if (!all_are(0, threads_.size(), State::kAtBlock)) {
+          throw std::logic_error("threads of a block wait for each other at different places");
+        }
+        set(0, threads_.size(), State::kReady);
+        continue;
       }
-      // Whole warps in random order, lanes in random order now and then: shuffling all would be slow.
-      if (!order.empty()) {
-        random_.shuffle(std::span<std::size_t>(order));
-      }
-      for (const std::size_t i : order) {
-        running_ = i;
-        threadIdx.x = static_cast<unsigned>(i);
-        swapcontext(&scheduler_, &threads_[i].context);
+      // One warp goes ahead of the others for a while: what it must not overtake is then missed.
+      const std::size_t warp = able[random_.below(able.size())];
+      for (std::uint64_t left = 1 + random_.below(200); left > 0 && any_is_ready(warp); --left) {
+        run_lanes(warp);
       }
     }
   }
@@ -178,26 +183,27 @@ class EmulatedBlock {
       threads_[i].state = state;
     }
   }
-  /// Lets those go on who have waited for each other. False: all have ended.
-  bool release() {
-    if (all_are(0, threads_.size(), State::kDone)) {
-      return false;
+  /// Whether a lane can go on; those of a warp that have waited for each other can.
+  [[nodiscard]] bool any_is_ready(std::size_t warp) {
+    if (all_are(warp, warp + kWarp, State::kAtWarp)) {
+      set(warp, warp + kWarp, State::kReady);
     }
-    if (all_are(0, threads_.size(), State::kAtBlock)) {
-      set(0, threads_.size(), State::kReady);
-      return true;
-    }
-    bool any = false;
-    for (std::size_t warp = 0; warp < threads_.size(); warp += kWarp) {
-      if (all_are(warp, warp + kWarp, State::kAtWarp)) {
-        set(warp, warp + kWarp, State::kReady);
-        any = true;
+    return std::any_of(threads_.begin() + static_cast<std::ptrdiff_t>(warp),
+                       threads_.begin() + static_cast<std::ptrdiff_t>(warp + kWarp),
+                       [](const Thread& thread) { return thread.state == State::kReady; });
+  }
+  /// Each lane that can, up to what it next waits for, in a random order.
+  void run_lanes(std::size_t warp) {
+    std::array<std::size_t, kWarp> lanes{};
+    std::iota(lanes.begin(), lanes.end(), warp);
+    random_.shuffle(std::span<std::size_t>(lanes));
+    for (const std::size_t i : lanes) {
+      if (threads_[i].state == State::kReady) {
+        running_ = i;
+        threadIdx.x = static_cast<unsigned>(i);
+        swapcontext(&scheduler_, &threads_[i].context);
       }
     }
-    if (!any) {
-      throw std::logic_error("threads of a block wait for each other at different places");
-    }
-    return true;
   }
 
   inline static EmulatedBlock* current_ = nullptr;
