@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <ctime>
 #include <exception>
+#include <filesystem>
 #include <numeric>
 
 #include "sim/core/error.hpp"
@@ -115,6 +116,7 @@ int dry_run(const std::vector<Case>& cases, const Options& options, Record& reco
   }
   if (!options.out.empty()) {
     record.save(options.out);
+    std::filesystem::remove(options.out);
     std::printf("%s: can be written\n", options.out.c_str());
   }
   return 0;
@@ -304,8 +306,13 @@ int run(const std::vector<std::string>& arguments) {
   const std::uint64_t seed = options.seed.value_or(static_cast<std::uint64_t>(std::time(nullptr)));
   Record record;
   record.version = options.commit;
-  const std::vector<Case> cases = cases_of(options, seed);
-  if (options.mode == Mode::kList) {
+  // Measurements are never edited, nor overwritten.
+  const bool lists = options.mode == Mode::kList;
+  if (!lists && !options.out.empty() && std::filesystem::exists(options.out)) {
+    throw ConfigError({options.out, ""}, "expected a file that does not exist yet, found one");
+  }
+  const std::vector<Case> cases = options.mode == Mode::kCheck ? std::vector<Case>{} : cases_of(options, seed);
+  if (lists) {
     return list(cases);
   }
   if (options.mode == Mode::kDryRun) {
