@@ -2,6 +2,7 @@
 #include <map>
 #include <numeric>
 
+#include "validate/kernels/blas.hpp"
 #include "validate/kernels/tensors.hpp"
 
 namespace moesim::bench {

@@ -1,3 +1,4 @@
+#include "validate/kernels/blas.hpp"
 #include "validate/kernels/tensors.hpp"
 
 namespace moesim::bench {

@@ -4,7 +4,6 @@
 #include <memory>
 #include <string>
 
-#include "validate/kernels/blas.hpp"
 #include "validate/kernels/device.hpp"
 #include "validate/kernels/record.hpp"
 #include "validate/kernels/shapes.hpp"
@@ -12,6 +11,8 @@
 
 /// How a case is checked and timed, whatever it is.
 namespace moesim::bench {
+
+class Blas;
 
 /// What a case's outputs were found to be. Right where the error is at most the tolerance.
 struct Verdict {

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <limits>
 
+#include "validate/kernels/blas.hpp"
 #include "validate/kernels/tensors.hpp"
 
 namespace moesim::bench {

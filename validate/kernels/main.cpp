@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <exception>
@@ -7,6 +8,7 @@
 #include <numeric>
 
 #include "sim/core/error.hpp"
+#include "validate/kernels/blas.hpp"
 #include "validate/kernels/harness.hpp"
 #include "validate/kernels/monitor.hpp"
 #include "validate/kernels/options.hpp"

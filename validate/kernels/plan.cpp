@@ -7,6 +7,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
+#include "validate/fit/expert_rows.hpp"
 
 namespace moesim::bench {
 namespace {
@@ -36,10 +37,20 @@ class Builder {
   }
   /// Where it is not too large for any GPU.
   void add_if_fits(Group group, int level, std::string id, Shape shape) {
-    const Needs needs = needs_of(shape);
+    const auto* const experts = std::get_if<ExpertsCase>(&shape);
+    const Needs needs =
+        experts == nullptr || !experts->rows.empty() ? needs_of(shape) : needs_of(*experts, drawn_rows(*experts));
     if (needs.resident < kMostBytes && needs.flops < kMostFlops) {
       add(group, level, std::move(id), std::move(shape));
     }
+  }
+  /// As rows_of(), each load drawn once.
+  const std::vector<std::int64_t>& drawn_rows(const ExpertsCase& experts) {
+    return drawn_.of({.tokens = experts.tokens,
+                      .experts_per_token = experts.layer.k,
+                      .experts = experts.layer.experts,
+                      .expert_parallel = experts.expert_parallel,
+                      .exponent = experts.exponent});
   }
   std::vector<Case> take() {
     std::stable_sort(cases_.begin(), cases_.end(), [](const Case& a, const Case& b) {
@@ -50,6 +61,7 @@ class Builder {
 
  private:
   std::vector<Case> cases_;
+  ExpertRows drawn_;
 };
 
 void add_ceilings(Builder& out) {

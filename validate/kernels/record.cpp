@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "sim/core/error.hpp"
@@ -205,8 +206,9 @@ std::string Record::text() const {
   return root.text();
 }
 
-void Record::save(const std::filesystem::path& path) const {
-  const std::filesystem::path beside = path.string() + ".part";
+void Record::save(const std::string& name) const {
+  const std::filesystem::path path(name);
+  const std::filesystem::path beside = name + ".part";
   std::error_code fault;
   if (path.has_parent_path()) {
     std::filesystem::create_directories(path.parent_path(), fault);
@@ -216,12 +218,12 @@ void Record::save(const std::filesystem::path& path) const {
     file << text();
     file.flush();
     if (!file) {
-      throw ConfigError({path.string(), ""}, "cannot be written");
+      throw ConfigError({name, ""}, "cannot be written");
     }
   }
   std::filesystem::rename(beside, path, fault);
   if (fault) {
-    throw ConfigError({path.string(), ""}, "cannot be written: " + fault.message());
+    throw ConfigError({name, ""}, "cannot be written: " + fault.message());
   }
 }
 

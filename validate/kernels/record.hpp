@@ -1,6 +1,5 @@
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -63,7 +62,7 @@ struct Record {
   void add(Measured measured);
   [[nodiscard]] std::string text() const;
   /// Writes beside the file and renames. Throws ConfigError where that is impossible.
-  void save(const std::filesystem::path& path) const;
+  void save(const std::string& name) const;
 };
 
 }  // namespace moesim::bench

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -137,13 +138,13 @@ Routing parse_routing(std::string_view name, std::span<const unsigned char> cont
   return out;
 }
 
-Routing read_routing(const std::filesystem::path& path) {
+Routing read_routing(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file || !std::filesystem::is_regular_file(path)) {
-    fail(path.string(), "expected a file, found none that can be read");
+    fail(path, "expected a file, found none that can be read");
   }
   const std::vector<unsigned char> content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  return parse_routing(path.string(), content);
+  return parse_routing(path, content);
 }
 
 std::vector<std::int64_t> expert_counts(const Routing& routing, std::int64_t layer, std::int64_t first,

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,7 +25,7 @@ struct Routing {
 /// Throws ConfigError naming `name`: another format, type or number of dimensions, a file cut off, an id below 0 or
 /// above 65535.
 Routing parse_routing(std::string_view name, std::span<const unsigned char> content);
-Routing read_routing(const std::filesystem::path& path);
+Routing read_routing(const std::string& path);
 
 /// Rows per expert of tokens first … first + count − 1 at one layer.
 std::vector<std::int64_t> expert_counts(const Routing& routing, std::int64_t layer, std::int64_t first,

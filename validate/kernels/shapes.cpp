@@ -23,24 +23,7 @@ Needs needs(const GemmCase& g) {
   return {.flops = 2.0 * number(g.m) * number(g.n) * number(g.k), .bytes = bytes, .resident = bytes};
 }
 
-/// rows R, activated experts A of E local ones, hidden h, intermediate i, b bytes an element:
-///   flops 2·R·3·h·i, bytes b·(R·h + 3·A·h·i + R·i) + 2·(R·2i + R·h) + 2·R·2i (the activation's input)
-Needs needs(const ExpertsCase& e) {
-  const std::vector<std::int64_t> rows = rows_of(e);
-  const double r = number(std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
-  double activated = 0.0;
-  for (const std::int64_t count : rows) {
-    activated += count > 0 ? 1.0 : 0.0;
-  }
-  const double h = number(e.layer.hidden);
-  const double i = number(e.layer.intermediate / e.tensor_parallel);
-  const double b = element_bytes(e.type);
-  const double weights = 3.0 * h * i * b;
-  const double activations = b * (r * h + r * i) + 2.0 * (2.0 * r * i + r * h) + 4.0 * r * i;
-  return {.flops = 6.0 * r * h * i,
-          .bytes = activated * weights + activations,
-          .resident = number(static_cast<std::int64_t>(rows.size())) * weights + activations};
-}
+Needs needs(const ExpertsCase& experts) { return needs_of(experts, rows_of(experts)); }
 
 Needs needs(const LayerCase& layer) {
   const double t = number(layer.tokens);
@@ -191,6 +174,25 @@ const LayerShape& find_layer(std::string_view name) {
 
 Needs needs_of(const Shape& shape) {
   return std::visit([](const auto& s) { return needs(s); }, shape);
+}
+
+/// rows R, activated experts A of E local ones, hidden h, intermediate i, b bytes an element:
+///   flops 2·R·3·h·i, bytes b·(R·h + 3·A·h·i + R·i) + 2·(R·2i + R·h) + 2·R·2i (the activation's input)
+Needs needs_of(const ExpertsCase& experts, const std::vector<std::int64_t>& rows) {
+  const ExpertsCase& e = experts;
+  const double r = number(std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
+  double activated = 0.0;
+  for (const std::int64_t count : rows) {
+    activated += count > 0 ? 1.0 : 0.0;
+  }
+  const double h = number(e.layer.hidden);
+  const double i = number(e.layer.intermediate / e.tensor_parallel);
+  const double b = element_bytes(e.type);
+  const double weights = 3.0 * h * i * b;
+  const double activations = b * (r * h + r * i) + 2.0 * (2.0 * r * i + r * h) + 4.0 * r * i;
+  return {.flops = 6.0 * r * h * i,
+          .bytes = activated * weights + activations,
+          .resident = number(static_cast<std::int64_t>(rows.size())) * weights + activations};
 }
 
 std::vector<std::int64_t> rows_of(const ExpertsCase& experts) {

@@ -129,6 +129,8 @@ struct Needs {
   double resident = 0.0;
 };
 Needs needs_of(const Shape& shape);
+/// Of experts whose rows are known already.
+Needs needs_of(const ExpertsCase& experts, const std::vector<std::int64_t>& rows);
 
 /// Rows per local expert that a case runs: a replay's own, else what ExpertRows draws for its load.
 std::vector<std::int64_t> rows_of(const ExpertsCase& experts);

@@ -53,7 +53,7 @@ Record record_of_all() {
 TEST_CASE("a file of measurements reads as the kernels that were measured") {
   const auto folder = std::filesystem::temp_directory_path() / "moesim_record_test";
   const auto path = folder / "all.json";
-  record_of_all().save(path);
+  record_of_all().save(path.string());
   CHECK_FALSE(std::filesystem::exists(path.string() + ".part"));
   const MeasurementTable table = read_measurements(path, TableFormat::kMoesim);
   std::filesystem::remove_all(folder);
