@@ -98,8 +98,7 @@ Ranks::Ranks(const CollectiveCase& c)
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = sent(r, i);
     }
-    bench::check(cudaMemcpy(rank.in.at(0), values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice),
-                 "values to send");
+    copy_to_device(rank.in.at(0), values.data(), values.size() * sizeof(float));
     rank.out.poison(rank.stream->get());
   }
   wait();

@@ -116,20 +116,22 @@ Outcome measure_contention(const ContentionCase& c, const StopRule& rule, Bench&
   Timing alone;
   {
     const std::unique_ptr<Prepared> prepared = prepare_work(c.work, whole);
-    const Outcome outcome = check_and_measure(*prepared, rule, bench.stream.get());
-    alone = outcome.timing;
-    if (!outcome.verdict.right()) {
-      return outcome;
+    out.verdict = check_once(*prepared, bench.stream.get());
+    if (!out.verdict.right()) {
+      return out;
     }
+    alone = measure(*prepared, rule, bench.stream.get(), Path::kStream);
   }
   const std::unique_ptr<Prepared> prepared = prepare_work(c.work, rest);
-  const Outcome limited = check_and_measure(*prepared, rule, bench.stream.get());
-  if (!limited.verdict.right()) {
-    return limited;
+  out.verdict = check_once(*prepared, bench.stream.get());
+  if (!out.verdict.right()) {
+    return out;
   }
+  const Timing limited = measure(*prepared, rule, bench.stream.get(), Path::kStream);
   constexpr std::size_t kScratch = std::size_t{2} << 30;
   const Tensor<std::uint8_t> scratch(1, c.rival == Rival::kStream ? kScratch : 64);
   check(cudaMemset(scratch.at(0), 1, scratch.count()), "rival's memory");
+  check(cudaDeviceSynchronize(), "rival's memory");
   double rival_alone = 0.0;
   if (c.rival == Rival::kStream) {
     RunningRival rival(c, scratch);
@@ -140,16 +142,18 @@ Outcome measure_contention(const ContentionCase& c, const StopRule& rule, Bench&
   prepared->poison(bench.stream.get());
   bench.stream.wait();
   RunningRival rival(c, scratch);
-  out.timing = measure(*prepared, rule, bench.stream.get(), Path::kGraph);
+  // No graphs, here nor above: making and freeing one may wait for all that runs, and the rival would be waited for.
+  // The works are long enough for launches to keep ahead.
+  out.timing = measure(*prepared, rule, bench.stream.get(), Path::kStream);
   rival.stop();
   if (rival.ended_early()) {
     throw Unsupported("the rival's time was up before the work was done");
   }
   out.verdict = prepared->verdict(0);
   extra.set("alone", latency_text(alone.seconds.median))
-      .set("alone_on_the_rest", latency_text(limited.timing.seconds.median))
+      .set("alone_on_the_rest", latency_text(limited.seconds.median))
       .set("slowdown", out.timing.seconds.median / alone.seconds.median)
-      .set("slowdown_on_the_rest", out.timing.seconds.median / limited.timing.seconds.median);
+      .set("slowdown_on_the_rest", out.timing.seconds.median / limited.seconds.median);
   if (c.rival == Rival::kStream) {
     extra.set("rival_gbps_alone", rival_alone * 1e-9).set("rival_gbps", rival.bandwidth() * 1e-9);
   }

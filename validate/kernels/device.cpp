@@ -18,7 +18,7 @@ void wait_for(const Query& query, const char* what) {
       check(status, what);
     }
     if (std::chrono::steady_clock::now() > limit) {
-      throw DeviceError(std::string(what) + ": not done after a minute");
+      throw Stuck(std::string(what) + ": not done after a minute");
     }
     std::this_thread::yield();
   }
@@ -81,6 +81,16 @@ double Event::seconds_between(const Event& begin, const Event& end) {
   float milliseconds = 0.0F;
   check(cudaEventElapsedTime(&milliseconds, begin.event_, end.event_), "time between events");
   return static_cast<double>(milliseconds) * 1e-3;
+}
+
+void copy_to_device(void* to, const void* from, std::size_t bytes) {
+  check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "copy to the device");
+  check(cudaStreamSynchronize(nullptr), "copy to the device");
+}
+
+bool device_works() {
+  static_cast<void>(cudaGetLastError());
+  return cudaDeviceSynchronize() == cudaSuccess;
 }
 
 int device_count() {

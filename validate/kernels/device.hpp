@@ -26,6 +26,11 @@ class Unsupported : public DeviceError {
  public:
   using DeviceError::DeviceError;
 };
+/// The device did not answer in time: nothing more can be asked of it.
+class Stuck : public DeviceError {
+ public:
+  using DeviceError::DeviceError;
+};
 /// There is no GPU that could be used. Exit code 2.
 class NoDevice : public DeviceError {
  public:
@@ -56,11 +61,15 @@ class DeviceBuffer {
   std::size_t bytes_ = 0;
 };
 
+/// Returns when the bytes have arrived: cudaMemcpy alone may return when it has read pageable memory, and our streams
+/// do not wait for the default one.
+void copy_to_device(void* to, const void* from, std::size_t bytes);
+
 /// A copy of host values on the device.
 template <class T>
 DeviceBuffer uploaded(const std::vector<T>& values) {
   DeviceBuffer buffer(values.size() * sizeof(T));
-  check(cudaMemcpy(buffer.as(), values.data(), buffer.bytes(), cudaMemcpyHostToDevice), "copy to the device");
+  copy_to_device(buffer.as(), values.data(), buffer.bytes());
   return buffer;
 }
 template <class T>
@@ -78,7 +87,7 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
   ~Stream();
   [[nodiscard]] cudaStream_t get() const { return stream_; }
-  /// Waits for all that was put on it, at most a minute; throws DeviceError after that.
+  /// Waits for all that was put on it, at most a minute; throws Stuck after that.
   void wait() const;
 
  private:
@@ -92,7 +101,7 @@ class Event {
   Event& operator=(const Event&) = delete;
   ~Event();
   void record(cudaStream_t stream);
-  /// At most a minute; throws DeviceError after that.
+  /// At most a minute; throws Stuck after that.
   void wait() const;
   /// Between two recorded events that have come to pass.
   [[nodiscard]] static double seconds_between(const Event& begin, const Event& end);
@@ -116,5 +125,7 @@ struct DeviceFacts {
 /// Takes device 0. Throws NoDevice: no driver, no GPU, or one older than sm_80.
 DeviceFacts open_device();
 int device_count();
+/// Whether the device still works after a call that failed: not after an error inside a kernel.
+bool device_works();
 
 }  // namespace moesim::bench

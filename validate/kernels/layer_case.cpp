@@ -176,8 +176,8 @@ class Order : public Prepared {
     fill(shares_, sets_, bench.seed, kShares, stream);
     const auto bytes = copies * sizeof(int);
     for (std::size_t set = 0; set < sets_; ++set) {
-      check(cudaMemcpy(order_.at(set), order_host_.data(), bytes, cudaMemcpyHostToDevice), "order of copies");
-      check(cudaMemcpy(inverse_.at(set), inverse.data(), bytes, cudaMemcpyHostToDevice), "rows of copies");
+      copy_to_device(order_.at(set), order_host_.data(), bytes);
+      copy_to_device(inverse_.at(set), inverse.data(), bytes);
     }
   }
   [[nodiscard]] std::size_t sets() const override { return sets_; }

@@ -5,7 +5,10 @@
 #include <ctime>
 #include <exception>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <numeric>
+#include <set>
 
 #include "sim/core/error.hpp"
 #include "validate/kernels/blas.hpp"
@@ -65,7 +68,18 @@ std::vector<Case> cases_of(const Options& options, std::uint64_t seed) {
   std::stable_sort(cases.begin(), cases.end(), [](const Case& a, const Case& b) {
     return a.level != b.level ? a.level < b.level : a.group < b.group;
   });
-  return selected(std::move(cases), options.only);
+  cases = selected(std::move(cases), options.only);
+  for (const std::string& name : options.without) {
+    std::ifstream file(name, std::ios::binary);
+    if (!file) {
+      throw ConfigError({name, ""}, "expected a file of measurements, found none that can be read");
+    }
+    const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const std::vector<std::string> ids = cases_in(text);
+    const std::set<std::string> known(ids.begin(), ids.end());
+    std::erase_if(cases, [&](const Case& c) { return known.contains(c.id); });
+  }
+  return cases;
 }
 
 int list(const std::vector<Case>& cases) {
@@ -97,7 +111,9 @@ int dry_run(const std::vector<Case>& cases, const Options& options, Record& reco
     for (; i < cases.size() && cases[i].group == group && cases[i].level == level; ++i) {
       const Needs needs = needs_of(cases[i].shape);
       const double each = std::max(needs.flops / kFlops, needs.bytes / kBandwidth);
-      clock += kOverhead + std::min(options.case_limit, 0.05) + 3.0 * each + needs.resident / kFillRate;
+      const bool thrice = std::holds_alternative<ContentionCase>(cases[i].shape);
+      clock += (thrice ? 3.0 : 1.0) * (kOverhead + std::min(options.case_limit, 0.05) + 3.0 * each) +
+               needs.resident / kFillRate;
       ++in_group;
       reached_here += clock < options.budget ? 1 : 0;
       largest = std::max(largest, needs.resident);
@@ -181,10 +197,8 @@ class Run {
       const std::string name = row_of(shape).text();
       try {
         std::visit([&](const auto& c) { check_shape(c, name); }, shape);
-      } catch (const OutOfMemory& fault) {
-        skip(name, fault.what());
-      } catch (const Unsupported& fault) {
-        skip(name, fault.what());
+      } catch (const DeviceError& fault) {
+        refused(name, fault);
       }
     }
     std::fprintf(stderr, "moesim-bench: %zu checks, %zu skipped, %zu wrong, %.0f s\n", shapes.size(),
@@ -216,6 +230,22 @@ class Run {
     }
   }
 
+  /// A case that did not fit, or that this GPU cannot run, is skipped; one that failed otherwise is noted. Throws where
+  /// the device can do no more.
+  void refused(const std::string& id, const DeviceError& fault) {
+    if (dynamic_cast<const OutOfMemory*>(&fault) != nullptr || dynamic_cast<const Unsupported*>(&fault) != nullptr) {
+      skip(id, fault.what());
+      return;
+    }
+    if (dynamic_cast<const NoDevice*>(&fault) != nullptr) {
+      throw NoDevice(fault.what());
+    }
+    std::fprintf(stderr, "moesim-bench: FAILED %s: %s\n", id.c_str(), fault.what());
+    record_.failed.push(std::move(Json::object().set("case", id).set("reason", fault.what())));
+    if (dynamic_cast<const Stuck*>(&fault) != nullptr || !device_works()) {
+      throw DeviceError(id + ": " + fault.what() + "; nothing more can run in this process");
+    }
+  }
   void skip(const std::string& id, const char* why) {
     std::fprintf(stderr, "moesim-bench: skipped %s: %s\n", id.c_str(), why);
     record_.skipped.push(std::move(Json::object().set("case", id).set("reason", why)));
@@ -231,7 +261,7 @@ class Run {
   }
 
   void measure_one(const Case& c) {
-    Measured measured{c.shape, {}};
+    Measured measured{.shape = c.shape, .timing = {}, .id = c.id};
     try {
       Verdict verdict;
       measured.timing =
@@ -240,11 +270,8 @@ class Run {
         fail(c.id, verdict);
         return;
       }
-    } catch (const OutOfMemory& fault) {
-      skip(c.id, fault.what());
-      return;
-    } catch (const Unsupported& fault) {
-      skip(c.id, fault.what());
+    } catch (const DeviceError& fault) {
+      refused(c.id, fault);
       return;
     }
     if (const auto clocks = monitor_.clocks()) {

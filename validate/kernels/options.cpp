@@ -44,6 +44,7 @@ timed, and writes them as moesim.measurement/1, which `moesim calibrate --table-
   --dry-run          print what would run within the budget and what it needs, and end; needs no GPU
   --check            check all kernels on small shapes of every kind, and end
   --only PATTERN     only cases whose name contains PATTERN, * for anything; repeatable
+  --without FILE     no case that these measurements have already, or that failed in them; repeatable
   --budget SECONDS   end after that long, what is most valuable first (570)
   --case SECONDS     sample one case at most that long (0.25)
   --out FILE         write the measurements there, anew after each group
@@ -86,6 +87,8 @@ Options parse_options(const std::vector<std::string>& arguments) {
       out.mode = Mode::kHelp;
     } else if (option == "--only") {
       out.only.push_back(value());
+    } else if (option == "--without") {
+      out.without.push_back(value());
     } else if (option == "--budget") {
       out.budget = number<double>(option, value(), 1.0, 1e6);
     } else if (option == "--case") {

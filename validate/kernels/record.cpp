@@ -187,12 +187,23 @@ void Record::add(Measured measured) {
   rows.push_back(std::move(measured));
 }
 
+std::vector<std::string> cases_in(std::string_view text) {
+  constexpr std::string_view kMember = "\"case\": \"";
+  std::vector<std::string> out;
+  for (std::size_t at = text.find(kMember); at != std::string_view::npos; at = text.find(kMember, at)) {
+    at += kMember.size();
+    out.emplace_back(text.substr(at, text.find('"', at) - at));  // ids hold nothing that JSON escapes
+  }
+  return out;
+}
+
 std::string Record::text() const {
   Json table = Json::array();
   for (const Measured& measured : rows) {
     Json row = row_of(measured.shape);
     add_timing(row, measured.timing, needs_of(measured.shape), type_of(measured.shape), ceilings);
     row.append(measured.extra);
+    row.set("case", measured.id);
     table.push(std::move(row));
   }
   Json root = Json::object();

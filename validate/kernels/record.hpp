@@ -46,7 +46,11 @@ struct Measured {
   Shape shape;
   Timing timing;
   Json extra = Json::object();  ///< what only this kind of case has
+  std::string id = {};          ///< of the case
 };
+
+/// The ids of all cases that a file written by save() has something to say of: rows, skipped ones, failed ones.
+std::vector<std::string> cases_in(std::string_view text);
 
 struct Record {
   Json environment = Json::object();  ///< GPU, driver, clocks, date, commit, seed

@@ -46,7 +46,8 @@ Record record_of_all() {
   record.add({PrefillCase{2, 1024, 16, 16, 192}, timing_of(90e-6)});
   Json extra = Json::object();
   extra.set("slowdown", 1.5);
-  record.add({ContentionCase{}, timing_of(1e-3), extra});
+  record.add({ContentionCase{}, timing_of(1e-3), extra, "contention/one"});
+  record.skipped.push(std::move(Json::object().set("case", "a/b").set("reason", "too large")));
   return record;
 }
 
@@ -56,6 +57,10 @@ TEST_CASE("a file of measurements reads as the kernels that were measured") {
   record_of_all().save(path.string());
   CHECK_FALSE(std::filesystem::exists(path.string() + ".part"));
   const MeasurementTable table = read_measurements(path, TableFormat::kMoesim);
+  const std::vector<std::string> ids = cases_in(read_file(path));
+  CHECK(ids.size() == 11);
+  CHECK(ids.front() == "a/b");
+  CHECK(ids.back() == "contention/one");
   std::filesystem::remove_all(folder);
   CHECK(table.device == "NVIDIA H200");
   CHECK(table.framework == "moesim");
