@@ -15,6 +15,13 @@ if(NOT MOESIM_SANITIZE)
   target_compile_options(test_device_kernels PRIVATE -Wno-unknown-pragmas)
 endif()
 if(TARGET moesim-bench)
+  moesim_test(test_measured_cases
+    LIBRARIES moesim_bench_plan
+    SOURCES unit/validate_kernels/cases_test.cpp $<TARGET_OBJECTS:moesim_bench_cases>)
+  set_target_properties(test_measured_cases PROPERTIES MOESIM_IS_TEST OFF MOESIM_IS_COLD ON)
+  target_compile_options(test_measured_cases PRIVATE -Wno-unknown-pragmas)
+  target_include_directories(test_measured_cases SYSTEM PRIVATE
+      $<TARGET_PROPERTY:moesim_bench_cases,INTERFACE_SYSTEM_INCLUDE_DIRECTORIES>)
   # Without a GPU, or with one that is hidden: the plan is shown, and measuring ends with code 2 and the reason.
   set(refused "test $? = 2")
   add_test(NAME "moesim-bench lists its cases" COMMAND moesim-bench --list)

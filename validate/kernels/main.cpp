@@ -194,7 +194,8 @@ class Run {
 
   int check_all(const std::vector<Shape>& shapes) {
     for (const Shape& shape : shapes) {
-      const std::string name = row_of(shape).text();
+      std::string name = row_of(shape).text();
+      std::erase(name, '\n');
       try {
         std::visit([&](const auto& c) { check_shape(c, name); }, shape);
       } catch (const DeviceError& fault) {
@@ -222,7 +223,7 @@ class Run {
     if constexpr (requires { prepare(c, bench_); }) {
       const std::unique_ptr<Prepared> prepared = prepare(c, bench_);
       const Verdict verdict = check_once(*prepared, bench_.stream.get());
-      std::fprintf(stderr, "%s %.1e of %.0e (%s) %s", verdict.right() ? "right" : "WRONG", verdict.error,
+      std::fprintf(stderr, "%s %.1e of %.0e (%s) %s\n", verdict.right() ? "right" : "WRONG", verdict.error,
                    verdict.tolerance, verdict.what.c_str(), name.c_str());
       if (!verdict.right()) {
         fail(name, verdict);
