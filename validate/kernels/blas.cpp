@@ -5,7 +5,7 @@
 namespace moesim::bench {
 namespace {
 
-void check(cublasStatus_t status, const char* what) {
+void check_blas(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) {
     return;
   }
@@ -21,24 +21,24 @@ void check(cublasStatus_t status, const char* what) {
 
 template <class T>
 void set(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t attribute, const T& value) {
-  check(cublasLtMatmulDescSetAttribute(description, attribute, &value, sizeof value), "attribute of a product");
+  check_blas(cublasLtMatmulDescSetAttribute(description, attribute, &value, sizeof value), "attribute of a product");
 }
 
 cublasLtMatrixLayout_t layout(cudaDataType_t type, std::int64_t rows, std::int64_t columns) {
   cublasLtMatrixLayout_t out = nullptr;
-  check(cublasLtMatrixLayoutCreate(&out, type, static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns),
-                                   rows),
-        "layout of a matrix");
+  check_blas(cublasLtMatrixLayoutCreate(&out, type, static_cast<std::uint64_t>(rows),
+                                        static_cast<std::uint64_t>(columns), rows),
+             "layout of a matrix");
   return out;
 }
 
 }  // namespace
 
 Blas::Blas() : workspace_(kWorkspace) {
-  check(cublasLtCreate(&lt_), "cuBLASLt");
-  check(cublasCreate(&handle_), "cuBLAS");
+  check_blas(cublasLtCreate(&lt_), "cuBLASLt");
+  check_blas(cublasCreate(&handle_), "cuBLAS");
   // A workspace of ours: the library must not allocate while a graph is recorded.
-  check(cublasSetWorkspace(handle_, workspace_.as(), kWorkspace), "workspace of cuBLAS");
+  check_blas(cublasSetWorkspace(handle_, workspace_.as(), kWorkspace), "workspace of cuBLAS");
 }
 Blas::~Blas() {
   static_cast<void>(cublasDestroy(handle_));
@@ -54,13 +54,14 @@ void Blas::run(const Groups& groups, cudaStream_t stream) {
   const std::vector<int> one(count, 1);
   const std::vector<float> alpha(count, groups.alpha);
   const std::vector<float> beta(count, 0.0F);
-  check(cublasSetStream(handle_, stream), "stream of cuBLAS");
-  check(cublasSetWorkspace(handle_, workspace_.as(), kWorkspace), "workspace of cuBLAS");  // setting a stream drops it
-  check(cublasGemmGroupedBatchedEx(handle_, transposed.data(), plain.data(), n.data(), groups.rows.data(), k.data(),
-                                   alpha.data(), groups.b, CUDA_R_16BF, k.data(), groups.a, CUDA_R_16BF, k.data(),
-                                   beta.data(), groups.c, CUDA_R_16BF, n.data(), static_cast<int>(count), one.data(),
-                                   CUBLAS_COMPUTE_32F),
-        "grouped GEMM of cuBLAS");
+  check_blas(cublasSetStream(handle_, stream), "stream of cuBLAS");
+  check_blas(cublasSetWorkspace(handle_, workspace_.as(), kWorkspace),
+             "workspace of cuBLAS");  // setting a stream drops it
+  check_blas(cublasGemmGroupedBatchedEx(handle_, transposed.data(), plain.data(), n.data(), groups.rows.data(),
+                                        k.data(), alpha.data(), groups.b, CUDA_R_16BF, k.data(), groups.a, CUDA_R_16BF,
+                                        k.data(), beta.data(), groups.c, CUDA_R_16BF, n.data(), static_cast<int>(count),
+                                        one.data(), CUBLAS_COMPUTE_32F),
+             "grouped GEMM of cuBLAS");
 }
 
 template <>
@@ -76,7 +77,7 @@ LtProduct::LtProduct(Blas& blas, NumberType type, Output output, std::int64_t m,
                      int multiprocessors)
     : blas_(blas), type_(type) {
   cublasLtMatmulDesc_t description = nullptr;
-  check(cublasLtMatmulDescCreate(&description, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description of a product");
+  check_blas(cublasLtMatmulDescCreate(&description, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description of a product");
   description_.reset(description);
   set(description, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
   set(description, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N);
@@ -94,7 +95,7 @@ LtProduct::LtProduct(Blas& blas, NumberType type, Output output, std::int64_t m,
   c_.reset(layout(output == Output::kBf16 ? CUDA_R_16BF : CUDA_R_32F, n, m));
 
   cublasLtMatmulPreference_t preference = nullptr;
-  check(cublasLtMatmulPreferenceCreate(&preference), "preference of a product");
+  check_blas(cublasLtMatmulPreferenceCreate(&preference), "preference of a product");
   const std::size_t workspace = Blas::kWorkspace;
   static_cast<void>(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                          &workspace, sizeof workspace));
@@ -115,10 +116,10 @@ void LtProduct::run(const Operands& operands, cudaStream_t stream) {
     set(description_.get(), CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.a_scale);
   }
   const float beta = 0.0F;
-  check(cublasLtMatmul(blas_.lt(), description_.get(), &operands.alpha, operands.b, b_.get(), operands.a, a_.get(),
-                       &beta, operands.c, c_.get(), operands.c, c_.get(), &algorithm_, blas_.workspace(),
-                       Blas::kWorkspace, stream),
-        "product of cuBLASLt");
+  check_blas(cublasLtMatmul(blas_.lt(), description_.get(), &operands.alpha, operands.b, b_.get(), operands.a, a_.get(),
+                            &beta, operands.c, c_.get(), operands.c, c_.get(), &algorithm_, blas_.workspace(),
+                            Blas::kWorkspace, stream),
+             "product of cuBLASLt");
 }
 
 }  // namespace moesim::bench

@@ -19,7 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Op = CollectiveCase::Op;
 
-void check(ncclResult_t status, const char* what) {
+void check_nccl(ncclResult_t status, const char* what) {
   if (status != ncclSuccess) {
     throw DeviceError(std::string(what) + ": " + ncclGetErrorString(status));
   }
@@ -27,7 +27,7 @@ void check(ncclResult_t status, const char* what) {
 
 class OnDevice {
  public:
-  explicit OnDevice(int device) { bench::check(cudaSetDevice(device), "device"); }
+  explicit OnDevice(int device) { check(cudaSetDevice(device), "device"); }
   OnDevice(const OnDevice&) = delete;
   OnDevice& operator=(const OnDevice&) = delete;
   ~OnDevice() { static_cast<void>(cudaSetDevice(0)); }
@@ -86,7 +86,7 @@ Ranks::Ranks(const CollectiveCase& c)
   std::vector<ncclComm_t> communicators(gpus);
   std::vector<int> devices(gpus);
   std::iota(devices.begin(), devices.end(), 0);
-  check(ncclCommInitAll(communicators.data(), c.gpus, devices.data()), "communicators");
+  check_nccl(ncclCommInitAll(communicators.data(), c.gpus, devices.data()), "communicators");
   for (int r = 0; r < c.gpus; ++r) {
     const OnDevice device(r);
     Rank& rank = ranks_[static_cast<std::size_t>(r)];
@@ -105,7 +105,7 @@ Ranks::Ranks(const CollectiveCase& c)
 }
 
 void Ranks::launch() {
-  check(ncclGroupStart(), "group");
+  check_nccl(ncclGroupStart(), "group");
   const int count = c_.gpus;
   for (int r = 0; r < count; ++r) {
     Rank& rank = ranks_[static_cast<std::size_t>(r)];
@@ -114,28 +114,28 @@ void Ranks::launch() {
     float* const out = rank.out.at(0);
     switch (c_.op) {
       case Op::kAllReduce:
-        check(ncclAllReduce(in, out, count_, ncclFloat, ncclSum, rank.communicator, stream), "all-reduce");
+        check_nccl(ncclAllReduce(in, out, count_, ncclFloat, ncclSum, rank.communicator, stream), "all-reduce");
         break;
       case Op::kAllGather:
-        check(ncclAllGather(in, out, each(), ncclFloat, rank.communicator, stream), "all-gather");
+        check_nccl(ncclAllGather(in, out, each(), ncclFloat, rank.communicator, stream), "all-gather");
         break;
       case Op::kReduceScatter:
-        check(ncclReduceScatter(in, out, each(), ncclFloat, ncclSum, rank.communicator, stream), "reduce-scatter");
+        check_nccl(ncclReduceScatter(in, out, each(), ncclFloat, ncclSum, rank.communicator, stream), "reduce-scatter");
         break;
       case Op::kAllToAll:
         for (int peer = 0; peer < count; ++peer) {
           const std::size_t at = static_cast<std::size_t>(peer) * each();
-          check(ncclSend(in + at, each(), ncclFloat, peer, rank.communicator, stream), "send");
-          check(ncclRecv(out + at, each(), ncclFloat, peer, rank.communicator, stream), "receive");
+          check_nccl(ncclSend(in + at, each(), ncclFloat, peer, rank.communicator, stream), "send");
+          check_nccl(ncclRecv(out + at, each(), ncclFloat, peer, rank.communicator, stream), "receive");
         }
         break;
       case Op::kSendReceive:
-        check(ncclSend(in, count_, ncclFloat, (r + 1) % count, rank.communicator, stream), "send");
-        check(ncclRecv(out, count_, ncclFloat, (r + count - 1) % count, rank.communicator, stream), "receive");
+        check_nccl(ncclSend(in, count_, ncclFloat, (r + 1) % count, rank.communicator, stream), "send");
+        check_nccl(ncclRecv(out, count_, ncclFloat, (r + count - 1) % count, rank.communicator, stream), "receive");
         break;
     }
   }
-  check(ncclGroupEnd(), "group");
+  check_nccl(ncclGroupEnd(), "group");
 }
 
 float Ranks::expected(int rank, std::size_t i) const {
@@ -180,7 +180,7 @@ Timing measure_collective(const CollectiveCase& c, const StopRule& rule, Json& e
   ranks.wait();
   ranks.verify();
   int version = 0;
-  check(ncclGetVersion(&version), "version of NCCL");
+  check_nccl(ncclGetVersion(&version), "version of NCCL");
   extra.set("nccl_version", version);
 
   Event begin;

@@ -309,8 +309,8 @@ Verdict Experts::verdict(std::size_t set) {
     out.add(HUGE_VAL, kBf16Tolerance, "elements not written");
     return out;
   }
-  constexpr std::int64_t kRows = 12;
-  for (const std::int64_t row : sampled(total_, kRows, bench_.seed)) {
+  constexpr std::int64_t kSampledRows = 12;
+  for (const std::int64_t row : sampled(total_, kSampledRows, bench_.seed)) {
     const auto after = std::upper_bound(offsets_.begin(), offsets_.end(), static_cast<int>(row));
     const auto expert = static_cast<std::size_t>(after - offsets_.begin() - 1);
     add_product(out, set, Stage::kUp, row, expert);

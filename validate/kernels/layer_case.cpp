@@ -7,7 +7,7 @@
 namespace moesim::bench {
 namespace {
 
-enum : std::uint64_t { kIn = 1, kWeight = 2, kLogits = 3, kBias = 4, kShares = 5, kChoices = 6 };
+enum : std::uint64_t { kRows = 1, kWeight = 2, kLogits = 3, kBias = 4, kShares = 5, kChoices = 6 };
 using Part = LayerCase::Part;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
@@ -46,7 +46,7 @@ class Router : public Prepared {
     if (c.part == Part::kRouter) {
       in_ = Tensor<std::uint16_t>(sets_, size(c.tokens * c.layer.hidden));
       weight_ = Tensor<std::uint16_t>(sets_, size(std::int64_t{c.layer.experts} * c.layer.hidden));
-      fill(in_, sets_, bench.seed, kIn, stream);
+      fill(in_, sets_, bench.seed, kRows, stream);
       fill(weight_, sets_, bench.seed, kWeight, stream);
       product_ = std::make_unique<LtProduct>(bench.blas, NumberType::kBf16, Output::kFloat, c.tokens, c.layer.experts,
                                              c.layer.hidden);
@@ -109,7 +109,7 @@ void Router::check_logits(Verdict& out, std::size_t set, std::int64_t token, con
     found.push_back(static_cast<double>(logits[static_cast<std::size_t>(expert)]));
     expected.push_back(static_cast<double>(alpha()) *
                        dot(
-                           hidden, [&](std::int64_t d) { return value(kIn, token * hidden + d); },
+                           hidden, [&](std::int64_t d) { return value(kRows, token * hidden + d); },
                            [&](std::int64_t d) { return value(kWeight, expert * hidden + d); }));
   }
   out.add(relative_error(found, expected), kFloatTolerance, "router's product");
@@ -166,7 +166,7 @@ class Order : public Prepared {
     const bool back = c.part == Part::kUnpermute;
     in_ = Tensor<std::uint16_t>(sets_, (back ? copies : static_cast<std::size_t>(c.tokens)) * hidden);
     out_ = Tensor<std::uint16_t>(sets_, (back ? static_cast<std::size_t>(c.tokens) : copies) * hidden);
-    fill(in_, sets_, bench.seed, kIn, stream);
+    fill(in_, sets_, bench.seed, kRows, stream);
     std::vector<int> inverse(copies);
     for (std::size_t row = 0; row < copies; ++row) {
       inverse[static_cast<std::size_t>(order_host_[row])] = static_cast<int>(row);
@@ -223,7 +223,7 @@ class Order : public Prepared {
     std::vector<std::uint16_t> out;
     for (std::int64_t i = 0; i < c_.layer.hidden; ++i) {
       out.push_back(
-          random_bf16(tensor_seed(bench_.seed, kIn, set), static_cast<std::uint64_t>(row * c_.layer.hidden + i)));
+          random_bf16(tensor_seed(bench_.seed, kRows, set), static_cast<std::uint64_t>(row * c_.layer.hidden + i)));
     }
     return out;
   }
@@ -307,7 +307,7 @@ class RowWise : public Prepared {
     const auto cells = static_cast<std::size_t>(rows_ * width_);
     cudaStream_t stream = bench.stream.get();
     in_ = Tensor<std::uint16_t>(sets_, c.part == Part::kRmsNorm ? cells : 2 * cells);
-    fill(in_, sets_, bench.seed, kIn, stream);
+    fill(in_, sets_, bench.seed, kRows, stream);
     if (c.part == Part::kSwiGluFp8) {
       quantised_ = Tensor<std::uint8_t>(sets_, cells);
       scales_ = Tensor<float>(sets_, static_cast<std::size_t>(rows_ * blocks()));
@@ -374,7 +374,7 @@ Verdict RowWise::verdict(std::size_t set) {
     out.add(kInfinite, kBf16Tolerance, "elements not written");
     return out;
   }
-  const std::uint64_t seed = tensor_seed(bench_.seed, kIn, set);
+  const std::uint64_t seed = tensor_seed(bench_.seed, kRows, set);
   const auto input = [&](std::int64_t at) {
     return static_cast<double>(bf16_to_float(random_bf16(seed, static_cast<std::uint64_t>(at))));
   };
