@@ -11,6 +11,11 @@ enum class Scaling {
   kBlock  ///< fp8 with a scale for 128 values of k in each row of A and for each 128 × 128 of B (DeepSeek-V3)
 };
 
+enum class MatrixUnit {
+  kWarp,      ///< mma.sync, on every GPU since Ampere
+  kWarpgroup  ///< wgmma, on Hopper alone: several times faster in fp8
+};
+
 struct GroupedGemmArguments {
   const unsigned char* a = nullptr;  ///< [rows, k]
   const unsigned char* b = nullptr;  ///< [experts, n, k]

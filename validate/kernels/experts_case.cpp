@@ -217,20 +217,25 @@ void Experts::product(std::size_t set, Stage stage, cudaStream_t stream) {
   const Matrix& in = up ? in_ : act_;
   const Matrix& weight = up ? up_weight_ : down_weight_;
   const Tensor<std::uint16_t>& out = up ? up_ : out_;
-  if (c_.kernel == ExpertKernel::kOwn) {
-    launch_grouped_gemm({.a = in.at(set),
-                         .b = weight.at(set),
-                         .c = out.at(set),
-                         .offsets = offsets_device_.as<int>(),
-                         .a_scale = block() ? (up ? in_scale_ : act_scale_).at(set) : nullptr,
-                         .b_scale = block() ? (up ? up_scale_ : down_scale_).at(set) : nullptr,
-                         .alpha = alpha(stage),
-                         .multiprocessors = bench_.multiprocessors,
-                         .experts = static_cast<int>(rows_.size()),
-                         .n = n,
-                         .k = k},
-                        narrow() ? Element::kE4m3 : Element::kBf16, block() ? Scaling::kBlock : Scaling::kNone,
-                        tile_rows_for(total_, activated_), stream);
+  if (c_.kernel == ExpertKernel::kOwn || c_.kernel == ExpertKernel::kHopper) {
+    const GroupedGemmArguments args{.a = in.at(set),
+                                    .b = weight.at(set),
+                                    .c = out.at(set),
+                                    .offsets = offsets_device_.as<int>(),
+                                    .a_scale = block() ? (up ? in_scale_ : act_scale_).at(set) : nullptr,
+                                    .b_scale = block() ? (up ? up_scale_ : down_scale_).at(set) : nullptr,
+                                    .alpha = alpha(stage),
+                                    .multiprocessors = bench_.multiprocessors,
+                                    .experts = static_cast<int>(rows_.size()),
+                                    .n = n,
+                                    .k = k};
+    const Element element = narrow() ? Element::kE4m3 : Element::kBf16;
+    const Scaling scaling = block() ? Scaling::kBlock : Scaling::kNone;
+    if (c_.kernel == ExpertKernel::kHopper) {
+      launch_grouped_gemm_hopper(args, element, scaling, stream);
+    } else {
+      launch_grouped_gemm(args, element, scaling, tile_rows_for(total_, activated_), stream);
+    }
   } else if (c_.kernel == ExpertKernel::kCublasGrouped) {
     bench_.blas.run(groups_.at({stage, set}).call, stream);
   } else {

@@ -1,4 +1,4 @@
-#include "validate/kernels/primitives.cuh"
+#include "validate/kernels/warpgroup.cuh"
 // The primitives come first.
 #include "validate/kernels/grouped_gemm.cuh"
 #include "validate/kernels/launch.hpp"
@@ -10,7 +10,7 @@ namespace {
 template <int kTileRows, int kElement, Scaling kScaling>
 void launch(const GroupedGemmArguments& args, cudaStream_t stream) {
   using Shape = GroupedGemmShape<kTileRows, kElement>;
-  const auto kernel = grouped_gemm_kernel<kTileRows, kElement, kScaling>;
+  const auto kernel = grouped_gemm_kernel<kTileRows, kElement, kScaling, MatrixUnit::kWarp>;
   allow_shared(kernel, Shape::kSharedBytes, "grouped GEMM");
   int per_unit = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_unit, kernel, Shape::kThreads, Shape::kSharedBytes),

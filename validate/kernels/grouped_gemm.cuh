@@ -4,16 +4,17 @@
 
 #include "validate/kernels/arguments.hpp"
 
-/// C_e[rows_e, n] = A_e[rows_e, k]·B_e[n, k]ᵀ for every expert e, rows in the order of the experts, on the matrix
-/// units through mma.sync, which every GPU since Ampere has. Persistent blocks take tiles of kTileRows × 128 from a
-/// list that each block derives from the offsets, as serving systems do: the host need not know the counts.
+/// C_e[rows_e, n] = A_e[rows_e, k]·B_e[n, k]ᵀ for every expert e, rows in the order of the experts. Persistent blocks
+/// take tiles of kTileRows × 128 from a list that each block derives from the offsets, as serving systems do: the host
+/// need not know the counts.
 ///
-/// The includer provides the primitives (primitives.cuh).
+/// The includer provides the primitives (primitives.cuh, and warpgroup.cuh for MatrixUnit::kWarpgroup).
 namespace moesim::bench {
 
 /// Of one instantiation: kElement is the size of an input [bytes], kScaling what multiplies the products.
-template <int kTileRows, int kElement>
+template <int kTileRows, int kElement, MatrixUnit kUnit = MatrixUnit::kWarp>
 struct GroupedGemmShape {
+  static_assert(kUnit == MatrixUnit::kWarp || kTileRows == 128, "two warpgroups of 64 rows");
   static constexpr int kThreads = 256;
   static constexpr int kTileColumns = 128;
   static constexpr int kDepth = 128;  // bytes of k that a stage holds: a block of scales in fp8, half of one in bf16
@@ -22,7 +23,7 @@ struct GroupedGemmShape {
   static constexpr int kMostExperts = 512;
   static constexpr int kListBytes = (kMostExperts + 4) * 4;
   static constexpr int kSharedBytes = kStages * kStageBytes + kListBytes + 64;
-  static constexpr int kWarpsDown = kTileRows >= 64 ? 2 : 1;
+  static constexpr int kWarpsDown = kUnit == MatrixUnit::kWarpgroup ? 8 : kTileRows >= 64 ? 2 : 1;
   static constexpr int kWarpsAcross = 8 / kWarpsDown;
   static constexpr int kBlocksDown = kTileRows / kWarpsDown / 16;        // of 16 rows, per warp
   static constexpr int kBlocksAcross = kTileColumns / kWarpsAcross / 8;  // of 8 columns, per warp
@@ -68,10 +69,10 @@ __device__ inline void list_tiles(int* list, int* sums, const int* offsets, int 
   __syncthreads();
 }
 
-template <int kTileRows, int kElement, Scaling kScaling>
-__global__ void __launch_bounds__(256, GroupedGemmShape<kTileRows, kElement>::kBlocksPerUnit)
+template <int kTileRows, int kElement, Scaling kScaling, MatrixUnit kUnit>
+__global__ void __launch_bounds__(256, GroupedGemmShape<kTileRows, kElement, kUnit>::kBlocksPerUnit)
     grouped_gemm_kernel(GroupedGemmArguments args) {
-  using Shape = GroupedGemmShape<kTileRows, kElement>;
+  using Shape = GroupedGemmShape<kTileRows, kElement, kUnit>;
   constexpr int kDown = Shape::kBlocksDown;
   constexpr int kAcross = Shape::kBlocksAcross;
   static_assert(kAcross % 2 == 0, "loads of B take two blocks of columns at once");
@@ -143,34 +144,42 @@ __global__ void __launch_bounds__(256, GroupedGemmShape<kTileRows, kElement>::kB
         }
       }
       copy_async_wait<Shape::kStages - 2>();
+      if constexpr (kUnit == MatrixUnit::kWarpgroup) {
+        fence_shared_for_matrix_units();
+      }
       __syncthreads();
       if (depth + Shape::kStages - 1 < depths) {
         load(depth + Shape::kStages - 1);
       }
       copy_async_commit();
       const unsigned char* const stage = stages + depth % Shape::kStages * Shape::kStageBytes;
+      if constexpr (kUnit == MatrixUnit::kWarpgroup) {
+        float(&into)[kAcross][4] = kScaling == Scaling::kBlock ? part[0] : sum[0];
+        warpgroup_multiply<kElement>(into, stage + warp / 4 * 64 * Shape::kDepth, stage + kTileRows * Shape::kDepth);
+      } else {
 #pragma unroll
-      for (int step = 0; step < Shape::kDepth / 32; ++step) {
-        unsigned left[kDown][4];
-        unsigned right[kAcross / 2][4];
+        for (int step = 0; step < Shape::kDepth / 32; ++step) {
+          unsigned left[kDown][4];
+          unsigned right[kAcross / 2][4];
 #pragma unroll
-        for (int i = 0; i < kDown; ++i) {
-          load_matrices(left[i], stage + swizzled(warp_row + i * 16 + lane % 16, step * 2 + lane / 16));
-        }
+          for (int i = 0; i < kDown; ++i) {
+            load_matrices(left[i], stage + swizzled(warp_row + i * 16 + lane % 16, step * 2 + lane / 16));
+          }
 #pragma unroll
-        for (int j = 0; j < kAcross / 2; ++j) {
-          load_matrices(right[j], stage + swizzled(kTileRows + warp_column + j * 16 + lane / 16 * 8 + lane % 8,
-                                                   step * 2 + lane / 8 % 2));
-        }
+          for (int j = 0; j < kAcross / 2; ++j) {
+            load_matrices(right[j], stage + swizzled(kTileRows + warp_column + j * 16 + lane / 16 * 8 + lane % 8,
+                                                     step * 2 + lane / 8 % 2));
+          }
 #pragma unroll
-        for (int i = 0; i < kDown; ++i) {
+          for (int i = 0; i < kDown; ++i) {
 #pragma unroll
-          for (int j = 0; j < kAcross; ++j) {
-            float(&into)[4] = kScaling == Scaling::kBlock ? part[i][j] : sum[i][j];
-            if constexpr (kElement == 1) {
-              multiply_e4m3(into, left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
-            } else {
-              multiply_bf16(into, left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+            for (int j = 0; j < kAcross; ++j) {
+              float(&into)[4] = kScaling == Scaling::kBlock ? part[i][j] : sum[i][j];
+              if constexpr (kElement == 1) {
+                multiply_e4m3(into, left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+              } else {
+                multiply_bf16(into, left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+              }
             }
           }
         }

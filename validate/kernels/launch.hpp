@@ -17,6 +17,10 @@ int tile_rows_for(std::int64_t rows, std::int64_t activated);
 void launch_grouped_gemm(const GroupedGemmArguments& args, Element element, Scaling scaling, int tile_rows,
                          cudaStream_t stream);
 
+/// The same with wgmma. Throws Unsupported on all but Hopper.
+void launch_grouped_gemm_hopper(const GroupedGemmArguments& args, Element element, Scaling scaling,
+                                cudaStream_t stream);
+
 /// Shares of the keys that keep every SM busy, at least kLeastKeys keys each.
 int decode_splits(int sequences, int kv_heads, int group, int keys, int multiprocessors);
 /// Head dimensions 64 and 128, or latent (576 and 512).

@@ -15,7 +15,8 @@ Builds moesim-bench for this machine's GPU and writes what it measures to the fo
   all      the three, one after the other (default)
 
 Environment: BUDGET (seconds of one call, 570), COMMIT (noted in the files; default: what git says), BUILD (the build
-folder; default: build/kernels). Only new files are written: an OUT that holds measurements already is refused.
+folder; default: build/kernels). Only new files are written: a second `measure` into the same OUT goes on where the
+first ended; `check` and `replay` refuse an OUT that holds theirs already.
 TEXT
 }
 

@@ -116,14 +116,16 @@ std::string experts_id(const ExpertsCase& e) {
 }
 
 /// Which kernels can compute in which type: cuBLAS has no grouped fp8, and bf16 expert by expert is worse than grouped.
-constexpr std::array<std::pair<ExpertKernel, NumberType>, 5> kExpertWays{{
+constexpr std::array<std::pair<ExpertKernel, NumberType>, 7> kExpertWays{{
     {ExpertKernel::kOwn, NumberType::kBf16},
     {ExpertKernel::kCublasLt, NumberType::kFp8},
     {ExpertKernel::kOwn, NumberType::kFp8Block},
+    {ExpertKernel::kHopper, NumberType::kBf16},
+    {ExpertKernel::kHopper, NumberType::kFp8Block},
     {ExpertKernel::kCublasGrouped, NumberType::kBf16},
     {ExpertKernel::kOwn, NumberType::kFp8},
 }};
-constexpr std::size_t kCoreWays = 3;
+constexpr std::size_t kCoreWays = 5;
 
 void add_experts(Builder& out) {
   constexpr double kSteep = 1.2;

@@ -44,8 +44,6 @@ Needs needs(const LayerCase& layer) {
       out.bytes = 8.0 * copies;
       break;
     case LayerCase::Part::kPermute:
-      out.bytes = 2.0 * (t * h + copies * h) + 8.0 * copies;
-      break;
     case LayerCase::Part::kUnpermute:
       out.bytes = 2.0 * (t * h + copies * h) + 8.0 * copies;
       break;
@@ -94,6 +92,7 @@ std::string_view name_of(NumberType type) {
 }
 std::string_view name_of(ExpertKernel kernel) {
   return kernel == ExpertKernel::kOwn             ? "moesim_mma"
+         : kernel == ExpertKernel::kHopper        ? "moesim_wgmma"
          : kernel == ExpertKernel::kCublasGrouped ? "cublas_grouped"
                                                   : "cublaslt_per_expert";
 }

@@ -50,6 +50,7 @@ struct GemmCase {
 
 enum class ExpertKernel {
   kOwn,            ///< one grouped GEMM kernel of ours, through mma.sync
+  kHopper,         ///< the same through wgmma
   kCublasGrouped,  ///< cublasGemmGroupedBatchedEx
   kCublasLt        ///< one cublasLt call per expert that has rows
 };

@@ -31,7 +31,7 @@ std::map<cudaEvent_t, FakeClock::time_point>& fake_events() {
   static std::map<cudaEvent_t, FakeClock::time_point> events;
   return events;
 }
-constexpr std::size_t kFakeMemory = std::size_t{1} << 28;
+constexpr std::size_t kFakeMemory = std::size_t{1} << 30;
 std::size_t& fake_free_memory() {
   static std::size_t free = kFakeMemory;
   return free;
@@ -217,12 +217,14 @@ void emulate_gemm(const GroupedGemmArguments& args, Element element, Scaling sca
     emulate({2, 1, 1}, 256, bytes, kSeed, body);
   };
   if (element == Element::kBf16) {
-    run(GroupedGemmShape<kTileRows, 2>::kSharedBytes, [&] { grouped_gemm_kernel<kTileRows, 2, Scaling::kNone>(args); });
+    run(GroupedGemmShape<kTileRows, 2>::kSharedBytes,
+        [&] { grouped_gemm_kernel<kTileRows, 2, Scaling::kNone, MatrixUnit::kWarp>(args); });
   } else if (scaling == Scaling::kBlock) {
     run(GroupedGemmShape<kTileRows, 1>::kSharedBytes,
-        [&] { grouped_gemm_kernel<kTileRows, 1, Scaling::kBlock>(args); });
+        [&] { grouped_gemm_kernel<kTileRows, 1, Scaling::kBlock, MatrixUnit::kWarp>(args); });
   } else {
-    run(GroupedGemmShape<kTileRows, 1>::kSharedBytes, [&] { grouped_gemm_kernel<kTileRows, 1, Scaling::kNone>(args); });
+    run(GroupedGemmShape<kTileRows, 1>::kSharedBytes,
+        [&] { grouped_gemm_kernel<kTileRows, 1, Scaling::kNone, MatrixUnit::kWarp>(args); });
   }
 }
 
@@ -264,6 +266,10 @@ void launch_grouped_gemm(const GroupedGemmArguments& args, Element element, Scal
   } else {
     emulate_gemm<128>(args, element, scaling);
   }
+}
+void launch_grouped_gemm_hopper(const GroupedGemmArguments& args, Element element, Scaling scaling,
+                                cudaStream_t stream) {
+  launch_grouped_gemm(args, element, scaling, 128, stream);
 }
 int decode_splits(int, int, int, int keys, int) { return keys > 64 ? 3 : 1; }
 void launch_decode_attention(const DecodeArguments& args, int key_width, cudaStream_t) {
@@ -453,7 +459,8 @@ TEST_CASE("a shape that does not fit is refused with what is missing") {
   EmulatedBench emulated;
   const HbmCase c{HbmCase::Access::kCopy, std::int64_t{1} << 30};
   CHECK_THROWS_AS(prepare(c, emulated.bench), OutOfMemory);
-  CHECK_THROWS_WITH(prepare(c, emulated.bench), Catch::StartsWith("out of device memory: 1024 MiB more are needed, 2"));
+  CHECK_THROWS_WITH(prepare(c, emulated.bench),
+                    Catch::StartsWith("out of device memory: 2048 MiB more are needed, 10"));
   emulated.bench.facts.major = 8;
   const GemmCase fp8{NumberType::kFp8, 16, 16, 16};
   CHECK_THROWS_WITH(prepare(fp8, emulated.bench), "fp8 needs compute capability 8.9 or newer");

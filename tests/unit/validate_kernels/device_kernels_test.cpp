@@ -44,7 +44,7 @@ std::vector<double> doubles(const std::vector<std::uint16_t>& bits) {
 }
 
 /// Error of the whole output of a grouped GEMM; NaN in it, which an element that was not written is, makes it infinite.
-template <int kTileRows, int kElement, Scaling kScaling>
+template <int kTileRows, int kElement, Scaling kScaling, MatrixUnit kUnit = MatrixUnit::kWarp>
 double grouped_gemm_error(const std::vector<int>& rows, int n, int k, unsigned blocks) {
   std::vector<int> offsets(1);
   for (const int count : rows) {
@@ -92,7 +92,7 @@ double grouped_gemm_error(const std::vector<int>& rows, int n, int k, unsigned b
                                   .n = n,
                                   .k = k};
   emulate({blocks, 1, 1}, 256, GroupedGemmShape<kTileRows, kElement>::kSharedBytes, kSeed,
-          [&] { grouped_gemm_kernel<kTileRows, kElement, kScaling>(args); });
+          [&] { grouped_gemm_kernel<kTileRows, kElement, kScaling, kUnit>(args); });
   std::vector<double> expected;
   for (std::size_t e = 0; e < rows.size(); ++e) {
     for (auto row = static_cast<std::size_t>(offsets[e]); row < static_cast<std::size_t>(offsets[e + 1]); ++row) {
@@ -131,6 +131,13 @@ TEST_CASE("grouped GEMM in fp8, scaled once and by blocks", "[kernels]") {
   CHECK(grouped_gemm_error<128, 1, Scaling::kBlock>({131, 2}, 136, 272, 2) < kRounded);
   CHECK(grouped_gemm_error<64, 1, Scaling::kBlock>({0, 66}, 264, 256, 1) < kRounded);
   CHECK(grouped_gemm_error<16, 1, Scaling::kBlock>({7, 0, 18}, 136, 1040, 2) < kRounded);
+}
+
+TEST_CASE("grouped GEMM of warpgroups", "[kernels]") {
+  constexpr MatrixUnit kUnit = MatrixUnit::kWarpgroup;
+  CHECK(grouped_gemm_error<128, 2, Scaling::kNone, kUnit>({0, 130, 0, 1}, 152, 200, 2) < kRounded);
+  CHECK(grouped_gemm_error<128, 1, Scaling::kNone, kUnit>({3, 0, 129}, 136, 272, 2) < kRounded);
+  CHECK(grouped_gemm_error<128, 1, Scaling::kBlock, kUnit>({131, 2}, 136, 272, 2) < kRounded);
 }
 
 TEST_CASE("grouped GEMM: as many experts as its list holds", "[kernels]") {

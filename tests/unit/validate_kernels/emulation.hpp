@@ -318,6 +318,41 @@ inline void multiply_e4m3(float (&d)[4], const unsigned (&a)[4], unsigned b0, un
   multiply<4>(d, a, b0, b1, [](unsigned bits) { return kValues[bits & 255]; });
 }
 
+inline void fence_shared_for_matrix_units() {}
+/// Reads both operands where the hardware would: bits 4 to 6 of an address are turned by bits 7 to 9.
+template <int kElement>
+void warpgroup_multiply(float (&d)[16][4], const unsigned char* a, const unsigned char* b) {
+  const unsigned char* const memory = dynamic_shared();
+  const auto value = [&](const unsigned char* tile, int row, int k) {
+    const auto plain = static_cast<std::size_t>(tile - memory + row * 128 + k * kElement);
+    const unsigned char* const at = memory + (plain ^ ((plain >> 7 & 7) << 4));
+    if constexpr (kElement == 2) {
+      std::uint16_t bits = 0;
+      std::memcpy(&bits, at, sizeof bits);
+      return static_cast<double>(bf16_to_float(bits));
+    } else {
+      return static_cast<double>(e4m3_to_float(*at));
+    }
+  };
+  const int thread = static_cast<int>(threadIdx.x) % 128;
+  for (int half = 0; half < 2; ++half) {
+    const int row = thread / 32 * 16 + thread % 32 / 4 + 8 * half;
+    std::array<double, 128> left{};
+    for (int k = 0; k < 128 / kElement; ++k) {
+      left[static_cast<std::size_t>(k)] = value(a, row, k);
+    }
+    for (int column = 0; column < 32; ++column) {
+      const int j = column / 2;
+      const int q = column % 2;
+      double sum = 0.0;
+      for (int k = 0; k < 128 / kElement; ++k) {
+        sum += left[static_cast<std::size_t>(k)] * value(b, 8 * j + thread % 4 * 2 + q, k);
+      }
+      d[j][2 * half + q] += static_cast<float>(sum);
+    }
+  }
+}
+
 template <class T>
 T shuffle(T value, int lane) {
   return EmulatedBlock::current().exchange(value)[static_cast<std::size_t>(lane)];

@@ -51,7 +51,7 @@ TEST_CASE("the first level alone is enough for a fit of each kind") {
       shapes.insert(decode->heads * 1000 + decode->kv_heads);
     }
   }
-  CHECK(kinds.size() == 6);
+  CHECK(kinds.size() == 8);
   for (const auto& [name, kind] : kinds) {
     INFO(name);
     CHECK(kind.first >= 40);
@@ -97,17 +97,17 @@ TEST_CASE("a replay runs every rank of a layer, and the ranks' rows are the reco
   REQUIRE(layer);
   CHECK(layer->name == "deepseek-v2-lite");
   const std::vector<Case> cases = replay_plan(routing, {.layer = *layer, .expert_parallel = {8}, .tokens = {4, 100}});
-  // 3 layers × 2 batches × 8 ranks × 3 kernels.
-  CHECK(cases.size() == 3 * 2 * 8 * 3);
+  // 3 layers × 2 batches × 8 ranks × 5 kernels.
+  CHECK(cases.size() == 3 * 2 * 8 * 5);
   std::map<std::string, std::int64_t> rows;
   for (const Case& c : cases) {
     const auto& experts = std::get<ExpertsCase>(c.shape);
     CHECK(experts.rows.size() == 8);
     rows[std::to_string(experts.replayed_layer) + " " + std::to_string(experts.tokens) + " " +
-         std::string(name_of(experts.type))] +=
+         std::string(name_of(experts.kernel)) + std::string(name_of(experts.type))] +=
         std::accumulate(experts.rows.begin(), experts.rows.end(), std::int64_t{0});
   }
-  CHECK(rows.size() == 3 * 2 * 3);
+  CHECK(rows.size() == 3 * 2 * 5);
   for (const auto& [name, sum] : rows) {
     CHECK((sum == 4 * 6 || sum == 6 * 6));  // a batch is cut to what was recorded
   }
