@@ -457,7 +457,7 @@ TEST_CASE("a case is timed until it settles or its time is up, over all of its s
 
 TEST_CASE("a shape that does not fit is refused with what is missing") {
   EmulatedBench emulated;
-  const HbmCase c{HbmCase::Access::kCopy, std::int64_t{1} << 30};
+  const HbmCase c{HbmCase::Access::kCopy, std::int64_t{1} << 31};
   CHECK_THROWS_AS(prepare(c, emulated.bench), OutOfMemory);
   CHECK_THROWS_WITH(prepare(c, emulated.bench),
                     Catch::StartsWith("out of device memory: 2048 MiB more are needed, 10"));
