@@ -13,7 +13,7 @@ enum class Scaling {
 
 enum class MatrixUnit {
   kWarp,      ///< mma.sync, on every GPU since Ampere
-  kWarpgroup  ///< wgmma, on Hopper alone: several times faster in fp8
+  kWarpgroup  ///< wgmma, on Hopper alone, whose full rate only it reaches
 };
 
 struct GroupedGemmArguments {

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "validate/kernels/blas.hpp"
 #include "validate/kernels/tensors.hpp"
 

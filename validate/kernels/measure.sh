@@ -70,7 +70,11 @@ PYTHON
 
 build_program() {
   command -v nvcc >/dev/null || PATH=/usr/local/cuda/bin:$PATH
-  if ! { cmake -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Release -DMOESIM_CUDA_ARCHITECTURES="$(architecture)" \
+  local generator=()
+  if command -v ninja >/dev/null && [[ ! -e $build/CMakeCache.txt ]]; then
+    generator=(-G Ninja)
+  fi
+  if ! { cmake -S "$here" -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DMOESIM_CUDA_ARCHITECTURES="$(architecture)" \
     -DMOESIM_CUDA_HINTS="$(package_folders)" && cmake --build "$build" -j "$(nproc)"; } >"$out/build.log" 2>&1; then
     tail -n 40 "$out/build.log" >&2
     say "the build failed; all of it is in $out/build.log"

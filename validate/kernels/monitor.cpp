@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <utility>
 
 namespace moesim::bench {
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <span>
+#include <utility>
 
 #include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
