@@ -209,6 +209,7 @@ class Rows {
                     .expert_parallel = count("moe_ep_size")};
     const std::string_view distribution = text("distribution");
     constexpr std::string_view kPower = "power_law_";
+    const bool recorded = distribution == "recorded";
     if (distribution.starts_with(kPower)) {
       const std::string_view exponent = distribution.substr(kPower.size());
       const auto [end, fault] = std::from_chars(exponent.data(), exponent.data() + exponent.size(), load.exponent);
@@ -218,7 +219,7 @@ class Rows {
                                                           "found \"{}\"",
                                                           distribution));
       }
-    } else if (distribution != "balanced" && distribution != "uniform") {
+    } else if (!recorded && distribution != "balanced" && distribution != "uniform") {
       reason_ = fmt::format("distribution {}", distribution);
       return false;
     }
@@ -230,20 +231,48 @@ class Rows {
                                                         load.expert_parallel, load.experts_per_token, load.experts));
     }
     const std::string source = optional_text("kernel_source");
-    m.kernel = Experts{.rows = expert_rows_.of(load),
+    m.kernel = Experts{.rows = recorded ? recorded_rows(load) : expert_rows_.of(load),
                        .tokens = load.tokens,
                        .experts = load.experts,
                        .experts_per_token = load.experts_per_token,
                        .hidden = count("hidden_size"),
                        .intermediate = std::max<std::int64_t>(count("inter_size") / tensor_parallel, 1),
                        .up_matrices = source.find("nongated") == std::string::npos ? 2 : 1,
-                       .exponent = load.exponent,
+                       .exponent = recorded ? std::nullopt : std::optional(load.exponent),
                        .weight = *type};
     // The name of the type, too: mxfp4 and 4-bit integers are one type here.
     m.variant = fmt::format("{}{}{} {}", source, m.op == "moe" ? "" : " ", m.op == "moe" ? "" : m.op, dtype);
     m.shape = fmt::format("{} {} {} {}", text("hidden_size"), text("inter_size"), text("topk"), text("num_experts"));
     m.size = fmt::format("{} {} {} {}", text("num_tokens"), text("moe_tp_size"), text("moe_ep_size"), distribution);
+    if (recorded) {
+      m.size += fmt::format(" {}", text("expert_rows"));
+    }
     return true;
+  }
+
+  /// What a replay of recorded routing gave to each expert of the rank that was timed, with blanks between.
+  std::vector<std::int64_t> recorded_rows(const RoutedLoad& load) {
+    const std::string_view cell = text("expert_rows");
+    std::vector<std::int64_t> rows;
+    const char* at = cell.data();
+    const char* const end = at + cell.size();
+    while (at < end) {
+      std::int64_t value = 0;
+      const auto [next, fault] = std::from_chars(at, end, value);
+      if (fault != std::errc() || value < 0 || value > load.tokens * load.experts_per_token ||
+          (next < end && *next != ' ')) {
+        break;
+      }
+      rows.push_back(value);
+      at = next < end ? next + 1 : end;
+    }
+    const auto local = static_cast<std::size_t>(load.experts / load.expert_parallel);
+    if (at < end || rows.size() != local) {
+      throw ConfigError(table_.place(row_), fmt::format("expected the rows of {} experts as expert_rows, whole numbers "
+                                                        "with blanks between, found \"{}\"",
+                                                        local, cell));
+    }
+    return rows;
   }
 
   bool attention(Measurement& m) {

@@ -43,7 +43,8 @@ struct MeasurementTable {
 };
 
 /// Reads a table of kernel latencies: aiconfigurator's CSV (latency in ms, plain or gzipped), or our own JSON
-/// (moesim.measurement/1: the same columns by row, latency with its unit). Rows of operators that are not known are
+/// (moesim.measurement/1: the same columns by row, latency with its unit; experts' rows of distribution "recorded" give
+/// the tokens of each expert in expert_rows). Rows of operators that are not known are
 /// skipped with a warning that counts them. Throws ConfigError: a column that is missing, a cell that is no number, a
 /// latency that is not above zero, latencies in several units; by line.
 MeasurementTable read_measurements(const std::filesystem::path& path, TableFormat format);

@@ -1,0 +1,152 @@
+// What the program writes is what the calibration reads.
+#include "validate/kernels/record.hpp"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+
+#include "sim/core/error.hpp"
+#include "sim/core/file.hpp"
+#include "validate/fit/measurements.hpp"
+
+namespace moesim::bench {
+namespace {
+
+Timing timing_of(double seconds) {
+  Timing timing;
+  timing.seconds = {.median = seconds, .least = 0.9 * seconds, .spread = 0.01, .deviation = 0.002};
+  timing.samples = 12;
+  timing.launches_each = 40;
+  timing.stopped = Stop::kSettled;
+  return timing;
+}
+
+const LayerShape kLayer{"small", 512, 256, 16, 4, RouterScore::kSoftmax, 1, 1};
+
+Record record_of_all() {
+  Record record;
+  record.gpu = "NVIDIA H200";
+  record.version = "abc";
+  record.environment.set("date", "2026-01-01T00:00:00Z").set("note", "a \"quoted\"\nline");
+  record.add({HbmCase{HbmCase::Access::kCopy, 1 << 20}, timing_of(1e-6)});
+  record.add({GemmCase{NumberType::kBf16, 64, 4096, 7168}, timing_of(20e-6)});
+  record.add({GemmCase{NumberType::kFp8Block, 64, 4096, 7168}, timing_of(15e-6)});
+  record.add(
+      {ExpertsCase{.layer = kLayer, .type = NumberType::kFp8Block, .tokens = 32, .expert_parallel = 4, .exponent = 1.2},
+       timing_of(40e-6)});
+  record.add({ExpertsCase{.layer = kLayer,
+                          .tokens = 32,
+                          .expert_parallel = 4,
+                          .rows = {7, 0, 30, 1},
+                          .replayed_layer = 5,
+                          .replayed_rank = 2},
+              timing_of(50e-6)});
+  record.add({DecodeCase{16, 4096, 64, 8, 128}, timing_of(60e-6)});
+  record.add({LatentDecodeCase{8, 1024, 128}, timing_of(70e-6)});
+  record.add({PrefillCase{2, 1024, 32, 8, 128}, timing_of(80e-6)});
+  record.add({PrefillCase{2, 1024, 16, 16, 192}, timing_of(90e-6)});
+  Json extra = Json::object();
+  extra.set("slowdown", 1.5);
+  record.add({ContentionCase{}, timing_of(1e-3), extra, "contention/one"});
+  record.skipped.push(std::move(Json::object().set("case", "a/b").set("reason", "too large")));
+  return record;
+}
+
+TEST_CASE("a file of measurements reads as the kernels that were measured") {
+  const auto folder = std::filesystem::temp_directory_path() / "moesim_record_test";
+  const auto path = folder / "all.json";
+  record_of_all().save(path.string());
+  CHECK_FALSE(std::filesystem::exists(path.string() + ".part"));
+  const MeasurementTable table = read_measurements(path, TableFormat::kMoesim);
+  const std::vector<std::string> ids = cases_in(read_file(path));
+  CHECK(ids.size() == 11);
+  CHECK(ids.front() == "a/b");
+  CHECK(ids.back() == "contention/one");
+  std::filesystem::remove_all(folder);
+  CHECK(table.device == "NVIDIA H200");
+  CHECK(table.framework == "moesim");
+  CHECK(table.version == "abc");
+  CHECK(table.skipped == 2);  // memory bandwidth and contention
+  REQUIRE(table.rows.size() == 8);
+
+  const auto& gemm = std::get<Gemm>(table.rows[0].kernel);
+  CHECK(gemm.m == 64);
+  CHECK(gemm.n == 4096);
+  CHECK(gemm.k == 7168);
+  CHECK(gemm.weight == DataType::kBf16);
+  CHECK(table.rows[0].time.base() == Approx(20e-6));
+  CHECK(std::get<Gemm>(table.rows[1].kernel).weight == DataType::kFp8Block);
+
+  const auto& drawn = std::get<Experts>(table.rows[2].kernel);
+  const ExpertsCase measured{.layer = kLayer, .tokens = 32, .expert_parallel = 4, .exponent = 1.2};
+  CHECK(drawn.rows == rows_of(measured));  // the rows that were run are the rows that are read
+  CHECK(drawn.exponent == 1.2);
+  CHECK(drawn.hidden == 512);
+  CHECK(drawn.intermediate == 256);
+  const auto& replayed = std::get<Experts>(table.rows[3].kernel);
+  CHECK(replayed.rows == std::vector<std::int64_t>{7, 0, 30, 1});
+  CHECK_FALSE(replayed.exponent.has_value());
+  CHECK(table.rows[3].variant == "moesim_mma bfloat16");
+
+  const auto& decode = std::get<GenerationAttention>(table.rows[4].kernel);
+  CHECK(decode.keys == 4096);
+  CHECK(decode.kv_heads == 8);
+  CHECK(std::get<LatentGenerationAttention>(table.rows[5].kernel).heads == 128);
+  const auto& prefill = std::get<ContextAttention>(table.rows[6].kernel);
+  CHECK(prefill.query == 1024);
+  CHECK(prefill.qk_head_dim == 128);
+  CHECK(std::get<ContextAttention>(table.rows[7].kernel).qk_head_dim == 192);
+  CHECK(table.rows[7].op == "mla_context");
+}
+
+TEST_CASE("rows of a replay are checked") {
+  const auto path = std::filesystem::temp_directory_path() / "moesim_record_rows.json";
+  const auto fault = [&](const std::string& rows) -> std::string {
+    write_file(path, R"({"schema": "moesim.measurement/1", "gpu": "NVIDIA H200", "rows": [
+      {"op_name": "moe", "moe_dtype": "fp8", "num_tokens": 8, "topk": 2, "num_experts": 6, "moe_ep_size": 2,
+       "moe_tp_size": 1, "hidden_size": 512, "inter_size": 256, "distribution": "recorded", "latency": "12 us",
+       "expert_rows": ")" +
+                         rows + R"("}]})");
+    try {
+      read_measurements(path, TableFormat::kMoesim);
+    } catch (const ConfigError& error) {
+      const std::string text = error.what();
+      return text.substr(text.find(".json") + 5);
+    }
+    return "none";
+  };
+  CHECK(fault("1 0 16") == "none");
+  const std::string expected =
+      ":2: expected the rows of 3 experts as expert_rows, whole numbers with blanks between, found ";
+  CHECK(fault("1 0") == expected + "\"1 0\"");
+  CHECK(fault("1 0 17") == expected + "\"1 0 17\"");
+  CHECK(fault("1 -1 3") == expected + "\"1 -1 3\"");
+  CHECK(fault("1;0;3") == expected + "\"1;0;3\"");
+}
+
+TEST_CASE("ceilings are the best that was seen, and rows are held against them") {
+  Record record = record_of_all();
+  CHECK(record.ceilings.bandwidth == Approx(2.0 * (1 << 20) / 1e-6));
+  CHECK(record.ceilings.bf16_flops == Approx(2.0 * 64 * 4096 * 7168 / 20e-6));
+  CHECK(record.ceilings.fp8_flops == Approx(2.0 * 64 * 4096 * 7168 / 15e-6));
+  // 1 MFLOP at 1 TFLOP/s take 1 µs, 1 kB at 1 GB/s takes as long: the greater of both over 4 µs.
+  const Ceilings ceilings{.bf16_flops = 1e12, .fp8_flops = 2e12, .bandwidth = 1e9};
+  CHECK(share_of_ceiling({.flops = 1e6, .bytes = 2e3}, NumberType::kBf16, 4e-6, ceilings) == Approx(0.5));
+  CHECK(share_of_ceiling({.flops = 1e6, .bytes = 1e2}, NumberType::kFp8, 4e-6, ceilings) == Approx(0.125));
+  CHECK(share_of_ceiling({.flops = 1e6, .bytes = 1e2}, NumberType::kFp8, 4e-6, {}) == 0.0);
+}
+
+TEST_CASE("a record that cannot be written says so") {
+  CHECK_THROWS_WITH(Record{}.save("/proc/nowhere/a.json"),
+                    Catch::StartsWith("/proc/nowhere/a.json: cannot be written"));
+}
+
+TEST_CASE("JSON escapes what it must") {
+  Json json = Json::object();
+  json.set("text", "a\"b\\c\n").set("none", std::nan("")).set("whole", 3).set("half", 0.5);
+  json.set("text", "replaced\t");
+  CHECK(json.text() == "{\n \"text\": \"replaced\\u0009\",\n \"none\": null,\n \"whole\": 3,\n \"half\": 0.5}\n");
+  CHECK(Json("a\"b\\c\n").text() == "\"a\\\"b\\\\c\\u000a\"\n");
+}
+
+}  // namespace
+}  // namespace moesim::bench
