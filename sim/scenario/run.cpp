@@ -75,7 +75,7 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
 std::vector<InputFile> hashed(std::span<const std::filesystem::path> paths) {
   std::vector<InputFile> inputs;
   for (const auto& path : paths) {
-    inputs.push_back({path, sha256(MappedFile(path).bytes())});
+    inputs.push_back({path, sha256_of_file(path)});
   }
   return inputs;
 }
