@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <zip.h>
 
 #include <algorithm>
 #include <system_error>
@@ -10,6 +9,7 @@
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "workloads/routing/formats/zip_handle.hpp"
 #include "workloads/routing/id_scan.hpp"
 
 namespace moesim {
@@ -31,15 +31,6 @@ std::string text_of(int code) {
   return text;
 }
 
-struct CloseArchive {
-  void operator()(zip_t* archive) const { zip_discard(archive); }
-};
-struct CloseFile {
-  void operator()(zip_file_t* file) const { zip_fclose(file); }
-};
-using Archive = std::unique_ptr<zip_t, CloseArchive>;
-using File = std::unique_ptr<zip_file_t, CloseFile>;
-
 /// Reads up to `out.size()` bytes; fewer only at the end.
 std::size_t read_some(zip_file_t* file, std::span<std::byte> out, const std::string& place) {
   std::size_t done = 0;
@@ -60,11 +51,11 @@ std::size_t read_some(zip_file_t* file, std::span<std::byte> out, const std::str
 
 struct NpzArchive::State {
   std::string name;
-  Archive archive;
+  ZipArchive archive;
   std::vector<NpzMember> members;
 
-  [[nodiscard]] File open(std::uint64_t index, const std::string& place) const {
-    File file(zip_fopen_index(archive.get(), index, 0));
+  [[nodiscard]] ZipFile open(std::uint64_t index, const std::string& place) const {
+    ZipFile file(zip_fopen_index(archive.get(), index, 0));
     if (!file) {
       fail_member(place, fmt::format("expected an array that can be unpacked, found: {}", zip_strerror(archive.get())));
     }
@@ -129,7 +120,7 @@ NpzArchive NpzArchive::read_directory(std::unique_ptr<State> state) {
     // numpy's headers are of 128 bytes; 64 KiB is the most that format 1.0 can say.
     constexpr std::size_t kMostHeader = std::size_t{1} << 16;
     std::vector<std::byte> beginning(std::min<std::size_t>(kMostHeader, status.size));
-    const File file = state->open(index, member.place);
+    const ZipFile file = state->open(index, member.place);
     if (read_some(file.get(), beginning, member.place) != beginning.size()) {
       fail_member(member.place, fmt::format("expected {} bytes, found fewer: the archive is truncated", status.size));
     }
@@ -163,7 +154,7 @@ const NpzMember& NpzArchive::at(std::string_view name) const {
 
 void NpzArchive::read(const NpzMember& member, std::size_t unit,
                       const std::function<void(std::span<const std::byte>)>& sink) const {
-  const File file = state_->open(member.index, member.place);
+  const ZipFile file = state_->open(member.index, member.place);
   std::vector<std::byte> piece(std::max(kUnpackedPiece / unit, std::size_t{1}) * unit);
   const std::span<std::byte> header = std::span(piece).first(std::min(piece.size(), member.header.data_offset));
   std::size_t skipped = 0;
@@ -215,7 +206,7 @@ std::vector<std::int64_t> NpzArchive::integers(const NpzMember& member, std::siz
 
 std::vector<std::string> zip_names(const std::filesystem::path& path) {
   int code = 0;
-  const Archive archive(zip_open(path.c_str(), ZIP_RDONLY, &code));
+  const ZipArchive archive(zip_open(path.c_str(), ZIP_RDONLY, &code));
   std::vector<std::string> names;
   const zip_int64_t entries = archive ? zip_get_num_entries(archive.get(), 0) : 0;
   for (zip_int64_t index = 0; index < entries; ++index) {

@@ -1,5 +1,3 @@
-#include <zip.h>
-
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -7,14 +5,11 @@
 
 #include "sim/core/error.hpp"
 #include "workloads/routing/formats/npz.hpp"
+#include "workloads/routing/formats/zip_handle.hpp"
 
 namespace moesim {
 
 namespace {
-
-struct DiscardArchive {
-  void operator()(zip_t* archive) const { zip_discard(archive); }
-};
 
 /// An array while libzip asks for its bytes.
 struct Stream {
@@ -84,7 +79,7 @@ void write_npz(const std::filesystem::path& path, std::vector<NpzArray> arrays) 
   }
   std::vector<std::unique_ptr<Stream>> streams;
   int code = 0;
-  std::unique_ptr<zip_t, DiscardArchive> archive(zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code));
+  ZipArchive archive(zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code));
   if (!archive) {
     zip_error_t error;
     zip_error_init_with_code(&error, code);
