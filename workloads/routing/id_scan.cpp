@@ -104,9 +104,7 @@ class PartScan {
   template <class T>
   void run(std::size_t first, std::size_t last) {
     constexpr std::size_t kBlockBytes = std::size_t{1} << 16;
-    constexpr std::size_t kBlockRows = (std::size_t{1} << 16) - 1;  // stamps have 16 bits
-    const std::size_t by_size = kBlockBytes / (ids_.layers * ids_.k * sizeof(T));
-    const std::size_t step = std::max<std::size_t>(1, std::min(by_size, kBlockRows / layers_.size()));
+    const std::size_t step = std::max<std::size_t>(1, kBlockBytes / (ids_.layers * ids_.k * sizeof(T)));
     for (std::size_t token = first; token < last; token += step) {
       block<T>(token, std::min(last, token + step));
     }
@@ -137,11 +135,10 @@ class PartScan {
     using Bits = std::make_unsigned_t<T>;
     Bits bits = 0;
     look<Bits>(first, last, [&](Bits id) { bits |= id; });
-    if (counting_ && bits < bound_) {
-      if (bits >= width_) {
-        widen(std::min(std::bit_ceil(static_cast<std::size_t>(bits) + 1), kMostIds));
-      }
-    } else {
+    if (counting_ && bits < bound_ && bits >= width_) {
+      widen(std::min(std::bit_ceil(static_cast<std::size_t>(bits) + 1), kMostIds));
+    }
+    if (!counting_ || bits >= bound_) {
       T low = 0;
       T high = 0;
       look<T>(first, last, [&](T id) {
@@ -186,10 +183,10 @@ class PartScan {
   /// Layer by layer, so that the counts of one layer stay at hand while the block's rows of it pass.
   template <class T, class K>
   void tally(std::size_t first, std::size_t last, K k, std::uint32_t* counts, std::size_t stride) {
-    std::fill(stamps_.begin(), stamps_.end(), std::uint16_t{0});
-    std::uint16_t* stamps = stamps_.data();
+    std::fill(stamps_.begin(), stamps_.end(), std::uint32_t{0});
+    std::uint32_t* stamps = stamps_.data();
     std::size_t duplicates = 0;
-    std::uint16_t stamp = 0;
+    std::uint32_t stamp = 0;
     const std::size_t of_token = ids_.layers * k * sizeof(T);
     std::uint32_t* table = counts;
     for (const std::size_t layer : layers_) {
@@ -213,8 +210,8 @@ class PartScan {
   /// The same id by id, for blocks that hold something else than ids in range.
   template <class T>
   void carefully(std::size_t first, std::size_t last) {
-    std::fill(stamps_.begin(), stamps_.end(), std::uint16_t{0});
-    std::uint16_t stamp = 0;
+    std::fill(stamps_.begin(), stamps_.end(), std::uint32_t{0});
+    std::uint32_t stamp = 0;
     for (std::size_t token = first; token < last; ++token) {
       for (std::size_t l = 0; l < layers_.size(); ++l) {
         unsigned twice = 0;
@@ -252,6 +249,7 @@ class PartScan {
   }
 
   void widen(std::size_t width) {
+    largest_ = largest();  // what was counted may be given up here
     counting_ = width * layers_.size() <= kMostTallied;
     std::vector<std::uint32_t> wider(counting_ ? layers_.size() * width : width, 0);
     for (std::size_t layer = 0; counting_ && width_ > 0 && layer < layers_.size(); ++layer) {
@@ -270,7 +268,7 @@ class PartScan {
   std::size_t width_ = 0;
   bool counting_ = true;
   std::vector<std::uint32_t> counts_;  ///< [layers, width]
-  std::vector<std::uint16_t> stamps_;  ///< row of the block that named an expert last
+  std::vector<std::uint32_t> stamps_;  ///< row of the block that named an expert last
   std::vector<Fillers> fillers_;       ///< per layer
   std::size_t largest_ = 0;            ///< of the ids that were not counted, or looked at one by one
   std::size_t duplicates_ = 0;

@@ -133,3 +133,21 @@ TEST_CASE("id scan: layers of nothing but -1 are left out or refused, other fill
   CHECK(error_of([&] { scan({0, 1, 2, 3, 0, 1, -2, 2}, EmptyLayers::kLeaveOut); }) ==
         "x: expected expert ids from 0 to 3, found -2 at token 1, layer 1, slot 0");
 }
+
+TEST_CASE("id scan: more layers and experts than are counted still have their ids checked") {
+  // 100 layers of ids up to 60,000 are 6.4 million cells: not counted. The large id comes in a later block of 64 KiB.
+  const TaskPool pool(1);
+  const std::size_t layers = 100;
+  std::vector<std::size_t> all(layers);
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  std::vector<long long> values(2000 * layers, 3);
+  values[7] = 700;
+  values[values.size() - 2] = 60'000;
+  const std::string data = raw<std::uint16_t>(values);
+  const IdArray ids{bytes_of(data), NpyType::kUint16, 2000, layers, 1};
+  const IdScan scan = scan_ids(ids, all, std::nullopt, EmptyLayers::kRefuse, "x", pool);
+  CHECK(scan.experts == 60'001);
+  CHECK(scan.counts.empty());
+  CHECK(error_of([&] { scan_ids(ids, all, 50'000, EmptyLayers::kRefuse, "x", pool); }) ==
+        "x: expected expert ids from 0 to 49999, found 60000 at token 1999, layer 98, slot 0");
+}
