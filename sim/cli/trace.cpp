@@ -1,137 +1,91 @@
 #include <fmt/format.h>
 
-#include <cmath>
 #include <filesystem>
 #include <memory>
 
 #include "sim/cli/commands.hpp"
-#include "sim/cli/options.hpp"
+#include "sim/cli/trace_arguments.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
-#include "sim/core/suggest.hpp"
-#include "sim/report/number.hpp"
-#include "sim/report/version.hpp"
 #include "workloads/routing/fit.hpp"
-#include "workloads/routing/statistics.hpp"
 #include "workloads/routing/write_trace.hpp"
 
 namespace moesim {
 
 namespace {
 
-struct TraceArguments : CommonOptions {
-  std::string file;
-  std::string output;
-  std::string sequence_lengths;
-  std::string name;
-  std::string source;
-  std::string licence;
-  std::size_t top_k = 0;
-  std::vector<std::size_t> raw_shape;
-
-  [[nodiscard]] TraceOptions trace_options() const {
-    TraceOptions options;
-    if (!raw_shape.empty()) {
-      options.raw = RawTraceShape{raw_shape.at(0), raw_shape.at(1), raw_shape.at(2), std::nullopt};
-    }
-    if (!sequence_lengths.empty()) {
-      options.sequence_lengths = sequence_lengths;
-    }
-    return options;
-  }
-  void add_reading(CLI::App& command) {
-    command.add_option("file", file, "Counts (.json) or choices per token (.npy, raw .u8)")->required();
-    command.add_option("--sequence-lengths", sequence_lengths, "JSON array with the tokens of each sequence");
-    command.add_option("--raw-shape", raw_shape, "LAYERS K EXPERTS of a raw file whose name does not say them")
-        ->expected(3);
-  }
+/// Why no part of a recording was held back from the fit, or what was found when it was.
+struct HeldBack {
+  std::string why_not;
+  std::vector<FitCheck> checks;
 };
 
-bool is_counts(const std::string& file) { return std::filesystem::path(file).extension() == ".json"; }
-
-struct Recording {
-  CountTrace counts;
-  std::optional<std::size_t> k;
-};
-
-Recording read_recording(const TraceArguments& arguments) {
-  if (is_counts(arguments.file)) {
-    CountTrace counts = read_counts(arguments.file);
-    if (arguments.top_k > counts.experts) {
-      throw ConfigError({arguments.file, {}}, fmt::format("expected at most its {} experts per token, found --top-k {}",
-                                                          counts.experts, arguments.top_k));
-    }
-    return {std::move(counts), arguments.top_k > 0 ? std::optional(arguments.top_k) : std::nullopt};
+HeldBack held_back(const TraceArguments& arguments, const Recording& recording, const FitOptions& options,
+                   const TaskPool& pool) {
+  if (!arguments.against.empty()) {
+    return {{}, check_against(recording, open_recording(arguments.against, arguments.trace_options()), options, pool)};
   }
-  const TokenTrace trace = TokenTrace::open(arguments.file, arguments.trace_options());
-  return {count(trace), trace.shape().k};
+  const TokenTrace* trace = recording.tokens();
+  HoldBack how = arguments.hold_back == "time" ? HoldBack::kTime : HoldBack::kSequences;
+  if (arguments.hold_back == "none") {
+    return {"as asked for", {}};
+  }
+  if (trace == nullptr && std::get<CountTrace>(recording.data).steps < 2) {
+    return {"these are counts of one step; --against compares with another recording", {}};
+  }
+  constexpr std::size_t kFewestTokens = 32;
+  if (trace != nullptr && trace->shape().tokens < kFewestTokens) {
+    return {"there are too few tokens", {}};
+  }
+  if (trace != nullptr && arguments.hold_back.empty() && trace->sequence_starts().size() < 2) {
+    how = HoldBack::kTime;
+  }
+  return {{}, check_held_back(recording, options, how, pool)};
 }
 
-Json info_json(const std::string& file, const TraceStatistics& statistics) {
-  Json json = {{"schema", "moesim.result/1"},
-               {"command", "trace info"},
-               {"version", std::string(version())},
-               {"inputs", Json::array({{{"path", file}, {"sha256", sha256(MappedFile(file).bytes())}}})},
-               {"layers", Json::array()},
-               {"ranks", Json::array()}};
-  for (const LayerStatistics& layer : statistics.layers) {
-    json["layers"].push_back({{"layer", layer.layer},
-                              {"experts", layer.experts},
-                              {"tokens", layer.tokens ? Json(*layer.tokens) : Json(nullptr)},
-                              {"choices", layer.choices},
-                              {"max_over_mean", layer.max_over_mean},
-                              {"gini", layer.gini},
-                              {"entropy", layer.entropy}});
-  }
-  for (const RankStatistics& ranks : statistics.ranks) {
-    json["ranks"].push_back({{"ranks", ranks.ranks},
-                             {"max_over_mean_mean", ranks.max_over_mean_mean},
-                             {"max_over_mean_worst", ranks.max_over_mean_worst}});
-  }
-  return json;
-}
-
-void info(const TraceArguments& arguments) {
-  const Recording recording = read_recording(arguments);
-  const TraceStatistics result = statistics(recording.counts, recording.k);
-  if (arguments.format == OutputFormat::kJson) {
-    fmt::print("{}\n", info_json(arguments.file, result).dump(2));
-    return;
-  }
-  fmt::print("{}: {} MoE layers of {} experts\n\n", arguments.file, recording.counts.layers, recording.counts.experts);
-  fmt::print("layer         choices  max/mean    gini  entropy (bits)\n");
-  for (const LayerStatistics& layer : result.layers) {
-    fmt::print("{:>5}  {:>14}  {:>8.3f}  {:>6.3f}  {:>14.3f}\n", layer.layer,
-               layer.choices < 1e15 ? grouped(std::llround(layer.choices)) : fmt::format("{:.4g}", layer.choices),
-               layer.max_over_mean, layer.gini, layer.entropy);
-  }
-  fmt::print(
-      "\nload of ranks when experts are placed in contiguous blocks, max/mean\nranks    mean over layers    worst "
-      "layer\n");
-  for (const RankStatistics& ranks : result.ranks) {
-    fmt::print("{:>5}  {:>18.3f}  {:>13.3f}\n", ranks.ranks, ranks.max_over_mean_mean, ranks.max_over_mean_worst);
+void print_checks(const std::vector<FitCheck>& checks) {
+  fmt::print("  {:<68}  fitted part    held back    generated\n", "");
+  for (const FitCheck& check : checks) {
+    fmt::print(
+        "  {:<68}  {:>11.4f}  {:>11.4f}  {:>11.4f}{}\n", check.quantity, check.fitted_part.value_or(0.0),
+        check.recorded, check.generated,
+        check.recorded > 0.0 ? fmt::format("  {:>+6.1f} %", 100.0 * (check.generated / check.recorded - 1.0)) : "");
   }
 }
 
 void fit_recording(const TraceArguments& arguments) {
+  const Recording recording = arguments.open();
   FitOptions options;
   options.name = arguments.name.empty() ? std::filesystem::path(arguments.file).stem().string() : arguments.name;
   options.source = arguments.source;
   options.licence = arguments.licence;
-  options.trace = arguments.trace_options();
-  if (is_counts(arguments.file) && arguments.top_k == 0) {
-    throw ConfigError({"--top-k", {}}, "expected the experts per token, which counts do not tell; found none");
+  options.popularity = arguments.law ? FitPopularity::kLaw : FitPopularity::kEachExpert;
+  if (const auto* counts = std::get_if<CountTrace>(&recording.data)) {
+    options.k = arguments.k_of(*counts);
+    if (!options.k) {
+      throw ConfigError({"--top-k", {}}, "expected the experts per token, which counts do not tell; found none");
+    }
   }
-  if (arguments.top_k > 0) {
-    options.k = arguments.top_k;
+  const TaskPool pool(arguments.thread_count());
+  const HeldBack checked = held_back(arguments, recording, options, pool);
+  GeneratorParameters parameters = fit(recording, options, pool);
+  ensure(parameters.provenance.has_value(), "a fit that says where it comes from");
+  fmt::print("{}: fitted to {} ({})\n", arguments.output, arguments.file, recording.format);
+  for (const FitCheck& check : parameters.provenance->checks) {
+    fmt::print("  {:<68}  recorded {:>9.4f}  generated {:>9.4f}\n", check.quantity, check.recorded, check.generated);
   }
-  const GeneratorParameters parameters = fit(arguments.file, options, TaskPool(arguments.thread_count()));
+  if (checked.checks.empty()) {
+    fmt::print("no part was held back: {}\n", checked.why_not);
+  } else {
+    fmt::print("{}\n", arguments.against.empty()
+                           ? "fitted to one part of the recording, compared with the part that was held back:"
+                           : fmt::format("compared with {}:", arguments.against));
+    print_checks(checked.checks);
+  }
+  auto& checks = parameters.provenance->checks;
+  checks.insert(checks.end(), checked.checks.begin(), checked.checks.end());
   write_file(arguments.output, encode_generator(parameters));
-  fmt::print("{}: fitted to {}\n", arguments.output, arguments.file);
-  for (const FitCheck& check : parameters.provenance ? parameters.provenance->checks : std::vector<FitCheck>{}) {
-    fmt::print("  {:<52} recorded {:>9.4f}  generated {:>9.4f}\n", check.quantity, check.recorded, check.generated);
-  }
 }
 
 }  // namespace
@@ -141,30 +95,38 @@ void add_trace(CLI::App& app) {
   trace->require_subcommand(1);
   auto arguments = std::make_shared<TraceArguments>();
 
-  CLI::App* info_command = trace->add_subcommand("info", "How unevenly experts and ranks are used");
-  arguments->add_reading(*info_command);
-  info_command->add_option("--top-k", arguments->top_k, "Experts per token, for counts, which do not tell")
-      ->check(CLI::Range(1, 65535));
-  arguments->add_format(*info_command);
-  info_command->callback([arguments] { info(*arguments); });
+  add_trace_info(*trace, arguments);
 
   CLI::App* convert_command =
-      trace->add_subcommand("convert", "Rewrite a recording as .npy [tokens, layers, k] or as counts .json");
+      trace->add_subcommand("convert", "Rewrite a recording as .npy or .npz [tokens, layers, k], or as counts .json");
   arguments->add_reading(*convert_command);
-  convert_command->add_option("-o,--output", arguments->output, "File to write, .npy or .json")->required();
+  convert_command->add_option("-o,--output", arguments->output, "File to write, .npy, .npz or .json")->required();
+  arguments->add_threads(*convert_command);
   convert_command->callback([arguments] {
-    convert(arguments->file, arguments->output, arguments->trace_options());
-    fmt::print("{}: written\n", arguments->output);
+    const Recording recording = arguments->open();
+    write_trace(recording, arguments->output);
+    fmt::print("{}: written from {} ({})\n", arguments->output, arguments->file, recording.format);
+    for (const std::string& note : recording.notes) {
+      fmt::print(stderr, "note: {}\n", note);
+    }
   });
 
   CLI::App* fit_command = trace->add_subcommand("fit", "Parameters of a generator that routes like a recording");
   arguments->add_reading(*fit_command);
   fit_command->add_option("-o,--output", arguments->output, "File to write, .json")->required();
-  fit_command->add_option("--top-k", arguments->top_k, "Experts per token, for counts, which do not tell")
-      ->check(CLI::Range(1, 65535));
+  arguments->add_top_k(*fit_command);
   fit_command->add_option("--name", arguments->name, "Name of the parameters");
   fit_command->add_option("--source", arguments->source, "Where the recording was published");
   fit_command->add_option("--licence", arguments->licence, "Its licence");
+  fit_command
+      ->add_option("--hold-back", arguments->hold_back,
+                   "What is held back to compare with: every other sequence or step, the later half in time, nothing "
+                   "(default: sequences where they are known, else time)")
+      ->check(CLI::IsMember({"sequences", "time", "none"}));
+  fit_command->add_option("--against", arguments->against,
+                          "Another recording of the same model, to compare with instead");
+  fit_command->add_flag("--law", arguments->law,
+                        "Keep how uneven loads are, not each expert's: every seed is another imaginary model");
   arguments->add_threads(*fit_command);
   fit_command->callback([arguments] { fit_recording(*arguments); });
 

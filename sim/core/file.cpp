@@ -10,8 +10,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "sim/core/error.hpp"
 
@@ -85,6 +87,10 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
+  write_file(path, [&](std::ostream& out) { out.write(content.data(), static_cast<std::streamsize>(content.size())); });
+}
+
+void write_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write) {
   std::error_code error;
   if (path.has_parent_path()) {
     std::filesystem::create_directories(path.parent_path(), error);
@@ -103,7 +109,7 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   beside += ".part-" + std::to_string(::getpid());
   {
     std::ofstream out(beside, std::ios::binary);
-    out.write(content.data(), static_cast<std::streamsize>(content.size()));
+    write(out);
     out.close();
     if (!out) {
       const int reason = errno;
@@ -119,19 +125,65 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   }
 }
 
-std::string sha256(std::span<const std::byte> data) {
-  std::array<unsigned char, 32> digest{};
-  unsigned int length = 0;
-  ensure(EVP_Digest(data.data(), data.size(), digest.data(), &length, EVP_sha256(), nullptr) == 1 &&
-             length == digest.size(),
-         "SHA-256 failed");
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const unsigned char byte : digest) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
+namespace {
+
+/// SHA-256 of bytes that come in pieces.
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    ensure(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1, "SHA-256 failed");
   }
-  return text;
+  void add(std::span<const std::byte> data) {
+    ensure(EVP_DigestUpdate(context_.get(), data.data(), data.size()) == 1, "SHA-256 failed");
+  }
+  std::string hexadecimal() {
+    std::array<unsigned char, 32> digest{};
+    unsigned int length = 0;
+    ensure(EVP_DigestFinal_ex(context_.get(), digest.data(), &length) == 1 && length == digest.size(),
+           "SHA-256 failed");
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string text;
+    for (const unsigned char byte : digest) {
+      text += kDigits[byte >> 4];
+      text += kDigits[byte & 15];
+    }
+    return text;
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context_;
+};
+
+}  // namespace
+
+std::string sha256(std::span<const std::byte> data) {
+  Sha256 hash;
+  hash.add(data);
+  return hash.hexadecimal();
+}
+
+std::string sha256_of_file(const std::filesystem::path& path) {
+  const auto [fd, size] = open_regular(path);
+  const Descriptor descriptor(fd);
+  constexpr std::size_t kPiece = std::size_t{1} << 18;
+  std::vector<std::byte> piece(kPiece);
+  Sha256 hash;
+  while (true) {
+    const ssize_t got = ::read(fd, piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got < 0) {
+      fail(path, "cannot read the file", errno);
+    }
+    if (got == 0) {
+      return hash.hexadecimal();
+    }
+    hash.add(std::span(piece).first(static_cast<std::size_t>(got)));
+  }
 }
 
 std::string sha256(std::string_view text) { return sha256(std::as_bytes(std::span(text.data(), text.size()))); }

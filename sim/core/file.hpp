@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
+#include <iosfwd>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,10 +16,14 @@ std::string read_file(const std::filesystem::path& path);
 /// Writes beside `path` and renames into place, so that a reader (or a crash) never sees half a file. Creates the
 /// folder if needed. Throws ConfigError naming the path when it cannot be written.
 void write_file(const std::filesystem::path& path, std::string_view content);
+/// The same for content that is too large to be put together first.
+void write_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
 /// SHA-256 in lower-case hexadecimal.
 std::string sha256(std::span<const std::byte> data);
 std::string sha256(std::string_view text);
+/// Of a file, read piece by piece. Throws ConfigError naming the path when it cannot be read.
+std::string sha256_of_file(const std::filesystem::path& path);
 
 /// A file mapped read-only into memory, for traces that are larger than one wants to copy.
 class MappedFile {

@@ -98,7 +98,7 @@ RowCounts padding_of(const std::vector<LayerTraffic>& traffic) {
 std::vector<InputFile> hashed(std::span<const std::filesystem::path> paths) {
   std::vector<InputFile> inputs;
   for (const auto& path : paths) {
-    inputs.push_back({path, sha256(MappedFile(path).bytes())});
+    inputs.push_back({path, sha256_of_file(path)});
   }
   return inputs;
 }

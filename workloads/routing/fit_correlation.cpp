@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
-#include <span>
 
-#include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/fit.hpp"
@@ -15,132 +12,193 @@ namespace moesim {
 
 namespace {
 
-/// Minimises `cost` one coordinate at a time, steps halving when none helps. All coordinates stay in [low, high].
-struct Range {
-  double low;
-  double high;
-};
-template <class Cost>
-std::vector<double> coordinate_search(std::vector<double> x, std::span<const Range> ranges, std::size_t rounds,
-                                      const Cost& cost) {
-  double best = cost(x);
-  double step = 0.25;  // of each range
-  for (std::size_t round = 0; round < rounds; ++round) {
-    bool better = false;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      for (const double sign : {1.0, -1.0}) {
-        std::vector<double> trial = x;
-        trial[i] = std::clamp(x[i] + sign * step * (ranges[i].high - ranges[i].low), ranges[i].low, ranges[i].high);
-        if (trial[i] == x[i]) {
-          continue;
-        }
-        const double value = cost(trial);
-        if (value < best) {
-          best = value;
-          x = trial;
-          better = true;
-          break;
-        }
-      }
+using Entries = std::span<const CorrelationStatistics::Entry>;
+
+double first_of(Entries entries) { return entries.empty() ? 0.0 : entries.front().value; }
+
+/// Slope of log value over distance, by least squares; 0 where fewer than two values are far enough from nothing.
+double log_slope(Entries entries) {
+  constexpr double kLeast = 0.05;  // of the first
+  double n = 0.0;
+  double x = 0.0;
+  double y = 0.0;
+  double xx = 0.0;
+  double xy = 0.0;
+  for (const auto& entry : entries) {
+    if (entry.value <= kLeast * first_of(entries) || entry.value <= 0.0) {
+      break;
     }
-    if (!better) {
-      step *= 0.5;
-    }
+    const auto distance = static_cast<double>(entry.distance);
+    const double value = std::log(entry.value);
+    n += 1.0;
+    x += distance;
+    y += value;
+    xx += distance * distance;
+    xy += distance * value;
   }
-  return x;
+  return n < 2.0 ? 0.0 : (n * xy - x * y) / (n * xx - x * x);
 }
 
-/// Generated routing of the recording's shape with the recording's own popularity.
-class Mirror {
- public:
-  Mirror(const StepRouting& recorded, std::span<const std::size_t> starts, const TaskPool& pool)
-      : shape_(recorded.shape),
-        starts_(starts),
-        batch_(batch_of(recorded.shape.tokens, starts)),
-        pool_(pool),
-        recorded_(correlation_statistics(recorded, starts)) {
-    std::vector<double> inclusion(shape_.layers * shape_.experts, 0.0);
-    for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
-      for (const ExpertIndex expert : recorded.layer(layer)) {
-        inclusion[layer * shape_.experts + expert] += 1.0 / static_cast<double>(shape_.tokens);
-      }
-    }
-    source_.emplace(shape_, inclusion, RoutingCorrelation{}, GroupLimit{}, 1, "");
+/// Points and turnover: tokens on n points of k·(decided share) experts each, at random, have the association
+/// E²·decided⁴/(n·k²) between layers that keep the point, and (1 − turnover)^(2d) of it d layers further: N_ef − x_ef
+/// is (T/n)·(c − μ), c the points with both experts, of mean and variance μ. What few tokens add to both is in the
+/// generated routing too, which is why both are set by comparison with that.
+void fit_across(RoutingCorrelation& correlation, const GeneratedSource& model, const TokenBatch& batch,
+                std::span<const std::size_t> starts, const CorrelationStatistics& recorded, const TaskPool& pool) {
+  constexpr double kFewest = 0.25;
+  constexpr double kMost = 16.0;
+  constexpr double kMostTurnover = 0.5;
+  constexpr double kLeastAssociation = 2e-3;
+  correlation.turnover = 0.0;
+  correlation.points_per_expert = kMost;
+  const double target = first_of(recorded.association);
+  if (target < kLeastAssociation) {
+    return;
   }
-
-  [[nodiscard]] const CorrelationStatistics& recorded() const { return recorded_; }
-  [[nodiscard]] CorrelationStatistics generated(const RoutingCorrelation& correlation) const {
-    return correlation_statistics(source_->with(correlation).draw(batch_, 1, pool_), starts_);
-  }
-
- private:
-  RoutingShape shape_;
-  std::span<const std::size_t> starts_;
-  TokenBatch batch_;
-  const TaskPool& pool_;
-  CorrelationStatistics recorded_;
-  std::optional<GeneratedSource> source_;
-};
-
-double association_cost(const CorrelationStatistics& recorded, const CorrelationStatistics& generated) {
-  double cost = 0.0;
-  constexpr double kLeast = 1e-3;
-  for (std::size_t i = 0; i < recorded.association.size(); ++i) {
-    const double ratio =
-        std::log(std::max(generated.association[i].value, kLeast) / std::max(recorded.association[i].value, kLeast));
-    cost += ratio * ratio;
-  }
-  return cost;
-}
-
-double overlap_cost(const CorrelationStatistics& recorded, const CorrelationStatistics& generated) {
-  double cost = 0.0;
-  for (std::size_t i = 0; i < recorded.overlap.size(); ++i) {
-    const double difference = generated.overlap[i].value - recorded.overlap[i].value;
-    cost += difference * difference;
-  }
-  return cost;
-}
-
-RoutingCorrelation fit_correlation(const Mirror& mirror) {
-  RoutingCorrelation correlation{
-      .shared = 0.9, .points_per_expert = 1.5, .turnover = 0.02, .repeat = 0.1, .topic = 0.5, .topic_tokens = 16.0};
-  constexpr int kRounds = 2;  // each half moves the other's figures a little
+  const RoutingShape shape = model.shape();
+  const double experts_per_choice = static_cast<double>(shape.experts) / static_cast<double>(shape.k * shape.k);
+  correlation.points_per_expert = std::clamp(experts_per_choice / target, kFewest, kMost);
+  const double slope = log_slope(recorded.association);
+  correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
+  constexpr int kRounds = 4;
   for (int round = 0; round < kRounds; ++round) {
-    const auto across = [&](const std::vector<double>& x) {
-      RoutingCorrelation trial = correlation;
-      trial.shared = x[0];
-      trial.points_per_expert = std::exp2(x[1]);
-      trial.turnover = x[2];
-      return trial;
-    };
-    constexpr std::array<Range, 3> kAcross = {{{0.0, 1.0}, {-1.0, 4.0}, {0.0, 0.2}}};
-    constexpr std::size_t kSteps = 10;
-    correlation =
-        across(coordinate_search({correlation.shared, std::log2(correlation.points_per_expert), correlation.turnover},
-                                 kAcross, kSteps, [&](const std::vector<double>& x) {
-                                   return association_cost(mirror.recorded(), mirror.generated(across(x)));
-                                 }));
-    const auto along = [&](const std::vector<double>& x) {
-      RoutingCorrelation trial = correlation;
-      trial.repeat = x[0];
-      trial.topic = std::min(x[1], 1.0 - x[0]);
-      trial.topic_tokens = std::exp2(x[2]);
-      return trial;
-    };
-    constexpr std::array<Range, 3> kAlong = {{{0.0, 0.9}, {0.0, 1.0}, {0.0, 8.0}}};
-    correlation = along(coordinate_search(
-        {correlation.repeat, correlation.topic, std::log2(correlation.topic_tokens)}, kAlong, kSteps,
-        [&](const std::vector<double>& x) { return overlap_cost(mirror.recorded(), mirror.generated(along(x))); }));
+    const CorrelationStatistics generated =
+        correlation_statistics(model.with(correlation).draw(batch, 1, pool), starts);
+    const double ratio = std::max(first_of(generated.association), kLeastAssociation) / target;
+    correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
+    correlation.turnover =
+        std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
   }
-  for (double* value : {&correlation.shared, &correlation.points_per_expert, &correlation.turnover, &correlation.repeat,
-                        &correlation.topic, &correlation.topic_tokens}) {
+}
+
+/// Chance that tokens at the distances of `entries` have the same points, by playing the walk of GeneratedSource with
+/// numbers for its paths.
+std::vector<double> same_path(const RoutingCorrelation& correlation, Entries entries) {
+  constexpr std::size_t kTokens = std::size_t{1} << 14;
+  constexpr std::size_t kTopicPaths = 4;
+  RandomStream random(1, "routing.fit-walk");
+  std::vector<std::uint32_t> path(kTokens);
+  std::array<std::uint32_t, kTopicPaths> topic{};
+  std::uint32_t next = 1;
+  for (std::size_t token = 0; token < kTokens; ++token) {
+    if (random.uniform() * correlation.topic_tokens < 1.0) {
+      topic.fill(0);
+    }
+    const double choice = random.uniform();
+    const std::size_t which = random.below(kTopicPaths);
+    if (choice < correlation.repeat && token > 0) {
+      path[token] = path[token - 1];
+    } else if (choice < correlation.repeat + correlation.topic) {
+      topic[which] = topic[which] == 0 ? next++ : topic[which];
+      path[token] = topic[which];
+    } else {
+      path[token] = next++;
+    }
+  }
+  std::vector<double> chance;
+  for (const auto& entry : entries) {
+    std::size_t same = 0;
+    for (std::size_t token = entry.distance; token < kTokens; ++token) {
+      same += path[token] == path[token - entry.distance] ? 1 : 0;
+    }
+    chance.push_back(static_cast<double>(same) / static_cast<double>(kTokens - entry.distance));
+  }
+  return chance;
+}
+
+/// Repeats and passages: tokens on the same path share the slots that it decides, others as many as by chance.
+void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap) {
+  const auto cost = [&](const RoutingCorrelation& trial) {
+    const std::vector<double> same = same_path(trial, overlap);
+    double sum = 0.0;
+    for (std::size_t i = 0; i < overlap.size(); ++i) {
+      const double difference = decided * same[i] - overlap[i].value;
+      sum += difference * difference;
+    }
+    return sum;
+  };
+  struct Move {
+    double repeat;
+    double topic;
+    double topic_octaves;
+  };
+  constexpr std::array<Move, 6> kMoves = {
+      {{0.2, 0, 0}, {-0.2, 0, 0}, {0, 0.2, 0}, {0, -0.2, 0}, {0, 0, 2.0}, {0, 0, -2.0}}};
+  correlation.repeat = 0.1;
+  correlation.topic = 0.3;
+  correlation.topic_tokens = 16.0;
+  double best = cost(correlation);
+  constexpr double kSmallest = 0.02;
+  for (double step = 1.0; step > kSmallest;) {
+    bool better = false;
+    for (const Move& move : kMoves) {
+      RoutingCorrelation trial = correlation;
+      trial.repeat = std::clamp(trial.repeat + step * move.repeat, 0.0, 0.95);
+      trial.topic = std::clamp(trial.topic + step * move.topic, 0.0, 1.0 - trial.repeat);
+      trial.topic_tokens = std::clamp(trial.topic_tokens * std::exp2(step * move.topic_octaves), 1.0, 256.0);
+      const double value = cost(trial);
+      if (value < best) {
+        best = value;
+        correlation = trial;
+        better = true;
+      }
+    }
+    step = better ? step : 0.5 * step;
+  }
+}
+
+/// Overlaps less those that sampling alone makes: below twice the standard deviation that independent tokens give,
+/// √O/(k − O)/√T with O = Σ π_e² experts in common, whose number is close to Poisson's.
+std::vector<CorrelationStatistics::Entry> above_noise(Entries overlap, const StepRouting& routing) {
+  const RoutingShape& shape = routing.shape;
+  const auto tokens = static_cast<double>(shape.tokens);
+  std::vector<double> counts(shape.experts, 0.0);
+  for (const ExpertIndex expert : routing.layer(0)) {
+    counts[expert] += 1.0;
+  }
+  double common = 0.0;
+  for (const double count : counts) {
+    common += count / tokens * (count / tokens);
+  }
+  const double rest = static_cast<double>(shape.k) - common;
+  const double deviation = rest > 0.0 ? std::sqrt(common / tokens) / rest : 1.0;
+  std::vector<CorrelationStatistics::Entry> result(overlap.begin(), overlap.end());
+  for (auto& entry : result) {
+    entry.value = entry.value > 2.0 * deviation ? entry.value : 0.0;
+  }
+  return result;
+}
+
+std::vector<double> inclusion_of(const CountTrace& counts, std::size_t k) {
+  std::vector<double> inclusion;
+  for (std::size_t layer = 0; layer < counts.layers; ++layer) {
+    const std::vector<double> row = inclusion_from_loads(counts.layer(layer), k);
+    inclusion.insert(inclusion.end(), row.begin(), row.end());
+  }
+  return inclusion;
+}
+
+}  // namespace
+
+RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const double> inclusion, const TaskPool& pool) {
+  RoutingCorrelation correlation{.shared = 1.0, .layout = PointLayout::kTable};
+  CorrelationStatistics recorded = correlation_statistics(sample.routing, sample.starts);
+  recorded.overlap = above_noise(recorded.overlap, sample.routing);
+  const TokenBatch batch = batch_of(sample.routing.shape.tokens, sample.starts);
+  const GeneratedSource model(sample.routing.shape, inclusion, correlation, GroupLimit{}, 1, "");
+  constexpr int kRounds = 2;  // passages are fewer independent tokens, which shows in the association across layers
+  correlation.repeat = 0.0;
+  correlation.topic = 0.0;
+  for (int round = 0; round < kRounds; ++round) {
+    fit_across(correlation, model, batch, sample.starts, recorded, pool);
+    fit_along(correlation, model.with(correlation).decided_share(), recorded.overlap);
+  }
+  for (double* value : {&correlation.points_per_expert, &correlation.turnover, &correlation.repeat, &correlation.topic,
+                        &correlation.topic_tokens}) {
     *value = rounded(*value);
   }
   return correlation;
 }
-
-}  // namespace
 
 StepRouting whole_trace(const TokenTrace& trace) {
   StepRouting step;
@@ -168,44 +226,41 @@ TokenBatch batch_of(std::size_t tokens, std::span<const std::size_t> starts) {
   return batch;
 }
 
-GeneratorParameters fit_tokens(const TokenTrace& trace, const FitOptions& options, const TaskPool& pool) {
+FitOptions completed_for_counts(const CountTrace& counts, const FitOptions& options) {
   FitOptions completed = options;
-  completed.k = trace.shape().k;
-  const StepRouting recorded = whole_trace(trace);
-  const Mirror mirror(recorded, trace.sequence_starts(), pool);
-  completed.correlation = fit_correlation(mirror);
-  completed.correlation_source = "the same recording";
-  GeneratorParameters parameters = fit_counts(count(trace), completed);
-  const CorrelationStatistics generated = mirror.generated(parameters.correlation);
-  std::vector<FitCheck>& checks = parameters.provenance->checks;
-  for (std::size_t i = 0; i < generated.overlap.size(); ++i) {
-    checks.push_back({fmt::format("overlap at a distance of {} tokens", generated.overlap[i].distance),
-                      rounded(mirror.recorded().overlap[i].value), rounded(generated.overlap[i].value)});
+  completed.k = counts.k ? counts.k : options.k;
+  constexpr std::string_view kRecordedCorrelation = "deepseek-v2-lite";
+  if (completed.correlation_source.empty() && generator_catalogue().contains(kRecordedCorrelation)) {
+    completed.correlation = decode_generator(generator_catalogue().find(kRecordedCorrelation, {})).correlation;
+    completed.correlation.layout = PointLayout::kTable;
+    completed.correlation_source = fmt::format("{}: counts do not tell it", kRecordedCorrelation);
   }
-  for (std::size_t i = 0; i < generated.association.size(); ++i) {
-    checks.push_back({fmt::format("association at a distance of {} layers", generated.association[i].distance),
-                      rounded(mirror.recorded().association[i].value), rounded(generated.association[i].value)});
+  if (completed.k && *completed.k >= counts.experts) {
+    throw ConfigError({counts.name, {}}, fmt::format("expected fewer experts per token than its {} experts, found {}",
+                                                     counts.experts, *completed.k));
   }
-  return parameters;
+  return completed;
 }
 
-GeneratorParameters fit(const std::filesystem::path& recording, const FitOptions& options, const TaskPool& pool) {
-  if (recording.extension() == ".json") {
-    FitOptions completed = options;
-    constexpr std::string_view kRecordedCorrelation = "deepseek-v2-lite";
-    if (completed.correlation_source.empty() && generator_catalogue().contains(kRecordedCorrelation)) {
-      completed.correlation = decode_generator(generator_catalogue().find(kRecordedCorrelation, {})).correlation;
-      completed.correlation_source = fmt::format("{}: counts do not tell it", kRecordedCorrelation);
-    }
-    const CountTrace counts = read_counts(recording);
-    if (completed.k && *completed.k >= counts.experts) {
-      throw ConfigError(
-          {recording.string(), {}},
-          fmt::format("expected fewer experts per token than its {} experts, found {}", counts.experts, *completed.k));
-    }
-    return fit_counts(counts, completed);
+GeneratorParameters fit_part(const CountTrace& counts, const TraceSample& sample, const FitOptions& options,
+                             const TaskPool& pool) {
+  FitOptions completed = options;
+  completed.k = sample.routing.shape.k;
+  completed.correlation = fit_correlation(sample, inclusion_of(counts, *completed.k), pool);
+  completed.correlation_source = "the same recording";
+  return fit_counts(counts, completed);
+}
+
+GeneratorParameters fit_tokens(const TokenTrace& trace, const FitOptions& options, const TaskPool& pool) {
+  return fit_part(count(trace), sample_of(trace, kFitTokens), options, pool);
+}
+
+GeneratorParameters fit(const Recording& recording, const FitOptions& options, const TaskPool& pool) {
+  if (const TokenTrace* trace = recording.tokens()) {
+    return fit_tokens(*trace, options, pool);
   }
-  return fit_tokens(TokenTrace::open(recording, options.trace), options, pool);
+  const auto& counts = std::get<CountTrace>(recording.data);
+  return fit_counts(counts, completed_for_counts(counts, options));
 }
 
 }  // namespace moesim

@@ -30,6 +30,9 @@ double mean_max_over_mean(std::span<const double> loads, std::size_t experts, st
 
 double generated_max_over_mean(const GeneratorParameters& parameters, const RoutingShape& shape, std::size_t ranks,
                                std::size_t models) {
+  if (!parameters.popularity.empty()) {
+    models = 1;  // there is but one
+  }
   double sum = 0.0;
   for (std::size_t model = 0; model < models; ++model) {
     sum += mean_max_over_mean(draw_inclusion(parameters, shape, kFirstModel + model), shape.experts, ranks);
@@ -138,6 +141,27 @@ void fit_tail_and_blocks(GeneratorParameters& parameters, const CountTrace& coun
   }
 }
 
+/// Each expert's choices per token, as fit.hpp says.
+std::vector<double> own_loads(std::span<const double> counts, std::size_t k) {
+  const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
+  const double mean = 1.0 / static_cast<double>(counts.size());
+  double variance = 0.0;
+  double noise = 0.0;
+  for (const double count : counts) {
+    const double p = count / total;
+    variance += (p - mean) * (p - mean);
+    noise += p * (1.0 - p) / total;
+  }
+  const double kept = variance > noise ? std::sqrt(1.0 - noise / variance) : 0.0;
+  std::vector<double> loads;
+  for (const double count : counts) {
+    constexpr double kDigits = 1e6;
+    const double share = mean + kept * (count / total - mean);
+    loads.push_back(std::round(static_cast<double>(k) * share * kDigits) / kDigits);
+  }
+  return loads;
+}
+
 }  // namespace
 
 std::vector<FitCheck> check_popularity(const CountTrace& counts, const GeneratorParameters& parameters,
@@ -145,14 +169,14 @@ std::vector<FitCheck> check_popularity(const CountTrace& counts, const Generator
   const RoutingShape shape{
       .tokens = 0, .layers = counts.layers, .k = parameters.experts_per_token, .experts = counts.experts};
   std::vector<FitCheck> checks;
-  constexpr std::array<std::size_t, 3> kRanks = {8, 16, 32};
+  constexpr std::array<std::size_t, 4> kRanks = {8, 16, 32, 64};
   const auto add = [&](std::string quantity, std::size_t ranks) {
     checks.push_back({std::move(quantity), rounded(mean_max_over_mean(counts.counts, counts.experts, ranks)),
                       rounded(generated_max_over_mean(parameters, shape, ranks, models))});
   };
   add("max/mean over experts, mean over layers", counts.experts);
   for (const std::size_t ranks : kRanks) {
-    if (counts.experts % ranks == 0) {
+    if (counts.experts % ranks == 0 && counts.experts > ranks) {
       add(fmt::format("max/mean over {} ranks, mean over layers", ranks), ranks);
     }
   }
@@ -200,6 +224,11 @@ GeneratorParameters fit_counts(const CountTrace& counts, const FitOptions& optio
     }
   }
   fit_tail_and_blocks(parameters, counts);
+  if (options.popularity == FitPopularity::kEachExpert) {
+    for (std::size_t layer = 0; layer < counts.layers; ++layer) {
+      parameters.popularity.push_back(own_loads(counts.layer(layer), *options.k));
+    }
+  }
   GeneratorProvenance provenance;
   provenance.recording = std::filesystem::path(counts.name).filename().string();
   provenance.source = options.source;

@@ -94,6 +94,7 @@ GeneratedSource::GeneratedSource(RoutingShape shape, std::span<const double> inc
     }
   }
   samplers_ = std::make_shared<const std::vector<ExpertSampler>>(std::move(samplers));
+  inclusion_ = std::make_shared<const std::vector<double>>(inclusion.begin(), inclusion.end());
   lay_out_points();
 }
 
@@ -105,8 +106,17 @@ GeneratedSource GeneratedSource::with(const RoutingCorrelation& correlation) con
 }
 
 void GeneratedSource::lay_out_points() {
-  const double wanted = correlation_.points_per_expert * static_cast<double>(shape_.experts);
+  // A table may have few points; a circle with few would make experts' popularity coarse.
+  constexpr double kFewestOnCircle = 2.0;
+  const bool in_place_of_table = correlation_.layout == PointLayout::kTable && limited_;
+  const double wanted =
+      static_cast<double>(shape_.experts) *
+      (in_place_of_table ? std::max(kFewestOnCircle, correlation_.points_per_expert) : correlation_.points_per_expert);
   points_ = std::max<std::size_t>(1, static_cast<std::size_t>(std::llround(wanted)));
+  tables_ = nullptr;
+  if (correlation_.layout == PointLayout::kTable && !limited_) {
+    lay_out_tables();
+  }
   group_choice_.clear();
   for (std::size_t layer = 0; limited_ && layer < shape_.layers; ++layer) {
     RandomStream random(popularity_seed_, "routing.group-choice", layer);
@@ -116,12 +126,37 @@ void GeneratedSource::lay_out_points() {
   }
 }
 
+void GeneratedSource::lay_out_tables() {
+  std::vector<PointTable> tables;
+  for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+    RandomStream random(popularity_seed_, "routing.points", layer);
+    tables.emplace_back(std::span(*inclusion_).subspan(layer * shape_.experts, shape_.experts), shape_.k, points_,
+                        random);
+  }
+  tables_ = std::make_shared<const std::vector<PointTable>>(std::move(tables));
+}
+
+double GeneratedSource::decided_share() const {
+  if (!tables_) {
+    return correlation_.shared;
+  }
+  double decided = 0.0;
+  for (const PointTable& table : *tables_) {
+    decided += correlation_.shared * (1.0 - table.free_share()) / static_cast<double>(tables_->size());
+  }
+  return decided;
+}
+
 void GeneratedSource::choose(std::uint32_t point, std::size_t layer, RandomStream& random,
                              std::span<ExpertIndex> out) const {
   const ExpertSampler& sampler = (*samplers_)[layer];
   const double* offsets = offsets_.data() + layer * shape_.k * kAttempts;
   const double place = (static_cast<double>(point) + 0.5) / static_cast<double>(points_);
   HalfWords words(random);
+  if (tables_) {
+    (*tables_)[layer].choose(point, correlation_.shared, sampler, words, out);
+    return;
+  }
   ExpertSampler::Pool pool;
   if (limited_) {
     const bool follows = words.uniform() < correlation_.shared;

@@ -37,6 +37,18 @@ GeneratorParameters decode_generator(const Document& document) {
                       fmt::format("expected a figure for each of the {} layers of spread, found {}",
                                   parameters.spread.size(), parameters.block_spread.size()));
   }
+  for (std::size_t layer = 0; layer < parameters.popularity.size(); ++layer) {
+    if (parameters.popularity[layer].size() != parameters.experts) {
+      throw ConfigError({document.name(), fmt::format("/popularity/{}", layer)},
+                        fmt::format("expected a figure for each of the {} experts, found {}", parameters.experts,
+                                    parameters.popularity[layer].size()));
+    }
+  }
+  if (!parameters.popularity.empty() && parameters.popularity.size() != parameters.spread.size()) {
+    throw ConfigError({document.name(), "/popularity"},
+                      fmt::format("expected figures for each of the {} layers of spread, found {}",
+                                  parameters.spread.size(), parameters.popularity.size()));
+  }
   return parameters;
 }
 
@@ -44,7 +56,18 @@ std::string encode_generator(const GeneratorParameters& parameters) {
   const Json json = Codec<GeneratorParameters>::encode(parameters);
   std::string text = "{";
   for (const auto& [key, value] : json.items()) {
+    if (key == "popularity" && value.empty()) {
+      continue;
+    }
     text += (text.size() == 1 ? "\n  " : ",\n  ") + Json(key).dump() + ": ";
+    if (key == "popularity") {
+      std::string rows;
+      for (const Json& row : value) {
+        rows += (rows.empty() ? "[\n    " : ",\n    ") + row.dump();
+      }
+      text += rows + "]";
+      continue;
+    }
     if (key != "provenance") {
       text += value.dump();
       continue;
@@ -72,6 +95,13 @@ std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const 
   const std::size_t blocks = shape.experts % parameters.blocks == 0 ? parameters.blocks : 1;
   const double memory = parameters.block_correlation;
   std::vector<double> inclusion;
+  if (parameters.popularity.size() == shape.layers && parameters.experts == shape.experts) {
+    for (const std::vector<double>& loads : parameters.popularity) {
+      const std::vector<double> row = inclusion_from_loads(loads, shape.k);
+      inclusion.insert(inclusion.end(), row.begin(), row.end());
+    }
+    return inclusion;
+  }
   std::vector<double> loads(shape.experts);
   for (std::size_t layer = 0; layer < shape.layers; ++layer) {
     const std::size_t like = layer * parameters.spread.size() / shape.layers;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,15 +13,30 @@
 #include "sim/config/catalogue.hpp"
 #include "sim/config/describe.hpp"
 #include "workloads/routing/expert_sampler.hpp"
+#include "workloads/routing/point_table.hpp"
 #include "workloads/routing/source.hpp"
 
 namespace moesim {
 
-/// How a token's choices hang together along its sequence and across layers. Each token has one of n evenly spaced
-/// points on a circle of circumference 1; the experts of a layer lie on that circle in an order of the layer's own,
-/// each as long as it is popular. Slot j of layer l looks at point + φ(l, j): tokens with the same point choose the
-/// same experts, and an expert in one layer tells about the experts in others. Each look is uniform on the points
-/// whatever the parameters, so that they hardly change how popular an expert is.
+/// What a token's point decides.
+enum class PointLayout {
+  /// The n points are evenly spaced on a circle of circumference 1; the experts of a layer lie on it in an order of the
+  /// layer's own, each as long as it is popular. Slot j of layer l looks at point + φ(l, j). How popular an expert is
+  /// hardly changes with that, but few points make it coarse.
+  kCircle,
+  /// Each point has k experts of its own in each layer, such that every expert is just as popular as asked for
+  /// (point_table.hpp). Where the model limits the choice to groups, as kCircle.
+  kTable,
+};
+template <>
+struct EnumNames<PointLayout> {
+  static constexpr auto names = std::to_array<std::pair<PointLayout, std::string_view>>(
+      {{PointLayout::kCircle, "circle"}, {PointLayout::kTable, "table"}});
+};
+
+/// How a token's choices hang together along its sequence and across layers. Each token has one of n points, drawn
+/// uniformly: tokens with the same point choose the same experts, and an expert in one layer tells about the experts in
+/// others.
 struct RoutingCorrelation {
   double shared = 0.0;             ///< share of slots that look at the token's point; the rest look anywhere
   double points_per_expert = 4.0;  ///< n = this · experts
@@ -28,6 +44,7 @@ struct RoutingCorrelation {
   double repeat = 0.0;             ///< chance that a token has the point of the token before it
   double topic = 0.0;              ///< chance that it has one of its passage's four points
   double topic_tokens = 16.0;      ///< mean length of a passage
+  PointLayout layout = PointLayout::kCircle;
 
   template <class F>
   static void describe(F& f) {
@@ -42,6 +59,7 @@ struct RoutingCorrelation {
     f.optional("topic", &RoutingCorrelation::topic, "Chance to have one of the passage's points", Rules::between(0, 1));
     f.optional("topic_tokens", &RoutingCorrelation::topic_tokens, "Mean length of a passage in tokens",
                Rules::at_least(1));
+    f.optional("layout", &RoutingCorrelation::layout, "What a point decides: where its slots look, or their experts");
   }
 };
 
@@ -50,12 +68,15 @@ struct FitCheck {
   std::string quantity;
   double recorded = 0.0;
   double generated = 0.0;
+  std::optional<double> fitted_part = {};
 
   template <class F>
   static void describe(F& f) {
     f.required("quantity", &FitCheck::quantity, "What is compared");
     f.required("recorded", &FitCheck::recorded, "In the recording");
     f.required("generated", &FitCheck::generated, "In routing generated with these parameters");
+    f.optional("fitted_part", &FitCheck::fitted_part,
+               "In the part of the recording that was fitted, where `recorded` is of the part that was held back");
   }
 };
 
@@ -81,7 +102,8 @@ struct GeneratorProvenance {
 /// Parameters from which routing like a recorded model's is generated. Loads of layer l's experts, in block b of
 /// `blocks` equal contiguous ones:
 ///   log load_e = block_spread_l·B_b + spread_l·S(Z_e),   S(z) = (e^{h·z} − 1)/h standardised, h = skew,
-/// Z independent standard normal, B standard normal with correlation `block_correlation` between neighbours.
+/// Z independent standard normal, B standard normal with correlation `block_correlation` between neighbours. Where
+/// `popularity` says what each expert's load was, that is taken for a model of the same layers and experts.
 struct GeneratorParameters {
   std::string name;
   std::size_t experts = 0;
@@ -92,6 +114,7 @@ struct GeneratorParameters {
   double block_correlation = 0.0;
   double skew = 0.0;
   RoutingCorrelation correlation;
+  std::vector<std::vector<double>> popularity;
   std::optional<GeneratorProvenance> provenance;
 
   static constexpr std::string_view kDoc = "Parameters of a routing generator";
@@ -113,6 +136,9 @@ struct GeneratorParameters {
                Rules::between(0, 0.999));
     f.optional("skew", &GeneratorParameters::skew, "Shape h of the distribution; 0: log-normal", Rules::between(-2, 2));
     f.optional("correlation", &GeneratorParameters::correlation, "Along sequences and across layers");
+    f.optional("popularity", &GeneratorParameters::popularity,
+               "Per layer: choices of each expert per token; absent: another imaginary model with each seed",
+               Rules::between(0, 65536));
     f.optional("provenance", &GeneratorParameters::provenance, "Where the parameters come from");
   }
 };
@@ -125,9 +151,9 @@ std::string encode_generator(const GeneratorParameters& parameters);
 /// The fitted generators that come with the program.
 const Catalogue& generator_catalogue();
 
-/// Inclusion probabilities [layers, experts] of one imaginary model, Σ = k per layer. Layers and experts need not be
-/// the fitted model's: layers take the parameters of the same relative depth, and blocks are left out where they do
-/// not divide the experts.
+/// Inclusion probabilities [layers, experts], Σ = k per layer: the popularity that was fitted, where the model has as
+/// many layers and experts, else those of one imaginary model. Its layers take the parameters of the same relative
+/// depth, and blocks are left out where they do not divide the experts.
 std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const RoutingShape& shape,
                                    std::uint64_t popularity_seed);
 
@@ -143,10 +169,13 @@ class GeneratedSource final : public RoutingSource {
   [[nodiscard]] std::string provenance() const override { return provenance_; }
   /// The same model with another correlation.
   [[nodiscard]] GeneratedSource with(const RoutingCorrelation& correlation) const;
+  /// Share of a token's slots that its point decides, in the mean over layers.
+  [[nodiscard]] double decided_share() const;
 
  private:
   class Walk;
   void lay_out_points();
+  void lay_out_tables();
   void choose(std::uint32_t point, std::size_t layer, RandomStream& random, std::span<ExpertIndex> out) const;
 
   RoutingShape shape_;
@@ -156,6 +185,8 @@ class GeneratedSource final : public RoutingSource {
   std::shared_ptr<const std::vector<ExpertSampler>> samplers_;  ///< per layer
   std::vector<double> offsets_;                                 ///< φ, [layers, k, attempts]
   std::size_t points_ = 0;
+  std::shared_ptr<const std::vector<double>> inclusion_;   ///< [layers, experts]
+  std::shared_ptr<const std::vector<PointTable>> tables_;  ///< per layer; null where slots look at a circle
   std::vector<double> group_choice_;  ///< the uniform number that a point chooses its groups by, [layers, points]
   std::string provenance_;
 };

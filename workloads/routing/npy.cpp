@@ -213,32 +213,36 @@ std::size_t NpyHeader::elements() const {
 }
 
 NpyHeader parse_npy_header(std::span<const std::byte> file, std::string_view name) {
+  return parse_npy_header(file, name, file.size());
+}
+
+NpyHeader parse_npy_header(std::span<const std::byte> beginning, std::string_view name, std::size_t size) {
   const auto fail = [&](std::string message) -> void {
     throw ConfigError({std::string(name), {}}, std::move(message));
   };
   constexpr std::array<unsigned char, 6> kMagic = {0x93, 'N', 'U', 'M', 'P', 'Y'};
   constexpr std::size_t kVersionEnd = 8;
-  if (file.size() < kVersionEnd || !std::equal(kMagic.begin(), kMagic.end(), file.begin(),
-                                               [](unsigned char a, std::byte b) { return std::byte{a} == b; })) {
-    fail(
-        fmt::format("expected a .npy file (it begins with \\x93NUMPY), found {} bytes of something else", file.size()));
+  if (beginning.size() < kVersionEnd || !std::equal(kMagic.begin(), kMagic.end(), beginning.begin(),
+                                                    [](unsigned char a, std::byte b) { return std::byte{a} == b; })) {
+    fail(fmt::format("expected a .npy file (it begins with \\x93NUMPY), found {} bytes of something else", size));
   }
-  const auto major = static_cast<unsigned>(file[6]);
+  const auto major = static_cast<unsigned>(beginning[6]);
   if (major < 1 || major > 3) {
     fail(fmt::format("expected .npy format 1, 2 or 3, found {}", major));
   }
   const std::size_t length_size = major == 1 ? 2 : 4;
   const std::size_t text_from = kVersionEnd + length_size;
-  const std::size_t text_size = file.size() < text_from ? 0 : little_endian(file.subspan(kVersionEnd, length_size));
-  if (file.size() < text_from || file.size() - text_from < text_size) {
-    fail(fmt::format("expected a .npy header of {} bytes, found a file of {} bytes in all", text_size, file.size()));
+  const std::size_t text_size =
+      beginning.size() < text_from ? 0 : little_endian(beginning.subspan(kVersionEnd, length_size));
+  if (beginning.size() < text_from || beginning.size() - text_from < text_size) {
+    fail(fmt::format("expected a .npy header of {} bytes, found a file of {} bytes in all", text_size, size));
   }
-  const std::string_view text(reinterpret_cast<const char*>(file.data()) + text_from, text_size);
+  const std::string_view text(reinterpret_cast<const char*>(beginning.data()) + text_from, text_size);
   NpyHeader header = DictReader(text, name).read();
   header.data_offset = text_from + text_size;
 
   // Overflow-free product: compare with what the file can hold at each step.
-  const std::size_t present = file.size() - header.data_offset;
+  const std::size_t present = size - header.data_offset;
   std::size_t bytes = size_of(header.type);
   bool fits = true;
   for (const std::size_t extent : header.shape) {
@@ -261,6 +265,23 @@ NpyHeader parse_npy_header(std::span<const std::byte> file, std::string_view nam
                      name_of(header.type), present, present < bytes || !fits ? ": the file is truncated" : ""));
   }
   return header;
+}
+
+std::string npy_head(NpyType type, std::span<const std::size_t> shape) {
+  const TypeName& element = entry(type);
+  std::string text =
+      fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}{}), }}", element.size == 1 ? '|' : '<',
+                  element.code, fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  constexpr std::size_t kPrefix = 10;
+  constexpr std::size_t kAlignment = 64;
+  text.append((2 * kAlignment - (kPrefix + text.size() + 1) % kAlignment) % kAlignment, ' ');
+  text += '\n';
+  std::string head = "\x93NUMPY";
+  head += '\x01';
+  head += '\0';
+  head += static_cast<char>(text.size() & 0xff);
+  head += static_cast<char>(text.size() >> 8);
+  return head + text;
 }
 
 }  // namespace moesim

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -26,5 +27,10 @@ struct NpyHeader {
 /// Reads the header of a .npy file, format 1.0, 2.0 or 3.0 (numpy.lib.format), and checks that just the array it
 /// promises follows: C order, little-endian. Throws ConfigError naming `name` for everything else.
 NpyHeader parse_npy_header(std::span<const std::byte> file, std::string_view name);
+/// The same for a file of `size` bytes of which only the beginning is at hand, the header included.
+NpyHeader parse_npy_header(std::span<const std::byte> beginning, std::string_view name, std::size_t size);
+
+/// The header of a .npy file, format 1.0: data of `shape` follow it at a multiple of 64 bytes.
+std::string npy_head(NpyType type, std::span<const std::size_t> shape);
 
 }  // namespace moesim

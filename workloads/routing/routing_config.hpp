@@ -42,7 +42,9 @@ struct TraceRouting {
   static constexpr std::string_view kDoc = "Recorded choices of tokens, replayed";
   template <class F>
   static void describe(F& f) {
-    f.required("path", &TraceRouting::path, ".npy [tokens, layers, k], or raw uint8 of the same order");
+    f.required("path", &TraceRouting::path,
+               "Recorded choices: .npy [tokens, layers, k], raw uint8 of the same order, or another format that `trace "
+               "info` reads");
     f.optional("sequence_lengths", &TraceRouting::sequence_lengths, "JSON array: tokens of each sequence, in order");
     f.optional("shape", &TraceRouting::shape, "Of a raw file; absent: from its name, …_T8222_L26_K6_E64.u8");
   }
@@ -55,7 +57,8 @@ struct CountsRouting {
   static constexpr std::string_view kDoc = "Recorded counts per expert, from which tokens are drawn independently";
   template <class F>
   static void describe(F& f) {
-    f.required("path", &CountsRouting::path, "JSON {\"logical_count\": [layers][experts]}");
+    f.required("path", &CountsRouting::path,
+               "JSON {\"logical_count\": [layers][experts]}, or another format that `trace info` reads");
   }
 };
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "sim/core/file.hpp"
-#include "workloads/routing/npy.hpp"
+#include "workloads/routing/id_scan.hpp"
 #include "workloads/routing/types.hpp"
 
 namespace moesim {
@@ -31,6 +31,18 @@ struct TraceOptions {
   std::optional<RoutingNeeds> needs;
   std::optional<RawTraceShape> raw;                       ///< for raw uint8 files; absent: from the file's name
   std::optional<std::filesystem::path> sequence_lengths;  ///< JSON array: tokens of each sequence, in file order
+  std::optional<std::string> format;                      ///< one of trace_formats(); absent: as the file is recognised
+  std::size_t threads = 1;                                ///< that look at the ids; the result is the same
+};
+
+/// Choices as some reader found them: all that a trace is made of.
+struct TokenArray {
+  std::string name;  ///< the file, for messages
+  IdArray ids;
+  std::optional<std::size_t> experts = {};         ///< where the file says so
+  std::vector<std::size_t> sequence_lengths = {};  ///< tokens of each sequence; empty where it does not
+  std::vector<std::size_t> layer_numbers = {};     ///< among all layers, where the array leaves some out; else 0, 1, …
+  std::shared_ptr<const void> owner = {};          ///< keeps the ids alive; null: the caller does
 };
 
 /// Which of a file's layers are the model's MoE layers: all where it has just those, the MoE ones where it has a row
@@ -43,16 +55,17 @@ std::optional<RawTraceShape> raw_shape_from_name(std::string_view file_name);
 /// JSON array of tokens per sequence. Throws ConfigError unless they are whole numbers above zero.
 std::vector<std::size_t> read_sequence_lengths(const std::filesystem::path& path);
 
-/// Recorded choices of tokens, memory-mapped. Two kinds of file:
-///   .npy  [tokens, layers, k] of any integer type, C order, little-endian (vLLM, SGLang, this program);
-///   raw   uint8 [tokens][layers][k] with nothing around it (ESFT).
-/// Every id is checked when the trace is opened.
+/// Recorded choices of tokens, memory-mapped. Every id is checked, and counted, when the trace is opened.
+/// A layer of nothing but −1 has no experts: it is left out, unless `needs` says which layers there should be.
 class TokenTrace {
  public:
-  /// Throws ConfigError naming the file and what is wrong: not an integer array of three dimensions, truncated, other
-  /// layer count or k than the model, no tokens, ids out of range, −1 fillers.
+  /// Any of the formats in formats/. Throws ConfigError naming the file and what is wrong: no such format, counts in
+  /// place of choices, truncated, other layer count or k than the model, no tokens, ids out of range, −1 fillers.
   static TokenTrace open(const std::filesystem::path& path, const TraceOptions& options = {});
-  /// The same for a file's bytes, which the caller keeps alive. `name` says which kind it is and stands in messages.
+  static TokenTrace from_array(TokenArray array, const TraceOptions& options = {});
+  /// A file of one of two kinds, whose bytes the caller keeps alive; `name` says which and stands in messages:
+  ///   .npy  [tokens, layers, k] of any integer type, C order, little-endian (vLLM, this program);
+  ///   raw   uint8 [tokens][layers][k] with nothing around it (ESFT).
   static TokenTrace from_bytes(std::span<const std::byte> file, const std::string& name,
                                const TraceOptions& options = {});
 
@@ -63,24 +76,23 @@ class TokenTrace {
   /// First token of each recorded sequence, rising from 0; empty where the recording does not say.
   [[nodiscard]] std::span<const std::size_t> sequence_starts() const { return sequence_starts_; }
   /// The file's layers that are read, in order.
-  [[nodiscard]] std::span<const std::size_t> file_layers() const { return layers_; }
+  [[nodiscard]] std::span<const std::size_t> file_layers() const { return file_layers_; }
   /// Rows that name an expert more than once, which no top-k router does: padding, perhaps.
-  [[nodiscard]] std::size_t rows_with_duplicates() const { return rows_with_duplicates_; }
+  [[nodiscard]] std::size_t rows_with_duplicates() const { return scan_->rows_with_duplicates; }
+  /// What opening it counted.
+  [[nodiscard]] const IdScan& scan() const { return *scan_; }
 
  private:
   TokenTrace() = default;
-  void check_ids(std::optional<std::size_t> experts);
-  [[nodiscard]] std::int64_t element(std::size_t index) const;
 
-  std::shared_ptr<const MappedFile> file_;  ///< shared, so that traces can be copied like values
-  std::span<const std::byte> data_;
-  NpyType type_ = NpyType::kUint8;
-  std::size_t layers_in_file_ = 0;
-  RoutingShape shape_;
-  std::vector<std::size_t> layers_;
-  std::vector<std::size_t> sequence_starts_;
-  std::size_t rows_with_duplicates_ = 0;
   std::string name_;
+  IdArray ids_;
+  std::shared_ptr<const void> owner_;  ///< shared, so that traces can be copied like values
+  RoutingShape shape_;
+  std::vector<std::size_t> layers_;       ///< that are read, of the array's
+  std::vector<std::size_t> file_layers_;  ///< the same, numbered as the file does
+  std::vector<std::size_t> sequence_starts_;
+  std::shared_ptr<const IdScan> scan_;
 };
 
 }  // namespace moesim

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "workloads/routing/count_trace.hpp"
+#include "workloads/routing/formats/recording.hpp"
 #include "workloads/routing/token_trace.hpp"
 
 namespace moesim {
@@ -16,8 +17,11 @@ std::string npy_bytes(const StepRouting& step);
 /// {"logical_count": [layers][experts]}; dense layers that were dropped stand as rows of zeros again.
 std::string counts_json(const CountTrace& counts);
 
-/// Rewrites a recorded trace: to .npy the choices of its tokens (MoE layers only), to .json their counts. Throws
-/// ConfigError naming `to` for another ending.
-void convert(const std::filesystem::path& from, const std::filesystem::path& to, const TraceOptions& options = {});
+/// Writes a recording in the format that the ending of `to` names. Throws ConfigError naming `to` for another ending,
+/// or one that cannot hold what was recorded.
+///   .npy   choices [tokens, layers, k], MoE layers only;
+///   .npz   choices with the tokens of each sequence and the number of experts, or counts of each step;
+///   .json  counts, summed over all steps.
+void write_trace(const Recording& recording, const std::filesystem::path& to);
 
 }  // namespace moesim

@@ -97,7 +97,7 @@ TEST_CASE("writers: a trace comes back as it was, whatever type it had") {
   const auto narrow =
       folder.write("narrow.npy", npy_with_header(npy_header("<i8", "2, 1, 2"), raw<std::int64_t>({255, 1, 2, 254})));
   for (const auto& [path, element] : {std::pair{wide, NpyType::kUint16}, std::pair{narrow, NpyType::kUint8}}) {
-    convert(path, folder.at("out.npy"));
+    write_trace(open_recording(path), folder.at("out.npy"));
     const MappedFile out(folder.at("out.npy"));
     const NpyHeader header = parse_npy_header(out.bytes(), "out.npy");
     CHECK(header.type == element);
@@ -113,14 +113,14 @@ TEST_CASE("writers: a trace comes back as it was, whatever type it had") {
       CHECK(a == b);
     }
   }
-  convert(narrow, folder.at("counts.json"));
+  write_trace(open_recording(narrow), folder.at("counts.json"));
   const CountTrace counts = read_counts(folder.at("counts.json"));
   CHECK(counts.experts == 256);
   CHECK(counts.counts[254] == 1.0);
   CHECK(counts.counts[3] == 0.0);
-  CHECK(error_of([&] { convert(narrow, folder.at("out.csv")); }) ==
+  CHECK(error_of([&] { write_trace(open_recording(narrow), folder.at("out.csv")); }) ==
         folder.at("out.csv").string() +
-            ": expected a name that ends in .npy (choices) or .json (counts), found \"out.csv\"");
+            ": expected a name that ends in .npy or .npz (choices) or .json (counts), found \"out.csv\"");
 }
 
 TEST_CASE("statistics: the recordings are as uneven as was published about them") {

@@ -1,0 +1,232 @@
+#include "workloads/routing/fit.hpp"
+
+#include <cmath>
+#include <set>
+
+#include "tests/unit/routing/fixture.hpp"
+#include "workloads/routing/correlation.hpp"
+#include "workloads/routing/statistics.hpp"
+#include "workloads/routing/write_trace.hpp"
+
+using namespace moesim;
+
+namespace {
+
+/// Max/mean over `ranks` contiguous blocks of experts, in the mean over layers.
+double imbalance(const CountTrace& counts, std::size_t ranks) {
+  double sum = 0.0;
+  for (std::size_t layer = 0; layer < counts.layers; ++layer) {
+    sum += max_over_mean(rank_loads(counts.layer(layer), ranks));
+  }
+  return sum / static_cast<double>(counts.layers);
+}
+
+/// Routing drawn from parameters, as `trace generate` does.
+TokenTrace drawn(const GeneratorParameters& parameters, RoutingShape shape, const TokenBatch& batch, std::uint64_t seed,
+                 std::string& file) {
+  shape.tokens = 0;
+  const GeneratedSource source(shape, draw_inclusion(parameters, shape, seed), parameters.correlation, {}, seed, "");
+  file = npy_bytes(source.draw(batch, seed, TaskPool(2)));
+  return TokenTrace::from_bytes(bytes_of(file), "drawn.npy");
+}
+
+/// `trace fit`, then `trace generate` of as many independent tokens: EP imbalance within 5 % of the recording's.
+void check_fit_generates_alike(const TokenTrace& recorded) {
+  const GeneratorParameters fitted =
+      decode_generator(Document::parse("p.json", encode_generator(fit_tokens(recorded, {.name = "x"}, TaskPool(2)))));
+  std::string file;
+  const CountTrace generated = count(drawn(fitted, recorded.shape(), decode_batch(recorded.shape().tokens), 1, file));
+  const CountTrace counts = count(recorded);
+  for (const std::size_t ranks : {8, 16, 32, 64}) {
+    if (counts.experts % ranks == 0) {
+      INFO(recorded.name() << ": " << ranks << " ranks");
+      CHECK(imbalance(generated, ranks) == Approx(imbalance(counts, ranks)).epsilon(0.05));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("point table: every expert is as likely as asked for, and a token never has one twice") {
+  const std::size_t k = 3;
+  const std::size_t points = 40;
+  const std::vector<double> loads = {40, 30, 20, 10, 8, 7, 6, 5, 4, 3, 2, 1, 1, 1, 0.5, 0};
+  const std::vector<double> inclusion = inclusion_from_loads(loads, k);
+  RandomStream random(1, "test.point-table");
+  const PointTable table(inclusion, k, points, random);
+  const ExpertSampler sampler(inclusion, k, {});
+  // At most one slot in n·k for each expert is left free by rounding down.
+  CHECK(table.free_share() <= 16.0 / 120.0);
+  CHECK(table.free_share() > 0.0);
+  HalfWords words(random);
+  std::vector<double> found(loads.size(), 0.0);
+  std::vector<ExpertIndex> out(k);
+  const std::size_t draws = 2000;
+  for (std::size_t point = 0; point < points; ++point) {
+    for (std::size_t i = 0; i < draws; ++i) {
+      table.choose(point, 1.0, sampler, words, out);
+      REQUIRE(std::set<ExpertIndex>(out.begin(), out.end()).size() == k);
+      for (const ExpertIndex expert : out) {
+        found[expert] += 1.0 / static_cast<double>(points * draws);
+      }
+    }
+  }
+  for (std::size_t e = 0; e < loads.size(); ++e) {
+    // Less than one of 40 points' worth of π_e is drawn at random, 80,000 times in all: a standard deviation below
+    // √(1/40 / 80000) = 0.0006. Excluding what a point has already shifts it by a few percent of that part, 1/40.
+    INFO("expert " << e);
+    CHECK(found[e] == Approx(inclusion[e]).margin(0.004));
+  }
+}
+
+TEST_CASE("point table: slots that do not follow their point are drawn from the same law") {
+  const std::vector<double> inclusion = inclusion_from_loads(std::vector<double>(32, 1.0), 4);
+  RandomStream random(2, "test.point-table");
+  const PointTable table(inclusion, 4, 64, random);
+  const ExpertSampler sampler(inclusion, 4, {});
+  HalfWords words(random);
+  std::vector<ExpertIndex> first(4);
+  std::vector<ExpertIndex> second(4);
+  double common = 0.0;
+  const int draws = 4000;
+  for (int i = 0; i < draws; ++i) {
+    table.choose(7, 0.5, sampler, words, first);
+    table.choose(7, 0.5, sampler, words, second);
+    for (const ExpertIndex expert : first) {
+      common += ExpertSampler::contains(second, expert) ? 1.0 / draws : 0.0;
+    }
+  }
+  // All m_e = 8 are whole: no slot is free. A point's expert is in a draw if it is kept (½), or drawn anew: b slots of
+  // four are, b binomial with mean 2, by draws without replacement from the 28 + b that are not kept. To first order
+  // each of the point's four is in with p = ½ + ½·2/30, each of the other 28 with q = 2·(28/30)/28: in common are
+  // 4p² + 28q² = 1.14 + 0.12. Second-order terms are below a tenth of that.
+  CHECK(common == Approx(1.26).epsilon(0.1));
+}
+
+TEST_CASE("generator: popularity stands in the file and is kept, for a model of that shape") {
+  GeneratorParameters parameters;
+  parameters.name = "p";
+  parameters.experts = 4;
+  parameters.experts_per_token = 2;
+  parameters.spread = {0.5, 0.5};
+  parameters.block_spread = {0.0, 0.0};
+  parameters.popularity = {{0.8, 0.6, 0.4, 0.2}, {0.5, 0.5, 0.5, 0.5}};
+  const GeneratorParameters back = decode_generator(Document::parse("p.json", encode_generator(parameters)));
+  CHECK(back.popularity == parameters.popularity);
+  const RoutingShape same{.tokens = 0, .layers = 2, .k = 2, .experts = 4};
+  const std::vector<double> inclusion = draw_inclusion(back, same, 1);
+  CHECK(inclusion[0] == Approx(0.8));
+  CHECK(draw_inclusion(back, same, 2) == inclusion);
+  // Another number of layers: an imaginary model by the law, which a seed changes.
+  const RoutingShape other{.tokens = 0, .layers = 3, .k = 2, .experts = 4};
+  CHECK(draw_inclusion(back, other, 1) != draw_inclusion(back, other, 2));
+  parameters.popularity.pop_back();
+  CHECK(error_of([&] { decode_generator(Document::parse("p.json", encode_generator(parameters))); }) ==
+        "p.json#/popularity: expected figures for each of the 2 layers of spread, found 1");
+  parameters.popularity = {{1.0}, {1.0}};
+  CHECK(error_of([&] { decode_generator(Document::parse("p.json", encode_generator(parameters))); }) ==
+        "p.json#/popularity/0: expected a figure for each of the 4 experts, found 1");
+}
+
+TEST_CASE("fit: each expert's load is drawn to the mean by as much as sampling spread it") {
+  // Loads all alike but for sampling: Poisson-like counts 90 and 110 about 100 have variance 100, which is their noise;
+  // nothing is left of it. Counts a hundred times as far apart keep all but 1 in 10,000 of their variance.
+  const auto popularity = [](const std::vector<double>& counts) {
+    const CountTrace trace{.layers = 1, .experts = 4, .counts = counts, .file_layers = {0}, .name = "c"};
+    FitOptions options{.name = "x"};
+    options.k = 1;
+    return fit_counts(trace, options).popularity.at(0);
+  };
+  // p = 1/4 ± 0.025: variance 6.25e-4; noise p(1 − p)/400 = 4.67e-4 in the mean: √(1 − 0.747) = 0.503 is kept.
+  const std::vector<double> few = popularity({90, 110, 90, 110});
+  CHECK(few[0] == Approx(0.25 - 0.503 * 0.025).epsilon(0.001));
+  const std::vector<double> many = popularity({900'000, 1'100'000, 900'000, 1'100'000});
+  CHECK(many[0] == Approx(0.225).epsilon(0.001));
+}
+
+TEST_CASE("fit: generated loads are the recording's to within 5 percent, whatever its shape", "[slow]") {
+  struct Shape {
+    std::size_t tokens;
+    std::size_t layers;
+    std::size_t k;
+    std::size_t experts;
+    double spread;
+    double block_spread;
+  };
+  // Few tokens, one layer, much and little skew, k = 1 and large k.
+  for (const Shape& s :
+       {Shape{4000, 8, 4, 64, 0.7, 0.3}, Shape{2000, 12, 8, 128, 1.2, 0.6}, Shape{6000, 4, 1, 64, 0.5, 0.0},
+        Shape{1000, 16, 6, 160, 0.4, 0.2}, Shape{3000, 1, 2, 8, 0.3, 0.0}}) {
+    GeneratorParameters truth;
+    truth.name = "truth";
+    truth.experts = s.experts;
+    truth.experts_per_token = s.k;
+    truth.spread = std::vector<double>(s.layers, s.spread);
+    truth.block_spread = std::vector<double>(s.layers, s.block_spread);
+    truth.blocks = 8;
+    truth.correlation = {
+        .shared = 0.9, .points_per_expert = 2.0, .turnover = 0.02, .repeat = 0.1, .topic = 0.3, .topic_tokens = 16.0};
+    TokenBatch batch;
+    for (std::uint32_t sequence = 0; sequence < 8; ++sequence) {
+      append_run(batch, sequence, static_cast<std::uint32_t>(s.tokens / 8));
+    }
+    std::string file;
+    const RoutingShape shape{.tokens = 0, .layers = s.layers, .k = s.k, .experts = s.experts};
+    INFO(s.tokens << " tokens, " << s.layers << " layers, top-" << s.k << " of " << s.experts);
+    check_fit_generates_alike(drawn(truth, shape, batch, 5, file));
+  }
+}
+
+TEST_CASE("fit: generated loads are those of recorded tokens and counts to within 5 percent", "[slow]") {
+  MOESIM_NEEDS_RECORDINGS();
+  check_fit_generates_alike(TokenTrace::open(recordings() / "deepseek-v2-lite/intent_T8222_L26_K6_E64.u8"));
+  check_fit_generates_alike(TokenTrace::open(recordings() / "deepseek-v2-lite/law_T8327_L26_K6_E64.u8"));
+
+  const Recording counts = open_recording(recordings() / "deepseek-v3/decode_in1000out1000.json");
+  FitOptions options{.name = "v3"};
+  options.k = 8;
+  const GeneratorParameters fitted = fit(counts, options, TaskPool(2));
+  std::string file;
+  const RoutingShape shape{.tokens = 0, .layers = 58, .k = 8, .experts = 256};
+  const CountTrace generated = count(drawn(fitted, shape, decode_batch(4096), 1, file));
+  for (const std::size_t ranks : {8, 16, 32, 64}) {
+    CHECK(imbalance(generated, ranks) == Approx(imbalance(counts_of(counts), ranks)).epsilon(0.05));
+  }
+}
+
+TEST_CASE("fit: what was held back is compared with, from the other half", "[slow]") {
+  // The later half of the tokens goes to other experts than the earlier one, which no fit of the earlier half can know:
+  // experts 0 .. 7 first, 8 .. 15 then. With 8 ranks of two experts, generated is as the fitted part is.
+  std::vector<long long> ids;
+  RandomStream random(1, "test.held-back");
+  for (long long token = 0; token < 2000; ++token) {
+    const auto first = static_cast<long long>(random.below(8));
+    ids.push_back(first + (token < 1000 ? 0 : 8));
+    ids.push_back((first + 1 + static_cast<long long>(random.below(7))) % 8 + (token < 1000 ? 0 : 8));
+  }
+  const Folder folder("held-back");
+  const auto path = folder.write("t.npy", npy_with_header(npy_header("|u1", "2000, 1, 2"), raw<std::uint8_t>(ids)));
+  const Recording recording = open_recording(path);
+  const auto checks = check_held_back(recording, {.name = "x"}, HoldBack::kTime, TaskPool(1));
+  const auto find = [&](std::string_view quantity) {
+    for (const FitCheck& check : checks) {
+      if (check.quantity == quantity) {
+        return check;
+      }
+    }
+    FAIL("no such quantity");
+    return FitCheck{};
+  };
+  const FitCheck ranks = find("max/mean over 8 ranks, mean over layers");
+  // Four of eight ranks have all the tokens in either half.
+  CHECK(ranks.recorded == Approx(2.0).epsilon(0.1));
+  CHECK(*ranks.fitted_part == Approx(2.0).epsilon(0.1));
+  CHECK(ranks.generated == Approx(2.0).epsilon(0.1));
+  CHECK(error_of([&] { check_held_back(recording, {.name = "x"}, HoldBack::kSequences, TaskPool(1)); }) ==
+        path.string() + ": expected at least two tokens, or sequences, to hold one back; found one");
+  const auto json = folder.write("c.json", R"({"logical_count": [[3, 1, 2, 2]]})");
+  FitOptions options{.name = "x"};
+  options.k = 1;
+  CHECK(error_of([&] { check_held_back(open_recording(json), options, HoldBack::kTime, TaskPool(1)); }) ==
+        json.string() + ": expected counts of at least two steps, to hold some back, found their sum only");
+}

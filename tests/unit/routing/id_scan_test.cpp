@@ -1,0 +1,153 @@
+#include "workloads/routing/id_scan.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "sim/core/random.hpp"
+#include "tests/unit/routing/fixture.hpp"
+
+using namespace moesim;
+
+namespace {
+
+struct Case {
+  std::string data;
+  IdArray ids;
+  std::vector<std::size_t> layers;
+};
+
+/// Random ids below `experts` as T; not distinct in a row, which the scan is to notice.
+template <class T>
+Case random_ids(std::uint64_t seed, NpyType type, std::size_t tokens, std::size_t layers, std::size_t k,
+                std::size_t experts) {
+  RandomStream random(seed, "test.id-scan");
+  std::vector<long long> values(tokens * layers * k);
+  for (long long& value : values) {
+    value = static_cast<long long>(random.below(experts));
+  }
+  Case made{raw<T>(values), {}, {}};
+  made.ids = {bytes_of(made.data), type, tokens, layers, k};
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    made.layers.push_back(layer);
+  }
+  return made;
+}
+
+/// The definition, id by id.
+void check_against_definition(const Case& given, const IdScan& scan) {
+  const IdArray& ids = given.ids;
+  std::vector<std::uint64_t> counts(scan.counts.size(), 0);
+  std::size_t duplicates = 0;
+  for (std::size_t token = 0; token < ids.tokens; ++token) {
+    for (std::size_t l = 0; l < given.layers.size(); ++l) {
+      std::vector<std::int64_t> row;
+      for (std::size_t slot = 0; slot < ids.k; ++slot) {
+        row.push_back(id_at(ids.type, ids.data, (token * ids.layers + given.layers[l]) * ids.k + slot));
+        counts[l * scan.experts + static_cast<std::size_t>(row.back())] += 1;
+      }
+      std::sort(row.begin(), row.end());
+      duplicates += std::adjacent_find(row.begin(), row.end()) != row.end() ? 1 : 0;
+    }
+  }
+  CHECK(scan.rows_with_duplicates == duplicates);
+  std::vector<std::uint64_t> sums(given.layers.size() * scan.experts, 0);
+  for (std::size_t i = 0; i < scan.counts.size(); ++i) {
+    sums[i % sums.size()] += scan.counts[i];
+  }
+  counts.resize(sums.size());
+  CHECK(sums == counts);
+}
+
+}  // namespace
+
+TEST_CASE("id scan: counts and duplicates are those of a loop over all ids, for every type, k and bound") {
+  const TaskPool pool(2);
+  std::uint64_t seed = 1;
+  for (const std::size_t k : {1, 2, 3, 4, 6, 8, 11}) {
+    for (const std::size_t experts : {11, 64, 100}) {
+      for (const bool known : {false, true}) {
+        const auto check = [&](const Case& given) {
+          INFO("k " << k << ", experts " << experts << ", " << name_of(given.ids.type));
+          const IdScan scan = scan_ids(given.ids, given.layers, known ? std::optional(experts) : std::nullopt,
+                                       EmptyLayers::kRefuse, "x", pool);
+          check_against_definition(given, scan);
+          if (known) {
+            CHECK(scan.experts == experts);
+          } else {
+            // With hundreds of draws of at most 100 ids, the largest is missed with a chance below 1e-5.
+            CHECK(scan.experts == std::max(experts, k));
+          }
+        };
+        check(random_ids<std::uint8_t>(seed++, NpyType::kUint8, 313, 5, k, experts));
+        check(random_ids<std::int16_t>(seed++, NpyType::kInt16, 313, 5, k, experts));
+        check(random_ids<std::int32_t>(seed++, NpyType::kInt32, 313, 5, k, experts));
+        check(random_ids<std::uint64_t>(seed++, NpyType::kUint64, 313, 5, k, experts));
+      }
+    }
+  }
+}
+
+TEST_CASE("id scan: some layers only, and windows that add up to the tokens") {
+  const TaskPool pool(1);
+  // 100,000 tokens are several blocks of 64 KiB in each of 16 windows; layers 1 and 3 of 4 are asked for.
+  Case given = random_ids<std::uint8_t>(7, NpyType::kUint8, 100'000, 4, 2, 20);
+  given.layers = {1, 3};
+  const IdScan scan = scan_ids(given.ids, given.layers, 20, EmptyLayers::kRefuse, "x", pool);
+  check_against_definition(given, scan);
+  REQUIRE(scan.windows == 16);
+  for (std::size_t window = 0; window < scan.windows; ++window) {
+    // 100,000/16 tokens · k in each layer.
+    const auto first = scan.counts.begin() + static_cast<std::ptrdiff_t>(window * 2 * 20);
+    CHECK(std::accumulate(first, first + 20, std::uint64_t{0}) == 12'500);
+  }
+}
+
+TEST_CASE("id scan: any number of threads gives the same") {
+  const Case given = random_ids<std::int32_t>(3, NpyType::kInt32, 20'000, 6, 8, 200);
+  const IdScan one = scan_ids(given.ids, given.layers, std::nullopt, EmptyLayers::kRefuse, "x", TaskPool(1));
+  const IdScan two = scan_ids(given.ids, given.layers, std::nullopt, EmptyLayers::kRefuse, "x", TaskPool(2));
+  CHECK(one.counts == two.counts);
+  CHECK(one.experts == two.experts);
+  CHECK(one.rows_with_duplicates == two.rows_with_duplicates);
+}
+
+TEST_CASE("id scan: layers of nothing but -1 are left out or refused, other fillers always refused") {
+  const std::vector<std::size_t> layers = {0, 1};
+  const TaskPool pool(1);
+  const auto scan = [&](const std::vector<long long>& values, EmptyLayers empty) {
+    const std::string data = raw<std::int32_t>(values);
+    const IdArray ids{bytes_of(data), NpyType::kInt32, 2, 2, 2};
+    return scan_ids(ids, layers, 4, empty, "x", pool);
+  };
+  // Two tokens, layer 0 dense.
+  const std::vector<long long> dense = {-1, -1, 0, 1, -1, -1, 3, 2};
+  CHECK(scan(dense, EmptyLayers::kLeaveOut).layers == std::vector<std::size_t>{1});
+  CHECK(error_of([&] { scan(dense, EmptyLayers::kRefuse); }) ==
+        "x: expected expert ids from 0 to 3, found -1 at token 0, layer 0, slot 0 (a filler of an incomplete "
+        "recording: cut these tokens off)");
+  CHECK(error_of([&] { scan({0, 1, 2, 3, -1, -1, 3, 2}, EmptyLayers::kLeaveOut); }) ==
+        "x: expected expert ids from 0 to 3, found -1 at token 1, layer 0, slot 0 (a filler of an incomplete "
+        "recording: cut these tokens off)");
+  CHECK(error_of([&] { scan(std::vector<long long>(8, -1), EmptyLayers::kLeaveOut); }) ==
+        "x: expected expert ids, found nothing but -1");
+  CHECK(error_of([&] { scan({0, 1, 2, 3, 0, 1, -2, 2}, EmptyLayers::kLeaveOut); }) ==
+        "x: expected expert ids from 0 to 3, found -2 at token 1, layer 1, slot 0");
+}
+
+TEST_CASE("id scan: more layers and experts than are counted still have their ids checked") {
+  // 100 layers of ids up to 60,000 are 6.4 million cells: not counted. The large id comes in a later block of 64 KiB.
+  const TaskPool pool(1);
+  const std::size_t layers = 100;
+  std::vector<std::size_t> all(layers);
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  std::vector<long long> values(2000 * layers, 3);
+  values[7] = 700;
+  values[values.size() - 2] = 60'000;
+  const std::string data = raw<std::uint16_t>(values);
+  const IdArray ids{bytes_of(data), NpyType::kUint16, 2000, layers, 1};
+  const IdScan scan = scan_ids(ids, all, std::nullopt, EmptyLayers::kRefuse, "x", pool);
+  CHECK(scan.experts == 60'001);
+  CHECK(scan.counts.empty());
+  CHECK(error_of([&] { scan_ids(ids, all, 50'000, EmptyLayers::kRefuse, "x", pool); }) ==
+        "x: expected expert ids from 0 to 49999, found 60000 at token 1999, layer 98, slot 0");
+}

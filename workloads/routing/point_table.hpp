@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "sim/core/random.hpp"
+#include "workloads/routing/cumulative_table.hpp"
+#include "workloads/routing/expert_sampler.hpp"
+#include "workloads/routing/types.hpp"
+
+namespace moesim {
+
+/// The experts that each of n points stands for in one layer, k to a point, so that a token on a point drawn uniformly
+/// has expert e with the probability π_e asked for. Expert e stands at m_e = ⌊n·π_e⌋ points, no point twice, else at
+/// random. What the rounding leaves, n·π_e − m_e, is drawn anew for each token: those slots of a point are free.
+class PointTable {
+ public:
+  /// `inclusion` [experts], each in [0, 1], Σ = k.
+  PointTable(std::span<const double> inclusion, std::size_t k, std::size_t points, RandomStream& random);
+
+  [[nodiscard]] std::size_t points() const { return points_; }
+  /// Share of the slots that a point does not decide.
+  [[nodiscard]] double free_share() const { return free_share_; }
+
+  /// The k experts of a token on `point`; each that the point decides is kept with probability `shared`, else drawn
+  /// from `sampler`.
+  void choose(std::size_t point, double shared, const ExpertSampler& sampler, HalfWords& random,
+              std::span<ExpertIndex> out) const;
+
+ private:
+  void deal(std::span<const std::size_t> times, RandomStream& random);
+  void mix(RandomStream& random);
+  [[nodiscard]] std::vector<double> rest_weights(std::span<const double> rest) const;
+  [[nodiscard]] std::span<ExpertIndex> row(std::size_t point) { return std::span(experts_).subspan(point * k_, k_); }
+
+  std::size_t k_;
+  std::size_t points_;
+  std::vector<ExpertIndex> experts_;    ///< [points, k]
+  std::vector<std::uint16_t> decided_;  ///< [points]: how many of its k are
+  CumulativeTable rest_;                ///< for the free slots
+  double free_share_ = 0.0;
+};
+
+}  // namespace moesim
