@@ -94,7 +94,7 @@ TEST_CASE("routers: generate says what it lacks") {
   CHECK(fault("").find("trace generate: expected either --like or --router (or --model, whose router it is), found "
                        "neither") != std::string::npos);
   CHECK(fault("--router swich").find("did you mean \"switch\"?") != std::string::npos);
-  CHECK(fault("--router switch --options '{\"capacity\": 1}'").find("did you mean \"capacity_factor\"?") !=
+  CHECK(fault("--router switch --options '{\"capacity_facto\": 1}'").find("did you mean \"capacity_factor\"?") !=
         std::string::npos);
   CHECK(fault("--router mixtral --experts 4 --top-k 5").find("--top-k: expected at most the 4 experts, found 5") !=
         std::string::npos);
