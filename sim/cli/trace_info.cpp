@@ -1,7 +1,13 @@
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <future>
+#include <string>
+#include <vector>
+
 #include "sim/cli/trace_arguments.hpp"
 #include "sim/core/error.hpp"
+#include "sim/core/file.hpp"
 #include "sim/report/trace_report.hpp"
 #include "workloads/routing/trace_sample.hpp"
 
@@ -28,12 +34,37 @@ void add_tokens(TraceReport& report, const TokenTrace& trace, const TraceArgumen
   }
 }
 
+/// A recording and, where they are asked for, the hashes of its files. That of a single file is worked out while its
+/// ids are looked at, which takes about as long.
+struct Opened {
+  Recording recording;
+  std::vector<InputFile> inputs;
+};
+
+Opened open_with_hashes(const TraceArguments& arguments) {
+  if (arguments.format != OutputFormat::kJson) {
+    return {arguments.open(), {}};
+  }
+  std::future<std::string> ahead;
+  std::error_code unused;
+  if (std::filesystem::is_regular_file(arguments.file, unused)) {
+    ahead = std::async(std::launch::async, [&] { return sha256_of_file(arguments.file); });
+  }
+  Opened opened{arguments.open(), {}};
+  for (const std::filesystem::path& path : opened.recording.files) {
+    const bool done = ahead.valid() && path == arguments.file;
+    opened.inputs.push_back({path, done ? ahead.get() : sha256_of_file(path)});
+  }
+  return opened;
+}
+
 void info(const TraceArguments& arguments) {
-  const Recording recording = arguments.open();
+  const Opened opened = open_with_hashes(arguments);
+  const Recording& recording = opened.recording;
   TraceReport report;
   report.file = arguments.file;
   report.format = recording.format;
-  report.inputs = recording.files;
+  report.inputs = opened.inputs;
   report.notes = recording.notes;
   {
     const CountTrace counts = counts_of(recording);

@@ -207,9 +207,12 @@ std::string trace_table(const TraceReport& report) {
 }
 
 Json trace_json(const TraceReport& report) {
-  const std::vector<InputFile> inputs = hashed(report.inputs);
-  Json json = result_frame(
-      {.command = "trace info", .seed = {}, .scenario = {}, .inputs = inputs, .metrics = {}, .warnings = report.notes});
+  Json json = result_frame({.command = "trace info",
+                            .seed = {},
+                            .scenario = {},
+                            .inputs = report.inputs,
+                            .metrics = {},
+                            .warnings = report.notes});
   json["format"] = report.format;
   json["tokens"] = report.tokens > 0 ? Json(report.tokens) : Json(nullptr);
   json["experts"] = report.experts;

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "sim/config/document.hpp"
+#include "sim/scenario/run.hpp"
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/formats/recording.hpp"
 #include "workloads/routing/pairs.hpp"
@@ -18,7 +18,7 @@ namespace moesim {
 struct TraceReport {
   std::string file;
   std::string format;
-  std::vector<std::filesystem::path> inputs;
+  std::vector<InputFile> inputs;  ///< for JSON only
   std::vector<std::string> notes;
   std::size_t tokens = 0;  ///< 0 where only counts were recorded
   std::size_t experts = 0;
