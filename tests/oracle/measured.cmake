@@ -1,1 +1,1 @@
-moesim_test(test_measured LIBRARIES moesim_report SOURCES oracle/measured/communication_test.cpp)
+moesim_test(test_measured LIBRARIES moesim_report moesim_fit SOURCES oracle/measured/communication_test.cpp)
