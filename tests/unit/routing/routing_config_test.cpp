@@ -66,10 +66,10 @@ TEST_CASE("routing config: faults") {
       error_of([] { make(R"({"generator": {"name": "deepseek-v3-decod"}})"); }) ==
       "s.json#/routing/generator/name: expected the name of a routing generator, found \"deepseek-v3-decod\"; did you "
       "mean \"deepseek-v3-decode\"?");
-  CHECK(
-      error_of([] { make(R"({"unifrom": {}})"); }) ==
-      "s.json: expected one of the keys generator, trace, counts, uniform, balanced, power_law, router, found \"unifrom\"; "
-      "did you mean \"uniform\"?");
+  CHECK(error_of([] { make(R"({"unifrom": {}})"); }) ==
+        "s.json: expected one of the keys generator, trace, counts, uniform, balanced, power_law, router, found "
+        "\"unifrom\"; "
+        "did you mean \"uniform\"?");
   RoutingNeeds groups = kNeeds;
   groups.groups = 16;
   groups.groups_per_token = 1;
