@@ -78,10 +78,10 @@ struct RoutingNeeds {
   std::size_t all_layers = 0;  ///< dense ones included: some recorders write a row for every layer
   std::size_t k = 0;
   std::size_t experts = 0;
-  std::size_t groups = 1;                           ///< experts come in blocks of experts/groups
-  std::size_t groups_per_token = 1;                 ///< blocks that a token's experts may come from
-  std::vector<std::size_t> moe_layer_indices = {};  ///< among all layers; empty: the last moe_layers of them
-  std::string router = {};                          ///< the model's own, a name of `moesim list routers`
+  std::size_t groups = 1;                                ///< experts come in blocks of experts/groups
+  std::size_t groups_per_token = 1;                      ///< blocks that a token's experts may come from
+  std::vector<std::size_t> moe_layer_indices = {};       ///< among all layers; empty: the last moe_layers of them
+  std::string router = {};                               ///< the model's own, a name of `moesim list routers`
   std::optional<double> capacity_factor = std::nullopt;  ///< the model's own at inference; absent: none is dropped
 };
 
