@@ -27,8 +27,7 @@ std::size_t groups_used(std::span<const double> inclusion, GroupLimit limit) {
 
 ExpertSampler::ExpertSampler(std::span<const double> inclusion, std::size_t k, GroupLimit limit,
                              std::span<const ExpertIndex> order)
-    : k_(k),
-      limited_(limit.limits() && groups_used(inclusion, limit) > limit.per_token),
+    : limited_(limit.limits() && groups_used(inclusion, limit) > limit.per_token),
       group_size_(inclusion.size() / limit.groups) {
   ensure(k > 0 && k <= inclusion.size(), "k experts of those there are");
   ensure(inclusion.size() % limit.groups == 0 && group_size_ * limit.per_token >= k, "groups that hold k experts");

@@ -80,7 +80,6 @@ class ExpertSampler {
   [[nodiscard]] double worst_deviation() const { return worst_deviation_; }
 
  private:
-  std::size_t k_;
   bool limited_ = false;
   std::size_t group_size_ = 1;
   GroupDesign design_;
