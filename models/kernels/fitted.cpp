@@ -16,6 +16,7 @@
 
 namespace moesim {
 
+template struct DescribedCodec<FitErrors>;
 template struct DescribedCodec<FittedProfile>;
 
 std::span<const EmbeddedFile> fitted_files();

@@ -38,7 +38,7 @@ std::optional<InputFile> input_of(const Document& document) {
   if (document.folder().empty() && !std::filesystem::exists(document.name())) {
     return std::nullopt;
   }
-  return InputFile{document.name(), sha256(read_file(document.name()))};
+  return InputFile{document.name(), sha256_of_file(document.name())};
 }
 
 }  // namespace moesim

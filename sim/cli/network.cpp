@@ -87,7 +87,7 @@ void network(const NetworkOptions& options) {
   }
   for (const std::string& path : {options.cluster, options.traffic}) {
     if (!path.empty() && std::filesystem::is_regular_file(path)) {
-      report.inputs.push_back({path, sha256(read_file(path))});
+      report.inputs.push_back({path, sha256_of_file(path)});
     }
   }
   if (!options.flow_times.empty()) {

@@ -15,16 +15,14 @@ struct TraceArguments : CommonOptions {
   std::string from;
   std::string output;
   std::string sequence_lengths;
-  std::string like;
   std::string hold_back;
   std::string against;
   bool law = false;
+  bool dropped = false;
   std::string name;
   std::string source;
   std::string licence;
   std::size_t top_k = 0;
-  std::size_t tokens = 0;
-  std::size_t sequence_tokens = 1;
   std::size_t pairs = 0;
   std::size_t batch_tokens = 0;
   std::vector<std::size_t> raw_shape;

@@ -166,9 +166,10 @@ void generate_routed(const GenerateArguments& arguments) {
     choices += static_cast<double>(layer.choices);
     dropped += static_cast<double>(layer.dropped);
   }
-  fmt::print("{}: {} tokens, {} layers, up to {} of {} experts; {}; {:.2f} % of choices dropped\n", arguments.output,
+  fmt::print("{}: {} tokens, {} layers, up to {} of {} experts; {}; {:.2f} % of choices dropped{}\n", arguments.output,
              routing.shape.tokens, routing.shape.layers, routing.shape.k, routing.shape.experts,
-             made.source->provenance(), choices > 0.0 ? 100.0 * dropped / choices : 0.0);
+             made.source->provenance(), choices > 0.0 ? 100.0 * dropped / choices : 0.0,
+             dropped > 0.0 ? " (-1; `trace info --dropped` reads them)" : "");
   for (const std::string& warning : routing.warnings) {
     fmt::print(stderr, "warning: {}\n", warning);
   }

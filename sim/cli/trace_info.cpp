@@ -23,6 +23,16 @@ void add_tokens(TraceReport& report, const TokenTrace& trace, const TraceArgumen
   if (trace.rows_with_duplicates() > 0) {
     report.notes.push_back(fmt::format("{} rows of k choices name an expert twice", trace.rows_with_duplicates()));
   }
+  if (const std::uint64_t dropped = trace.scan().dropped; dropped > 0) {
+    const RoutingShape& shape = trace.shape();
+    report.notes.push_back(
+        fmt::format("{:.4g} % of choices were dropped (-1): loads are of those that were not",
+                    100.0 * static_cast<double>(dropped) / static_cast<double>(shape.tokens * shape.layers * shape.k)));
+    if (arguments.pairs > 0) {
+      throw ConfigError({arguments.file, {}},
+                        "expected k experts for every token, which --pairs looks at, found dropped choices (-1)");
+    }
+  }
   if (arguments.batch_tokens > 0) {
     report.batch_tokens = std::min(arguments.batch_tokens, report.tokens);
     report.statistics.capacity = capacity_of_batches(trace, arguments.batch_tokens, pool);
@@ -98,6 +108,7 @@ TraceOptions TraceArguments::trace_options() const {
   if (!from.empty()) {
     options.format = from;
   }
+  options.dropped = dropped;
   options.threads = thread_count();
   return options;
 }
@@ -141,6 +152,7 @@ void add_trace_info(CLI::App& trace, const std::shared_ptr<TraceArguments>& argu
       ->expected(0, 1)
       ->default_str("16")
       ->check(CLI::Range(1, 1 << 20));
+  command->add_flag("--dropped", arguments->dropped, "-1 stands for a choice that the router dropped");
   command->add_option("--batch-tokens", arguments->batch_tokens, "Drop rates for batches of so many tokens")
       ->check(CLI::Range(1, 1 << 30));
   arguments->add_format(*command);

@@ -85,6 +85,7 @@ struct PlacementProblem {
   const TaskPool* pool = nullptr;              ///< absent: one thread
   const LayerClock* clock = nullptr;           ///< what layers take
   std::span<const TimedPlacement> known = {};  ///< placements of other strategies
+  const Placement* before = nullptr;           ///< where experts lie now; absent: nowhere yet
 
   [[nodiscard]] std::size_t slots() const { return experts + redundant; }
   [[nodiscard]] std::size_t slots_per_rank() const { return slots() / ranks; }

@@ -24,7 +24,9 @@ class Walk {
         sent_(program.exchanges.size(), 0),
         last_send_(program.exchanges.size(), 0.0),
         transfer_time_(program.exchanges.size(), -1.0),
-        kernel_time_(program.kernels.size(), -1.0) {}
+        kernel_time_(program.kernels.size(), -1.0) {
+    result_.link_bytes.assign(cluster.links().size(), 0.0);
+  }
 
   BusiestLinkTime run() {
     std::size_t left = 0;
@@ -90,9 +92,7 @@ class Walk {
         const double capacity = resource < links ? cluster_.links()[resource].capacity.base() : 1.0;
         busy[resource] += transfer.bytes * use.weight / capacity;
       }
-      if (transfer.from != transfer.to && terms_.path(transfer.from, transfer.to).crosses_network) {
-        result_.bytes_inter_node += transfer.bytes;
-      }
+      count_bytes(transfer);
     }
     Duration latency;
     for (const Duration delay : terms_.delays(exchange, terms)) {
@@ -100,6 +100,17 @@ class Walk {
     }
     time = (terms.fixed() + latency).base() + *std::max_element(busy.begin(), busy.end());
     return time;
+  }
+
+  void count_bytes(const Transfer& transfer) {
+    if (transfer.from == transfer.to || !(transfer.bytes > 0.0)) {
+      return;
+    }
+    const NetworkTerms::Path& path = terms_.path(transfer.from, transfer.to);
+    for (const auto& [link, share] : path.route.hops) {
+      result_.link_bytes[link.index()] += transfer.bytes * share;
+    }
+    (path.crosses_network ? result_.bytes_inter_node : result_.bytes_intra_node) += transfer.bytes;
   }
 
   const Program& program_;

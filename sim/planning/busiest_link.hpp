@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "models/kernels/communication.hpp"
 #include "models/kernels/kernel.hpp"
 #include "sim/program/program.hpp"
@@ -9,7 +11,9 @@ namespace moesim {
 
 struct BusiestLinkTime {
   double time = 0.0;  ///< s
+  double bytes_intra_node = 0.0;
   double bytes_inter_node = 0.0;
+  std::vector<double> link_bytes;  ///< [links]: payload carried
 };
 
 /// A program's time without sharing: kernels run alone, and an exchange takes its fixed time, its longest latency

@@ -11,6 +11,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/placement/bound.hpp"
+#include "sim/planning/migration.hpp"
 #include "sim/planning/step_clock.hpp"
 #include "sim/planning/trace_parts.hpp"
 
@@ -113,24 +114,28 @@ class TraceComparison {
     return rows;
   }
 
+  /// Of all placements, s.
+  [[nodiscard]] double step_time_bound() const {
+    const std::vector<double> loads = loads_of(data_.step);
+    std::vector<double> times(problem_.layers);
+    pool_.for_each_index(times.size(), [&](std::size_t layer) {
+      const auto own = std::span(loads).subspan(layer * problem_.experts, problem_.experts);
+      times[layer] = clock_.lower_bound(layer, step_.placement.layers[layer],
+                                        max_load_bound(own, problem_.slots(), problem_.ranks));
+    });
+    return std::accumulate(times.begin(), times.end(), rest_);
+  }
+
  private:
   PlacementRow measure(std::string strategy, Placement placement) {
-    std::vector<LayerMeasurement> measured(problem_.layers);
-    std::vector<LayerMeasurement> later(later_clock_ ? problem_.layers : 0);
-    pool_.for_each_index(measured.size() + later.size(), [&](std::size_t i) {
-      if (i < measured.size()) {
-        measured[i] = clock_.measure(i, placement.layers[i]);
-      } else {
-        const std::size_t layer = i - measured.size();
-        later[layer] = later_clock_->measure(layer, placement.layers[layer]);
-      }
-    });
+    const std::vector<LayerMeasurement> measured = clock_.measure(placement, pool_);
     PlacementRow row;
     row.strategy = std::move(strategy);
     row.trace = label_;
     row.step_time = rest_;
     row.imbalance_mean = 0.0;
     row.imbalance_worst = 0.0;
+    row.link_bytes.assign(step_.cluster.links().size(), 0.0);
     TimedPlacement timed;
     for (std::size_t l = 0; l < problem_.layers; ++l) {
       const auto loads = problem_.loads.subspan(l * problem_.experts, problem_.experts);
@@ -140,17 +145,21 @@ class TraceComparison {
       layer.load_imbalance = load_imbalance(data_.counted ? ranks : measured[l].rank_rows);
       layer.load_gap = bounds_[l] > 0.0 ? *std::max_element(ranks.begin(), ranks.end()) / bounds_[l] - 1.0 : 0.0;
       row.step_time += layer.time;
+      row.bytes_intra_node += measured[l].bytes_intra_node;
       row.bytes_inter_node += measured[l].bytes_inter_node;
+      for (std::size_t link = 0; link < row.link_bytes.size(); ++link) {
+        row.link_bytes[link] += measured[l].link_bytes[link];
+      }
       row.imbalance_mean += layer.load_imbalance / static_cast<double>(problem_.layers);
       row.imbalance_worst = std::max(row.imbalance_worst, layer.load_imbalance);
       row.bound_gap += layer.load_gap / static_cast<double>(problem_.layers);
       timed.layer_time.push_back(layer.time);
       row.layers.push_back(layer);
     }
-    if (!later.empty()) {
+    if (later_clock_) {
       row.step_time_later = rest_;
       row.imbalance_mean_later = 0.0;
-      for (const LayerMeasurement& layer : later) {
+      for (const LayerMeasurement& layer : later_clock_->measure(placement, pool_)) {
         *row.step_time_later += layer.time;
         *row.imbalance_mean_later += load_imbalance(layer.rank_rows) / static_cast<double>(problem_.layers);
       }
@@ -171,11 +180,10 @@ class TraceComparison {
     }
     const auto rank_layers = static_cast<double>(problem_.ranks * problem_.layers);
     row.slots_per_rank = static_cast<double>(slots) / rank_layers;
-    const auto requests = step_.memory_requests();
-    const double all = footprint(requests.front()).expert_weights.base();
-    const double held = static_cast<double>(step_.placement.layers.front().slots_of(RankId(0)).size());
+    const ExpertWeights weights = expert_weights(step_);
     const double one_each = static_cast<double>(problem_.experts) / static_cast<double>(problem_.ranks);
-    row.redundant_bytes_per_rank = all / held * (row.slots_per_rank - one_each);
+    row.redundant_bytes_per_rank = weights.expert.base() / static_cast<double>(weights.split) *
+                                   static_cast<double>(problem_.layers) * (row.slots_per_rank - one_each);
   }
 
   const PreparedStep& step_;
@@ -190,6 +198,14 @@ class TraceComparison {
   std::vector<TimedPlacement> known_;
 };
 
+PreparedStep prepare(const Scenario& scenario, std::size_t trace, const Place& place) {
+  try {
+    return prepare_step(scenario, place);
+  } catch (const ConfigError& error) {
+    throw at_comparison(error, trace);
+  }
+}
+
 }  // namespace
 
 PlacementComparison compare_placements(const PlacementComparisonConfig& config, const Place& place,
@@ -199,7 +215,7 @@ PlacementComparison compare_placements(const PlacementComparisonConfig& config, 
   const auto strategies = chosen_strategies(config, place);
   for (std::size_t t = 0; t < config.traces.size(); ++t) {
     const Scenario scenario = scenario_of(config, t, place);
-    const PreparedStep step = prepare_step(scenario, place);
+    const PreparedStep step = prepare(scenario, t, place);
     if (step.routing == nullptr) {
       throw ConfigError(
           {place.file, place.pointer + "/model"},
@@ -210,6 +226,11 @@ PlacementComparison compare_placements(const PlacementComparisonConfig& config, 
     result.provenance.push_back(data.provenance);
     result.model_name = step.model.architecture().name;
     result.cluster = step.cluster.config();
+    if (result.link_names.empty()) {
+      for (std::size_t link = 0; link < step.cluster.links().size(); ++link) {
+        result.link_names.push_back(step.cluster.link_name(LinkId(link)));
+      }
+    }
     result.problem = placement_problem(step);
     result.layer_index = result.problem.model_layers;
     for (InputFile& file : input_files(scenario)) {
@@ -221,7 +242,13 @@ PlacementComparison compare_placements(const PlacementComparisonConfig& config, 
     }
     TraceComparison comparison(config, step, std::move(data), trace_label(config.traces[t]), pool);
     auto rows = comparison.run(strategies, result.warnings);
+    result.step_time_bound.push_back(comparison.step_time_bound());
     std::move(rows.begin(), rows.end(), std::back_inserter(result.rows));
+    if (config.rebalance) {
+      auto over_time = compare_rebalancing(*config.rebalance, step, config.fidelity, trace_label(config.traces[t]),
+                                           place, pool, result.warnings);
+      std::move(over_time.begin(), over_time.end(), std::back_inserter(result.rebalancing));
+    }
   }
   return result;
 }

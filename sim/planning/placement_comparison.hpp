@@ -30,7 +30,9 @@ struct PlacementRow {
   double imbalance_mean = 1.0;
   double imbalance_worst = 1.0;
   double bound_gap = 0.0;  ///< mean of load_gap
+  double bytes_intra_node = 0.0;
   double bytes_inter_node = 0.0;
+  std::vector<double> link_bytes;  ///< [links]: payload that the MoE layers' exchanges put on each
   double slots_per_rank = 0.0;
   double redundant_bytes_per_rank = 0.0;
   double solve_time = 0.0;  ///< s of wall-clock time
@@ -42,10 +44,13 @@ struct PlacementComparison {
   PlacementComparisonConfig config;
   ClusterConfig cluster;
   std::string model_name;
-  std::vector<PlacementRow> rows;        ///< trace by trace, each by rising step time
-  std::vector<std::string> provenance;   ///< [traces]
-  std::vector<std::size_t> layer_index;  ///< [MoE layers]: which layer of the model
-  PlacementProblem problem;              ///< without loads: for writing maps
+  std::vector<PlacementRow> rows;           ///< trace by trace, each by rising step time
+  std::vector<RebalancingRow> rebalancing;  ///< trace by trace, in the configuration's order; empty: not asked for
+  std::vector<double> step_time_bound;      ///< [traces], s: no placement is faster (StepClock::lower_bound)
+  std::vector<std::string> provenance;      ///< [traces]
+  std::vector<std::string> link_names;      ///< [links]
+  std::vector<std::size_t> layer_index;     ///< [MoE layers]: which layer of the model
+  PlacementProblem problem;                 ///< without loads: for writing maps
   std::vector<std::string> warnings;
   std::vector<InputFile> inputs;
 };

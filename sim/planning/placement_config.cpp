@@ -5,6 +5,7 @@
 #include <concepts>
 #include <filesystem>
 #include <span>
+#include <utility>
 #include <variant>
 
 #include "sim/config/codec.hpp"
@@ -67,6 +68,24 @@ Scenario scenario_of(const PlacementComparisonConfig& config, std::size_t trace,
       },
       config.traces[trace]);
   return scenario;
+}
+
+ConfigError at_comparison(const ConfigError& error, std::size_t trace) {
+  const std::pair<std::string_view, std::string> kMoved[] = {
+      {"/placement/redundant_experts", "/redundant_experts"},
+      {"/placement/replica_choice", "/replica_choice"},
+      {"/routing", fmt::format("/traces/{}", trace)},
+  };
+  std::vector<Diagnostic> faults = error.diagnostics();
+  for (Diagnostic& fault : faults) {
+    for (const auto& [from, to] : kMoved) {
+      if (fault.place.pointer.starts_with(from)) {
+        fault.place.pointer = to + fault.place.pointer.substr(from.size());
+        break;
+      }
+    }
+  }
+  return ConfigError(std::move(faults));
 }
 
 std::string trace_label(const TraceChoice& trace) {

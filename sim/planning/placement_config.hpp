@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -9,6 +10,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/execute/all_to_all.hpp"
+#include "sim/planning/rebalancing.hpp"
 #include "sim/scenario/scenario.hpp"
 
 namespace moesim {
@@ -40,6 +42,7 @@ struct PlacementComparisonConfig {
   ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
   Fidelity fidelity = Fidelity::kFlow;
   double fitted_share = 0.5;
+  std::optional<RebalanceConfig> rebalance;
   std::uint64_t seed = 1;
 
   static constexpr std::string_view kDoc = "Strategies of expert placement, compared in time";
@@ -69,6 +72,7 @@ struct PlacementComparisonConfig {
     f.optional("fitted_share", &C::fitted_share,
                "Part of a recording's tokens, from its start, that strategies see; they are judged on the rest",
                Rules::between(0.01, 0.99));
+    f.optional("rebalance", &C::rebalance, "Absent: experts are placed once");
     f.optional("seed", &C::seed, "Of every random draw");
   }
 };
@@ -80,6 +84,9 @@ const Catalogue& comparison_catalogue();
 /// The scenario of one trace: experts contiguous, with the copies asked for. Throws ConfigError for a bare text that
 /// is neither a file nor a generator; `place` is the comparison's file.
 Scenario scenario_of(const PlacementComparisonConfig& config, std::size_t trace, const Place& place);
+
+/// Faults of that scenario, at the places where the comparison has what it was made from.
+ConfigError at_comparison(const ConfigError& error, std::size_t trace);
 
 /// What results call a trace: the file as written, or the routing's name.
 std::string trace_label(const TraceChoice& trace);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "sim/core/task_pool.hpp"
@@ -16,8 +17,10 @@ namespace moesim {
 /// What one MoE layer of a step did by itself.
 struct LayerMeasurement {
   double time = 0.0;  ///< s
+  double bytes_intra_node = 0.0;
   double bytes_inter_node = 0.0;
-  std::vector<double> rank_rows;  ///< [ranks]: routed copies that it computed
+  std::vector<double> link_bytes;  ///< [links]: payload carried
+  std::vector<double> rank_rows;   ///< [ranks]: routed copies that it computed
 };
 
 /// Times the MoE layers of a step one by one, for any placement of their experts: attention, router, dispatch, experts
@@ -32,17 +35,27 @@ class StepClock final : public LayerClock {
     return measure(layer, placement).time;
   }
   [[nodiscard]] LayerMeasurement measure(std::size_t layer, const LayerPlacement& placement) const;
+  /// Every MoE layer of the step: [layers].
+  [[nodiscard]] std::vector<LayerMeasurement> measure(const Placement& placement, const TaskPool& pool) const;
+
+  /// What no placement of the layer beats, by the same costs, in seconds: attention and router as they are, dispatch
+  /// and combine without bytes, and the experts of the busiest rank, which has at least `rows` rows
+  /// (max_load_bound), or of the rank with the most experts awake, of which some rank has at least the mean.
+  /// `any` has the slots.
+  [[nodiscard]] double lower_bound(std::size_t layer, const LayerPlacement& any, double rows) const;
 
   /// What the step takes beside its MoE layers: embedding, dense layers, head.
   [[nodiscard]] double rest(const LayerPlacement& any) const;
 
  private:
+  [[nodiscard]] StepProgram build_layer(std::size_t layer, const LayerPlacement& placement) const;
   [[nodiscard]] StepProgram build(const Model& model, const Placement& placement, const StepRouting& routing) const;
-  struct Part {
-    double time;
-    double bytes_inter_node;
-  };
-  [[nodiscard]] Part run_stage(const Program& program, std::uint32_t stage) const;
+  /// Adds what `like` costs with each of `rows`, and says which takes longest.
+  [[nodiscard]] std::uint32_t add_slowest(Program& program, std::uint32_t like,
+                                          std::span<const std::vector<std::int64_t>> rows) const;
+  /// Both without the rows of the ranks.
+  [[nodiscard]] LayerMeasurement run(const Program& part) const;
+  [[nodiscard]] LayerMeasurement run_stage(const Program& program, std::uint32_t stage) const;
 
   const PreparedStep& step_;
   const StepRouting& routing_;

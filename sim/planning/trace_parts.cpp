@@ -50,7 +50,9 @@ std::vector<double> loads_of_part(const TokenTrace& trace, TracePart part) {
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
       trace.read(token, layer, row);
       for (const ExpertIndex expert : row) {
-        loads[layer * shape.experts + expert] += 1.0;
+        if (expert != kNoExpert) {
+          loads[layer * shape.experts + expert] += 1.0;
+        }
       }
     }
   }

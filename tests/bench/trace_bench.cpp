@@ -53,7 +53,7 @@ void scan(benchmark::State& state, NpyType type) {
   const IdArray array{std::as_bytes(std::span(values)), type, values.size() / (58 * 8), 58, 8};
   const TaskPool pool(static_cast<std::size_t>(state.range(0)));
   for (auto _ : state) {
-    benchmark::DoNotOptimize(scan_ids(array, layers, std::nullopt, EmptyLayers::kLeaveOut, "bench", pool));
+    benchmark::DoNotOptimize(scan_ids(array, layers, std::nullopt, Fillers::kEmptyLayers, "bench", pool));
   }
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(values.size() * sizeof(T)));
   state.counters["ids_per_second"] = benchmark::Counter(

@@ -48,6 +48,9 @@ TEST_CASE("place: the JSON has the promised frame and rows, best first, and no w
       CHECK(row.at("load_imbalance_worst").get<double>() >= row.at("load_imbalance_mean").get<double>());
       CHECK(row.at("bound_gap").get<double>() >= -1e-9);
       CHECK(row.at("bytes_inter_node").get<double>() > 0.0);
+      CHECK(row.at("bytes_intra_node").get<double>() > 0.0);
+      CHECK(row.at("step_time_bound_gap").get<double>() >= 0.0);
+      CHECK(row.at("busiest_link_bytes").get<double>() > 0.0);
       CHECK(row.at("hbm_copies_per_rank") == 5.0);  // (64 + 16) / 16
       // Three matrices of 2048 x 1024 in two bytes for one expert more, in 16 layers.
       CHECK(row.at("redundant_bytes_per_rank").get<double>() == Approx(3.0 * 2048 * 1024 * 2 * 16));
@@ -55,6 +58,19 @@ TEST_CASE("place: the JSON has the promised frame and rows, best first, and no w
     }
   }
   CHECK(json.at("layers").size() == 6 * 16);
+  REQUIRE(json.at("links").size() == 6 * 8);
+  for (const Json& link : json.at("links")) {
+    CHECK(link.at("bytes").get<double>() > 0.0);
+    if (link.at("strategy") == "contiguous") {
+      CHECK(link.at("bytes") == link.at("bytes_contiguous"));
+    }
+  }
+  for (std::size_t i = 0; i < 6; ++i) {  // the first of a strategy's links is its busiest
+    const Json& row = json.at("strategies").at(i);
+    CHECK(json.at("links").at(8 * i).at("link") == row.at("busiest_link"));
+    CHECK(json.at("links").at(8 * i).at("bytes") == row.at("busiest_link_bytes"));
+  }
+  CHECK_FALSE(json.contains("rebalancing"));
   CHECK(run_program(scratch.path(), "place place.json --format json --threads 2").out == outcome.out);
   const Outcome timed = run_program(scratch.path(), "place place.json --format json --timing");
   CHECK(Json::parse(timed.out).at("strategies").at(0).contains("solve_time"));
@@ -90,7 +106,7 @@ TEST_CASE("place: bad input is refused with a text that says what is wrong") {
   write_file(scratch.path() / "other.json", "{\"experts\": 3}");
   const std::pair<const char*, const char*> kBad[] = {
       {"place place.json --set /redundant_experts=10",
-       "error: place.json#/placement/redundant_experts: expected a number of slots that the 16 ranks divide, found 74 "
+       "error: place.json#/redundant_experts: expected a number of slots that the 16 ranks divide, found 74 "
        "slots (64 experts and 10 redundant); 16 redundant experts would fit\n"},
       {"place place.json --set /redundant_experts=-10",
        "error: place.json#/redundant_experts: expected a whole number, 0 to 9223372036854775807, found the number "

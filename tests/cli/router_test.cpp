@@ -152,3 +152,25 @@ TEST_CASE("routers: soft gating computes every expert for every token") {
   CHECK(metric(soft, "load_imbalance_worst") == 1.0);
   CHECK(metric(soft, "flops") > metric(run(scratch, scenario(R"({"uniform": {}})")), "flops"));
 }
+
+TEST_CASE("routers: dropped choices are written as -1, which info is told of and a model with capacity expects") {
+  const ScratchFolder scratch;
+  const Outcome made =
+      run_program(scratch.path(), "trace generate --router switch --model switch-base-128 --tokens 1024 -o t.npy");
+  INFO(made.err);
+  REQUIRE(made.exit_code == 0);
+  CHECK(made.out.find("(-1; `trace info --dropped` reads them)") != std::string::npos);
+  const Outcome refused = run_program(scratch.path(), "trace info t.npy");
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.err.find("trace info --dropped") != std::string::npos);
+  const Outcome info = run_program(scratch.path(), "trace info t.npy --dropped");
+  INFO(info.err);
+  CHECK(info.exit_code == 0);
+  CHECK(info.out.find("% of choices were dropped (-1)") != std::string::npos);
+  write_file(scratch.path() / "s.json", R"({"schema": "moesim.scenario/1", "model": "switch-base-128",
+    "cluster": "hgx-h100", "parallelism": {"ranks": 8}, "step": {"prefill": {"sequences_per_dp_rank": 1,
+    "prompt": 128}}, "routing": {"trace": {"path": "t.npy"}}})");
+  const Outcome run = run_program(scratch.path(), "run s.json");
+  INFO(run.err);
+  CHECK(run.exit_code == 0);
+}

@@ -8,17 +8,15 @@ moesim_test(test_validate_kernels
     unit/validate_kernels/values_test.cpp)
 if(NOT MOESIM_SANITIZE)
   # Switches between the stacks of a GPU's threads, which the sanitizers do not follow.
-  moesim_test(test_device_kernels
+  moesim_test(test_device_kernels SLOW
     LIBRARIES moesim_bench_plan
     SOURCES unit/validate_kernels/device_kernels_test.cpp)
-  set_target_properties(test_device_kernels PROPERTIES MOESIM_IS_TEST OFF MOESIM_IS_COLD ON)
   target_compile_options(test_device_kernels PRIVATE -Wno-unknown-pragmas)
 endif()
 if(TARGET moesim-bench)
-  moesim_test(test_measured_cases
+  moesim_test(test_measured_cases SLOW
     LIBRARIES moesim_bench_plan
     SOURCES unit/validate_kernels/cases_test.cpp $<TARGET_OBJECTS:moesim_bench_cases>)
-  set_target_properties(test_measured_cases PROPERTIES MOESIM_IS_TEST OFF MOESIM_IS_COLD ON)
   target_compile_options(test_measured_cases PRIVATE -Wno-unknown-pragmas)
   target_include_directories(test_measured_cases SYSTEM PRIVATE
       $<TARGET_PROPERTY:moesim_bench_cases,INTERFACE_SYSTEM_INCLUDE_DIRECTORIES>)

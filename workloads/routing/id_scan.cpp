@@ -84,7 +84,7 @@ void with_k(std::size_t k, const Action& action) {
   }
 }
 
-struct Fillers {
+struct FillerCount {
   std::size_t count = 0;
   std::size_t token = 0;  ///< of the first
   std::size_t slot = 0;
@@ -126,7 +126,7 @@ class PartScan {
   [[nodiscard]] std::uint32_t count(std::size_t layer, std::size_t expert) const {
     return expert < width_ ? counts_[layer * width_ + expert] : 0;
   }
-  [[nodiscard]] const Fillers& fillers(std::size_t layer) const { return fillers_[layer]; }
+  [[nodiscard]] const FillerCount& fillers(std::size_t layer) const { return fillers_[layer]; }
 
  private:
   template <class T>
@@ -135,10 +135,12 @@ class PartScan {
     using Bits = std::make_unsigned_t<T>;
     Bits bits = 0;
     look<Bits>(first, last, [&](Bits id) { bits |= id; });
-    if (counting_ && bits < bound_ && bits >= width_) {
+    // Of a narrow type, a negative id has no more bits than there may be experts.
+    const bool negative = bits > static_cast<Bits>(std::numeric_limits<T>::max());
+    if (counting_ && !negative && bits < bound_ && bits >= width_) {
       widen(std::min(std::bit_ceil(static_cast<std::size_t>(bits) + 1), kMostIds));
     }
-    if (!counting_ || bits >= bound_) {
+    if (!counting_ || negative || bits >= bound_) {
       T low = 0;
       T high = 0;
       look<T>(first, last, [&](T id) {
@@ -269,36 +271,43 @@ class PartScan {
   bool counting_ = true;
   std::vector<std::uint32_t> counts_;  ///< [layers, width]
   std::vector<std::uint32_t> stamps_;  ///< row of the block that named an expert last
-  std::vector<Fillers> fillers_;       ///< per layer
+  std::vector<FillerCount> fillers_;   ///< per layer
   std::size_t largest_ = 0;            ///< of the ids that were not counted, or looked at one by one
   std::size_t duplicates_ = 0;
 };
 
-/// The layers that are not all −1. Throws ConfigError at the first −1 of any other.
-std::vector<std::size_t> layers_in_use(const IdArray& ids, std::span<const std::size_t> layers,
-                                       std::span<const PartScan> parts, std::size_t bound, EmptyLayers empty,
-                                       std::string_view name) {
-  std::vector<std::size_t> used;
+struct LayersInUse {
+  std::vector<std::size_t> layers;
+  std::uint64_t dropped = 0;
+};
+
+/// The layers that have experts. Throws ConfigError at the first −1 that means nothing.
+LayersInUse layers_in_use(const IdArray& ids, std::span<const std::size_t> layers, std::span<const PartScan> parts,
+                          std::size_t bound, Fillers meaning, std::string_view name) {
+  LayersInUse used;
   for (std::size_t l = 0; l < layers.size(); ++l) {
-    Fillers all;
+    FillerCount all;
     for (const PartScan& part : parts) {
-      const Fillers& fillers = part.fillers(l);
+      const FillerCount& fillers = part.fillers(l);
       if (all.count == 0) {
         all = fillers;
       } else {
         all.count += fillers.count;
       }
     }
-    if (all.count == 0) {
-      used.push_back(l);
-    } else if (all.count < ids.tokens * ids.k || empty == EmptyLayers::kRefuse) {
+    if (all.count == 0 || meaning == Fillers::kDropped) {
+      used.layers.push_back(l);
+      used.dropped += all.count;
+    } else if (all.count < ids.tokens * ids.k || meaning == Fillers::kRefuse) {
       throw ConfigError({std::string(name), {}},
                         fmt::format("expected expert ids from 0 to {}, found -1 at token {}, layer {}, slot {} (a "
-                                    "filler of an incomplete recording: cut these tokens off)",
+                                    "filler of an incomplete recording: cut these tokens off; choices that a router "
+                                    "dropped are read for models with a capacity factor, and by trace info "
+                                    "--dropped)",
                                     bound - 1, all.token, layers[l], all.slot));
     }
   }
-  if (used.empty()) {
+  if (used.layers.empty() || used.dropped == used.layers.size() * ids.tokens * ids.k) {
     throw ConfigError({std::string(name), {}}, "expected expert ids, found nothing but -1");
   }
   return used;
@@ -311,7 +320,7 @@ std::int64_t id_at(NpyType type, std::span<const std::byte> data, std::size_t in
 }
 
 IdScan scan_ids(const IdArray& ids, std::span<const std::size_t> layers, std::optional<std::size_t> experts,
-                EmptyLayers empty, std::string_view name, const TaskPool& pool) {
+                Fillers fillers, std::string_view name, const TaskPool& pool) {
   ensure(ids.tokens > 0 && !layers.empty() && ids.k > 0, "ids to look at");
   IdScan scan;
   scan.windows = std::min(kWindows, ids.tokens);
@@ -332,7 +341,9 @@ IdScan scan_ids(const IdArray& ids, std::span<const std::size_t> layers, std::op
   });
 
   const std::size_t bound = std::min(experts.value_or(kMostIds), kMostIds);
-  const std::vector<std::size_t> used = layers_in_use(ids, layers, parts, bound, empty, name);
+  const LayersInUse in_use = layers_in_use(ids, layers, parts, bound, fillers, name);
+  const std::vector<std::size_t>& used = in_use.layers;
+  scan.dropped = in_use.dropped;
   std::size_t largest = 0;
   bool counted = true;
   for (const PartScan& part : parts) {

@@ -58,9 +58,7 @@ Made make(const TraceRouting& config, const RoutingNeeds& needs, const Place&) {
 }
 
 Made make(const CountsRouting& config, const RoutingNeeds& needs, const Place&) {
-  CountTrace counts = read_counts(config.path.resolved);
-  check_counts(counts, needs);
-  return DrawnSource::from_counts(std::move(counts), needs.k, limit_of(needs));
+  return source_of_counts(read_counts(config.path.resolved), needs);
 }
 
 Made make(const GeneratorRouting& config, const RoutingNeeds& needs, const Place& place) {
@@ -144,6 +142,11 @@ std::vector<std::filesystem::path> files_of(const RoutingConfig& config) {
     paths.push_back(router->scores->resolved);
   }
   return paths;
+}
+
+std::unique_ptr<RoutingSource> source_of_counts(CountTrace counts, const RoutingNeeds& needs) {
+  check_counts(counts, needs);
+  return DrawnSource::from_counts(std::move(counts), needs.k, limit_of(needs));
 }
 
 std::unique_ptr<RoutingSource> make_routing_source(const RoutingConfig& config, const RoutingNeeds& needs,

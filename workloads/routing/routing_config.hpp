@@ -115,6 +115,9 @@ using RoutingConfig = std::variant<GeneratorRouting, TraceRouting, CountsRouting
 /// The recorded tokens themselves; without needs, of any shape. Throws ConfigError.
 TokenTrace open_trace(const TraceRouting& config, const std::optional<RoutingNeeds>& needs);
 
+/// Draws from counts, checked against what the model needs. Throws ConfigError and ModelError.
+std::unique_ptr<RoutingSource> source_of_counts(CountTrace counts, const RoutingNeeds& needs);
+
 /// The files that it names.
 std::vector<std::filesystem::path> files_of(const RoutingConfig& config);
 

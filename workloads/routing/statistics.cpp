@@ -225,7 +225,9 @@ std::vector<CapacityStatistics> capacity_of_batches(const TokenTrace& trace, std
         for (std::size_t token = batch * size; token < (batch + 1) * size; ++token) {
           trace.read(token, layer, row);
           for (const ExpertIndex expert : row) {
-            loads[expert] += 1.0;
+            if (expert != kNoExpert) {
+              loads[expert] += 1.0;
+            }
           }
         }
         sums[task].add(layer, loads);

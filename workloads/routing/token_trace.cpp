@@ -128,9 +128,10 @@ TokenTrace TokenTrace::from_array(TokenArray array, const TraceOptions& options)
   } else {
     std::iota(layers.begin(), layers.end(), std::size_t{0});
   }
-  trace.scan_ = std::make_shared<const IdScan>(scan_ids(ids, layers, experts,
-                                                        options.needs ? EmptyLayers::kRefuse : EmptyLayers::kLeaveOut,
-                                                        name, TaskPool(std::max<std::size_t>(1, options.threads))));
+  const bool may_drop = options.dropped || (options.needs && options.needs->capacity_factor);
+  const Fillers fillers = may_drop ? Fillers::kDropped : options.needs ? Fillers::kRefuse : Fillers::kEmptyLayers;
+  trace.scan_ = std::make_shared<const IdScan>(
+      scan_ids(ids, layers, experts, fillers, name, TaskPool(std::max<std::size_t>(1, options.threads))));
   trace.layers_ = trace.scan_->layers;
   for (const std::size_t layer : trace.layers_) {
     trace.file_layers_.push_back(array.layer_numbers.empty() ? layer : array.layer_numbers.at(layer));

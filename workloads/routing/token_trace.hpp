@@ -32,7 +32,8 @@ struct TraceOptions {
   std::optional<RawTraceShape> raw;                       ///< for raw uint8 files; absent: from the file's name
   std::optional<std::filesystem::path> sequence_lengths;  ///< JSON array: tokens of each sequence, in file order
   std::optional<std::string> format;                      ///< one of trace_formats(); absent: as the file is recognised
-  std::size_t threads = 1;                                ///< that look at the ids; the result is the same
+  bool dropped = false;     ///< −1 are choices that a router dropped; of a model with a capacity factor they always are
+  std::size_t threads = 1;  ///< that look at the ids; the result is the same
 };
 
 /// Choices as some reader found them: all that a trace is made of.
@@ -60,7 +61,8 @@ std::vector<std::size_t> read_sequence_lengths(const std::filesystem::path& path
 class TokenTrace {
  public:
   /// Any of the formats in formats/. Throws ConfigError naming the file and what is wrong: no such format, counts in
-  /// place of choices, truncated, other layer count or k than the model, no tokens, ids out of range, −1 fillers.
+  /// place of choices, truncated, other layer count or k than the model, no tokens, ids out of range, −1 fillers that
+  /// are no dropped choices.
   static TokenTrace open(const std::filesystem::path& path, const TraceOptions& options = {});
   static TokenTrace from_array(TokenArray array, const TraceOptions& options = {});
   /// A file of one of two kinds, whose bytes the caller keeps alive; `name` says which and stands in messages:
@@ -71,7 +73,7 @@ class TokenTrace {
 
   [[nodiscard]] const RoutingShape& shape() const { return shape_; }
   [[nodiscard]] const std::string& name() const { return name_; }
-  /// The k experts that `token` chose in MoE layer `layer`.
+  /// The k experts that `token` chose in MoE layer `layer`; kNoExpert where the choice was dropped.
   void read(std::size_t token, std::size_t layer, std::span<ExpertIndex> out) const;
   /// First token of each recorded sequence, rising from 0; empty where the recording does not say.
   [[nodiscard]] std::span<const std::size_t> sequence_starts() const { return sequence_starts_; }

@@ -15,6 +15,8 @@ TEST_CASE("the search is no slower than any other strategy in any layer, nor in 
     const PlacementComparison result = compare_placements(config, {"place.json", {}}, TaskPool(2));
     REQUIRE(result.rows.size() == placement_strategies().size());
     const PlacementRow& search = row_of(result, "search", "power_law");
+    CHECK(result.step_time_bound.front() <= search.step_time);
+    CHECK(result.step_time_bound.front() > 0.3 * search.step_time);  // and says something
     for (const PlacementRow& row : result.rows) {
       INFO(row.strategy);
       CHECK(search.step_time <= row.step_time);

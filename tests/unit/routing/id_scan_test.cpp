@@ -69,7 +69,7 @@ TEST_CASE("id scan: counts and duplicates are those of a loop over all ids, for 
         const auto check = [&](const Case& given) {
           INFO("k " << k << ", experts " << experts << ", " << name_of(given.ids.type));
           const IdScan scan = scan_ids(given.ids, given.layers, known ? std::optional(experts) : std::nullopt,
-                                       EmptyLayers::kRefuse, "x", pool);
+                                       Fillers::kRefuse, "x", pool);
           check_against_definition(given, scan);
           if (known) {
             CHECK(scan.experts == experts);
@@ -92,7 +92,7 @@ TEST_CASE("id scan: some layers only, and windows that add up to the tokens") {
   // 100,000 tokens are several blocks of 64 KiB in each of 16 windows; layers 1 and 3 of 4 are asked for.
   Case given = random_ids<std::uint8_t>(7, NpyType::kUint8, 100'000, 4, 2, 20);
   given.layers = {1, 3};
-  const IdScan scan = scan_ids(given.ids, given.layers, 20, EmptyLayers::kRefuse, "x", pool);
+  const IdScan scan = scan_ids(given.ids, given.layers, 20, Fillers::kRefuse, "x", pool);
   check_against_definition(given, scan);
   REQUIRE(scan.windows == 16);
   for (std::size_t window = 0; window < scan.windows; ++window) {
@@ -104,8 +104,8 @@ TEST_CASE("id scan: some layers only, and windows that add up to the tokens") {
 
 TEST_CASE("id scan: any number of threads gives the same") {
   const Case given = random_ids<std::int32_t>(3, NpyType::kInt32, 20'000, 6, 8, 200);
-  const IdScan one = scan_ids(given.ids, given.layers, std::nullopt, EmptyLayers::kRefuse, "x", TaskPool(1));
-  const IdScan two = scan_ids(given.ids, given.layers, std::nullopt, EmptyLayers::kRefuse, "x", TaskPool(2));
+  const IdScan one = scan_ids(given.ids, given.layers, std::nullopt, Fillers::kRefuse, "x", TaskPool(1));
+  const IdScan two = scan_ids(given.ids, given.layers, std::nullopt, Fillers::kRefuse, "x", TaskPool(2));
   CHECK(one.counts == two.counts);
   CHECK(one.experts == two.experts);
   CHECK(one.rows_with_duplicates == two.rows_with_duplicates);
@@ -114,24 +114,62 @@ TEST_CASE("id scan: any number of threads gives the same") {
 TEST_CASE("id scan: layers of nothing but -1 are left out or refused, other fillers always refused") {
   const std::vector<std::size_t> layers = {0, 1};
   const TaskPool pool(1);
-  const auto scan = [&](const std::vector<long long>& values, EmptyLayers empty) {
+  const auto scan = [&](const std::vector<long long>& values, Fillers fillers) {
     const std::string data = raw<std::int32_t>(values);
     const IdArray ids{bytes_of(data), NpyType::kInt32, 2, 2, 2};
-    return scan_ids(ids, layers, 4, empty, "x", pool);
+    return scan_ids(ids, layers, 4, fillers, "x", pool);
   };
   // Two tokens, layer 0 dense.
   const std::vector<long long> dense = {-1, -1, 0, 1, -1, -1, 3, 2};
-  CHECK(scan(dense, EmptyLayers::kLeaveOut).layers == std::vector<std::size_t>{1});
-  CHECK(error_of([&] { scan(dense, EmptyLayers::kRefuse); }) ==
+  CHECK(scan(dense, Fillers::kEmptyLayers).layers == std::vector<std::size_t>{1});
+  CHECK(error_of([&] { scan(dense, Fillers::kRefuse); }) ==
         "x: expected expert ids from 0 to 3, found -1 at token 0, layer 0, slot 0 (a filler of an incomplete "
-        "recording: cut these tokens off)");
-  CHECK(error_of([&] { scan({0, 1, 2, 3, -1, -1, 3, 2}, EmptyLayers::kLeaveOut); }) ==
+        "recording: cut these tokens off; choices that a router dropped are read for models with a capacity factor, "
+        "and by trace info --dropped)");
+  CHECK(error_of([&] { scan({0, 1, 2, 3, -1, -1, 3, 2}, Fillers::kEmptyLayers); }) ==
         "x: expected expert ids from 0 to 3, found -1 at token 1, layer 0, slot 0 (a filler of an incomplete "
-        "recording: cut these tokens off)");
-  CHECK(error_of([&] { scan(std::vector<long long>(8, -1), EmptyLayers::kLeaveOut); }) ==
+        "recording: cut these tokens off; choices that a router dropped are read for models with a capacity factor, "
+        "and by trace info --dropped)");
+  CHECK(error_of([&] { scan(std::vector<long long>(8, -1), Fillers::kEmptyLayers); }) ==
         "x: expected expert ids, found nothing but -1");
-  CHECK(error_of([&] { scan({0, 1, 2, 3, 0, 1, -2, 2}, EmptyLayers::kLeaveOut); }) ==
+  CHECK(error_of([&] { scan({0, 1, 2, 3, 0, 1, -2, 2}, Fillers::kEmptyLayers); }) ==
         "x: expected expert ids from 0 to 3, found -2 at token 1, layer 1, slot 0");
+}
+
+namespace {
+
+/// Two tokens, two layers, k = 2; expert 3 of token 0 in layer 1 and everything of token 1 in layer 0 was dropped.
+template <class T>
+void check_dropped(NpyType type) {
+  const std::string data = raw<T>({0, 1, -1, 3, -1, -1, 3, 2});
+  const IdArray ids{bytes_of(data), type, 2, 2, 2};
+  const std::vector<std::size_t> layers = {0, 1};
+  for (const std::optional<std::size_t> experts : {std::optional<std::size_t>(), std::optional<std::size_t>(4)}) {
+    INFO(name_of(type) << (experts ? ", experts known" : ""));
+    const IdScan scan = scan_ids(ids, layers, experts, Fillers::kDropped, "x", TaskPool(1));
+    CHECK(scan.dropped == 3);
+    CHECK(scan.experts == 4);
+    CHECK(scan.layers == layers);
+    std::vector<std::uint64_t> sums(8, 0);
+    for (std::size_t i = 0; i < scan.counts.size(); ++i) {
+      sums[i % 8] += scan.counts[i];
+    }
+    CHECK(sums == std::vector<std::uint64_t>{1, 1, 0, 0, 0, 0, 1, 2});
+    CHECK_THROWS_AS(scan_ids(ids, layers, experts, Fillers::kRefuse, "x", TaskPool(1)), ConfigError);
+  }
+  const std::string nothing = raw<T>({-1, -1, -1, -1});
+  CHECK_THROWS_AS(
+      scan_ids({bytes_of(nothing), type, 1, 2, 2}, layers, std::nullopt, Fillers::kDropped, "x", TaskPool(1)),
+      ConfigError);
+}
+
+}  // namespace
+
+TEST_CASE("id scan: dropped choices are counted apart, whatever the width of the type") {
+  check_dropped<std::int8_t>(NpyType::kInt8);
+  check_dropped<std::int16_t>(NpyType::kInt16);
+  check_dropped<std::int32_t>(NpyType::kInt32);
+  check_dropped<std::int64_t>(NpyType::kInt64);
 }
 
 TEST_CASE("id scan: more layers and experts than are counted still have their ids checked") {
@@ -145,9 +183,9 @@ TEST_CASE("id scan: more layers and experts than are counted still have their id
   values[values.size() - 2] = 60'000;
   const std::string data = raw<std::uint16_t>(values);
   const IdArray ids{bytes_of(data), NpyType::kUint16, 2000, layers, 1};
-  const IdScan scan = scan_ids(ids, all, std::nullopt, EmptyLayers::kRefuse, "x", pool);
+  const IdScan scan = scan_ids(ids, all, std::nullopt, Fillers::kRefuse, "x", pool);
   CHECK(scan.experts == 60'001);
   CHECK(scan.counts.empty());
-  CHECK(error_of([&] { scan_ids(ids, all, 50'000, EmptyLayers::kRefuse, "x", pool); }) ==
+  CHECK(error_of([&] { scan_ids(ids, all, 50'000, Fillers::kRefuse, "x", pool); }) ==
         "x: expected expert ids from 0 to 49999, found 60000 at token 1999, layer 98, slot 0");
 }
