@@ -42,6 +42,7 @@ std::string_view not_whole_nodes(const CollectiveGroups& groups) {
 }
 
 constexpr std::string_view kNccl = "NVIDIA/nccl";
+constexpr std::string_view kBucket = "Jain, Sabharwal, ICS 2010";
 
 constexpr CollectiveAlgorithm kAlgorithms[] = {
     {Collective::kAllToAll, "pairwise", "every rank sends to every other at once", "NVIDIA/nccl sends and receives",
@@ -61,6 +62,12 @@ constexpr CollectiveAlgorithm kAlgorithms[] = {
      two_shot_all_reduce, crosses_domains},
     {Collective::kAllReduce, "hierarchical", "reduce-scatter in nodes, all-reduce along rails, all-gather in nodes",
      "BlueConnect, MLSys 2019", hierarchical_all_reduce, not_several_nodes},
+    {Collective::kAllReduce, "torus", "reduced along each dimension in turn, gathered back, all links at once", kBucket,
+     torus_all_reduce, not_whole_dimensions},
+    {Collective::kAllGather, "torus", "along each dimension in turn, all links at once", kBucket, torus_all_gather,
+     not_whole_dimensions},
+    {Collective::kReduceScatter, "torus", "along each dimension in turn, all links at once", kBucket,
+     torus_reduce_scatter, not_whole_dimensions},
     {Collective::kAllGather, "ring", "n-1 steps of S/n", kNccl, ring_all_gather, none},
     {Collective::kReduceScatter, "ring", "n-1 steps of S/n", kNccl, ring_reduce_scatter, none},
     {Collective::kBroadcast, "ring", "from rank 0 down a chain, in chunks", kNccl, ring_broadcast, none},

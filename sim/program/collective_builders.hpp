@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string_view>
 #include <vector>
 
 #include "sim/program/collective.hpp"
@@ -20,6 +21,12 @@ CollectivePhases in_switch_all_reduce(const CollectiveGroups& groups, double byt
 CollectivePhases one_shot_all_reduce(const CollectiveGroups& groups, double bytes);
 CollectivePhases two_shot_all_reduce(const CollectiveGroups& groups, double bytes);
 CollectivePhases hierarchical_all_reduce(const CollectiveGroups& groups, double bytes);
+
+CollectivePhases torus_all_reduce(const CollectiveGroups& groups, double bytes);
+CollectivePhases torus_reduce_scatter(const CollectiveGroups& groups, double bytes);
+CollectivePhases torus_all_gather(const CollectiveGroups& groups, double bytes);
+/// Why they cannot run on these groups; empty where they can.
+std::string_view not_whole_dimensions(const CollectiveGroups& groups);
 
 CollectivePhases pairwise_all_to_all(const CollectiveGroups& groups, double bytes);
 CollectivePhases two_level_all_to_all(const CollectiveGroups& groups, double bytes);

@@ -274,3 +274,68 @@ TEST_CASE("of a library's protocols the faster one runs") {
   CHECK(time(450e3) == within_ticks(1e-6 + 10e-6, 3));
   CHECK(time(900e3) == within_ticks(11e-6 + 2e-6, 3));
 }
+
+namespace {
+
+constexpr double kChipLink = 45e9;
+constexpr double kChipLatency = 1e-6;
+constexpr double kChipAlpha = kChipLatency + 1e-6;
+
+Cluster torus_of(std::vector<std::size_t> shape, TorusEdge edge) {
+  ClusterConfig config;
+  config.name = "test";
+  config.accelerator = "tpu-v4";
+  config.gpus_per_node = 1;
+  for (const std::size_t chips : shape) {
+    config.gpus_per_node *= chips;
+  }
+  config.nodes = 1;
+  config.scale_up.kind = ScaleUpKind::kTorus;
+  config.scale_up.bandwidth = bytes_per_second(2.0 * static_cast<double>(shape.size()) * kChipLink);
+  config.scale_up.latency = seconds(kChipLatency);
+  config.scale_up.torus = Torus{shape, std::vector<TorusEdge>(shape.size(), edge)};
+  return build_cluster(config, {"test", {}});
+}
+
+}  // namespace
+
+// 4 x 4 chips, S in two shares of S/2, half of each both ways round its ring. While share 0 is reduced along one
+// dimension share 1 is along the other: 3/4 · S/4 over every link, in 3 steps. Then they change dimensions with a
+// quarter each: 3/4 · S/16. To gather, the same again.
+TEST_CASE("on a torus all links work at once, dimension by dimension") {
+  const Cluster cluster = torus_of({4, 4}, TorusEdge::kWrap);
+  const double size = 16e6;
+  const double once = 6.0 * kChipAlpha + (3.0 / 16.0 + 3.0 / 64.0) * size / kChipLink;
+  const Execution reduced = run(cluster, Collective::kReduceScatter, "torus", 16, size);
+  CHECK(time_of(reduced) == within_ticks(once, 12));
+  CHECK(time_of(run(cluster, Collective::kAllGather, "torus", 16, size)) == within_ticks(once, 12));
+  const Execution all = run(cluster, Collective::kAllReduce, "torus", 16, size);
+  CHECK(time_of(all) == within_ticks(2.0 * once, 24));
+  CHECK(all.bytes_intra_node == Approx(16.0 * 2.0 * size * 15.0 / 16.0).epsilon(1e-12));  // 2 S (N-1)/N a chip
+  // One ring through all chips uses one link of four, in 2 · 15 steps.
+  CHECK(time_of(run(cluster, Collective::kAllReduce, "ring", 16, size)) > 3.0 * time_of(all));
+}
+
+// On a line of four, what is bound for the three chips beyond the first link passes it: 3/4 S.
+TEST_CASE("on a line the end links carry (n-1)/n of the data") {
+  const Cluster cluster = torus_of({4}, TorusEdge::kOpen);
+  const double size = 8e6;
+  const double expected = 3.0 * kChipAlpha + 0.75 * size / kChipLink;
+  CHECK(time_of(run(cluster, Collective::kReduceScatter, "torus", 4, size)) == within_ticks(expected, 8));
+  CHECK(time_of(run(cluster, Collective::kAllGather, "torus", 4, size)) == within_ticks(expected, 8));
+}
+
+TEST_CASE("groups of whole trailing dimensions run side by side, others do not") {
+  const Cluster cluster = torus_of({2, 4, 4}, TorusEdge::kWrap);
+  const CollectiveAlgorithm& torus = *find_algorithm(Collective::kAllReduce, "torus");
+  CHECK(torus.obstacle({&cluster, 32, 32}).empty());
+  CHECK(torus.obstacle({&cluster, 32, 16}).empty());
+  CHECK(torus.obstacle({&cluster, 32, 8}) == "it needs whole dimensions of one torus, the last ones");
+  const Cluster node = nodes_of(8, 1);
+  CHECK(torus.obstacle({&node, 8, 8}) == "it needs a torus");
+  const double size = 16e6;
+  const Execution groups = run(cluster, torus.build({&cluster, 32, 16}, size), 32);
+  const Cluster one = torus_of({4, 4}, TorusEdge::kWrap);
+  // The same rings, on chips with a third pair of links.
+  CHECK(time_of(groups) == within_ticks(time_of(run(one, Collective::kAllReduce, "torus", 16, size)), 24));
+}
