@@ -24,7 +24,7 @@ RowBlock& Coupling::block(std::uint32_t link, std::uint32_t other) {
   return *found;
 }
 
-void Coupling::attach(std::uint32_t owner, std::uint32_t link, std::uint32_t flow, double claim) {
+void Coupling::attach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim) {
   RowBlock& mine = block(owner, link);
   const std::size_t slot = kBlock * mine.storage + link % kBlock;
   weights_[slot] += claim;
@@ -33,19 +33,21 @@ void Coupling::attach(std::uint32_t owner, std::uint32_t link, std::uint32_t flo
   } else if (mine.uniform != weights_[slot]) {
     mine.uniform = 0.0;
   }
-  pairs_[slot].flows ^= flow;
-  if (pairs_[slot].count++ == 0) {
+  pairs_[slot].flows ^= flows.flows;
+  pairs_[slot].count += flows.count;
+  if (pairs_[slot].count == flows.count) {
     mine.owned |= bit_of(link);
     block(link, owner).owning |= bit_of(owner);
   }
 }
 
-void Coupling::detach(std::uint32_t owner, std::uint32_t link, std::uint32_t flow, double claim) {
+void Coupling::detach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim) {
   RowBlock& mine = block(owner, link);
   const std::size_t slot = kBlock * mine.storage + link % kBlock;
-  ensure(pairs_[slot].count > 0, "a pair of links loses a flow that it does not have");
-  pairs_[slot].flows ^= flow;
-  if (--pairs_[slot].count == 0) {
+  ensure(pairs_[slot].count >= flows.count, "a pair of links loses flows that it does not have");
+  pairs_[slot].flows ^= flows.flows;
+  pairs_[slot].count -= flows.count;
+  if (pairs_[slot].count == 0) {
     weights_[slot] = 0.0;  // exactly, whatever rounding left
     mine.owned &= ~bit_of(link);
     block(link, owner).owning &= ~bit_of(owner);

@@ -19,9 +19,15 @@ class Coupling {
  public:
   void add_block_of_links() { rows_.resize(rows_.size() + kBlock); }
 
-  /// `owner` begins, or ceases, to own `flow`, which takes `claim` of `link` for each unit of level.
-  void attach(std::uint32_t owner, std::uint32_t link, std::uint32_t flow, double claim);
-  void detach(std::uint32_t owner, std::uint32_t link, std::uint32_t flow, double claim);
+  /// Some flows: how many, and the exclusive or of their numbers, which is the number of the only one where there is
+  /// one.
+  struct Pair {
+    std::uint32_t count = 0;
+    std::uint32_t flows = 0;
+  };
+  /// `owner` begins, or ceases, to own flows, which take `claim` of `link` for each unit of level.
+  void attach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim);
+  void detach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim);
 
   [[nodiscard]] std::span<const RowBlock> row(std::uint32_t link) const { return rows_[link]; }
   [[nodiscard]] const double* weights() const { return weights_.data(); }
@@ -29,12 +35,7 @@ class Coupling {
     return weights_[kBlock * block.storage + link % kBlock];
   }
 
-  /// The flows that `owner` owns and that use `link`: how many, and the exclusive or of their numbers, which is the
-  /// number of the only one where there is one.
-  struct Pair {
-    std::uint32_t count = 0;
-    std::uint32_t flows = 0;
-  };
+  /// The flows that `owner` owns and that use `link`.
   [[nodiscard]] Pair pair(std::uint32_t owner, std::uint32_t link) const;
 
  private:

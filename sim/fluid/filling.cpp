@@ -9,6 +9,9 @@
 namespace moesim::fluid {
 
 void Sharing::place_fresh() {
+  for (const std::uint32_t flow : fresh_) {
+    choose_bundle(flow);
+  }
   // So many that most levels move far: from nothing is quicker.
   constexpr std::size_t kFew = 16;
   if (fresh_.size() > kFew && 4 * fresh_.size() > live_) {
@@ -33,6 +36,82 @@ void Sharing::place_fresh() {
   fresh_.clear();
 }
 
+/// Of the links of its way that are looked at, those between the first and the last make its bundle if there are
+/// several. Of two that are looked at from later on, one may not be in it: that can own the flow by itself.
+void Sharing::choose_bundle(std::uint32_t index) {
+  const std::span<FlowUse> uses = flows_.uses(index);
+  if (uses.size() < 4) {
+    return;
+  }
+  inner_.clear();
+  for (const FlowUse& use : uses.subspan(1, uses.size() - 2)) {
+    if (watched(use.link)) {
+      inner_.push_back(use.link);
+    }
+  }
+  if (inner_.size() < 2) {
+    return;
+  }
+  std::sort(inner_.begin(), inner_.end());
+  const std::size_t before = bundles_.size();
+  const std::uint32_t bundle = bundles_.find_or_add(inner_);
+  if (bundle == before) {
+    for (const std::uint32_t link : inner_) {
+      links_[link].bundles.push_back(bundle);
+    }
+  }
+  flows_[index].bundle = bundle;
+  for (FlowUse& use : uses) {
+    use.part = bundles_.part(bundle, use.link);
+  }
+}
+
+/// Who it is that owns the flow where the link does: the link, or the flow's bundle, which is the link's from then on
+/// if it was empty.
+Owner Sharing::hold(std::uint32_t index, std::uint32_t link) {
+  const Flow& flow = flows_[index];
+  if (flow.bundle == kNobody || !bundles_[flow.bundle].may_be_owned_by(link)) {
+    return Owner::link(link);
+  }
+  Bundle& bundle = bundles_[flow.bundle];
+  if (bundle.held == 0) {
+    bundle.owner = link;
+    bundle.offset = -links_[link].clock.value();
+    bundle.due = kInfinity;
+    bundle.queue.clear();
+  }
+  ensure(bundle.owner == link, "a bundle holds a flow for a link that does not own it");
+  ++bundle.held;
+  bundle.flows ^= index;
+  for (const FlowUse& use : flows_.uses(index)) {
+    if (watched(use.link)) {
+      Bundle::Part& part = bundle.parts[use.part];
+      ++part.count;
+      part.flows ^= index;
+      part.claim += use.weight * flow.fairness;
+    }
+  }
+  return Owner::bundle(flow.bundle);
+}
+
+/// The flow leaves the bundle that holds it, if one does.
+void Sharing::let_go(std::uint32_t index) {
+  const Flow& flow = flows_[index];
+  if (!flow.owner.is_bundle()) {
+    return;
+  }
+  Bundle& bundle = bundles_[flow.owner.index()];
+  --bundle.held;
+  bundle.flows ^= index;
+  for (const FlowUse& use : flows_.uses(index)) {
+    if (watched(use.link)) {
+      Bundle::Part& part = bundle.parts[use.part];
+      part.flows ^= index;
+      part.claim = --part.count == 0 ? 0.0 : part.claim - use.weight * flow.fairness;
+    }
+  }
+}
+
 /// To the link that would leave it the least; solve() puts right what that gets wrong.
 void Sharing::place(std::uint32_t index) {
   std::uint32_t owner = kNobody;
@@ -46,6 +125,10 @@ void Sharing::place(std::uint32_t index) {
       owner = use.link;
       least = level;
     }
+  }
+  const std::uint32_t number = flows_[index].bundle;
+  if (number != kNobody && bundles_[number].held > 0 && bundles_[number].may_be_owned_by(owner)) {
+    owner = bundles_[number].owner;  // with the others
   }
   touch(owner);
   if (links_[owner].owned == 0) {
@@ -65,7 +148,7 @@ void Sharing::own(std::uint32_t index, std::uint32_t owner) {
     if (use.link == owner) {
       link.own += claim;
     } else {
-      coupling_.attach(owner, use.link, index, claim);
+      coupling_.attach(owner, use.link, {1, index}, claim);
       free_[use.link] -= claim * level_[owner];
       if (links_[use.link].owned > 0 || free_[use.link] < -slack_[use.link]) {
         mark(use.link, std::min(level_[use.link], level_[owner]));
@@ -74,16 +157,16 @@ void Sharing::own(std::uint32_t index, std::uint32_t owner) {
   }
   ++link.owned;
   saturated_[owner / kBlock] |= bit_of(owner);
-  flow.owner = owner;
-  flow.tag += link.clock.value();
-  link.queue.push({flow.tag, index});
+  flow.owner = hold(index, owner);
+  flow.tag += clock(flow.owner);
+  enqueue(index);
   mark(owner, level_[owner]);
 }
 
 /// The flow, whose owner's clock is at the present, gives back what it takes.
 void Sharing::disown(std::uint32_t index) {
   Flow& flow = flows_[index];
-  const std::uint32_t owner = flow.owner;
+  const std::uint32_t owner = link_of(flow.owner);
   Link& link = links_[owner];
   for (const FlowUse& use : flows_.uses(index)) {
     if (!watched(use.link)) {
@@ -93,15 +176,17 @@ void Sharing::disown(std::uint32_t index) {
     if (use.link == owner) {
       link.own -= claim;
     } else {
-      coupling_.detach(owner, use.link, index, claim);
+      coupling_.detach(owner, use.link, {1, index}, claim);
       free_[use.link] += claim * level_[owner];
       if (links_[use.link].owned > 0) {
         mark(use.link, level_[use.link]);
       }
     }
   }
-  flow.tag -= link.clock.value();
-  flow.owner = kNobody;
+  forget_due(owner, flow.tag - offset_of(flow.owner));
+  flow.tag -= clock(flow.owner);
+  let_go(index);
+  flow.owner = Owner();
   if (--link.owned > 0) {
     mark(owner, level_[owner]);
   } else {
@@ -145,7 +230,7 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
     touch(index);
   }
   for (const std::uint32_t index : component_flows_) {
-    if (flows_[index].owner != kNobody) {
+    if (!flows_[index].owner.is_nobody()) {
       disown(index);
       flows_[index].tag = std::max(0.0, flows_[index].tag);
     }
@@ -158,6 +243,7 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
     Link& link = links_[index];
     dirty_[index / kBlock] &= ~bit_of(index);
     link.queue.clear();
+    link.due = kInfinity;
     link.clock = CompensatedSum();
     free_[index] = link.capacity;
     link.changes = 0;
@@ -194,16 +280,17 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
     unfixed_[due.link] = 0;
     for (const User& user : link.users) {
       Flow& flow = flows_[user.flow];
-      if (flow.owner != kNobody) {
+      if (!flow.owner.is_nobody()) {
         continue;
       }
-      flow.owner = due.link;
+      flow.owner = hold(user.flow, due.link);
       ++link.owned;
-      link.queue.push({flow.tag, user.flow});
+      flow.tag += clock(flow.owner);
+      enqueue(user.flow);
       for (const FlowUse& use : flows_.uses(user.flow)) {
         if (use.link != due.link && watched(use.link)) {
           const double claim = use.weight * flow.fairness;
-          coupling_.attach(due.link, use.link, user.flow, claim);
+          coupling_.attach(due.link, use.link, {1, user.flow}, claim);
           free_[use.link] -= claim * level;
           links_[use.link].own -= claim;
           --unfixed_[use.link];

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#ifdef MOESIM_EFFORT
+#include <cstdio>
+#endif
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/noise.hpp"
@@ -30,6 +33,11 @@ std::int64_t round_up(double ticks, double noise) {
 Sharing::Sharing(double epsilon)
     : kernels_(block_kernels()), epsilon_(epsilon), still_(std::max(kLevelNoise, epsilon * kStillPart)) {}
 
+#ifdef MOESIM_EFFORT
+Sharing::~Sharing() {
+  std::fprintf(stderr, "relaxed %zu flipped %zu filled %zu\n", effort_.relaxed, effort_.flipped, effort_.filled);
+}
+#endif
 std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
   auto found = std::find_if(kinds_.begin(), kinds_.end(), [&](const Kind& k) { return k.kind == kind; });
   if (found == kinds_.end()) {
@@ -48,8 +56,9 @@ std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
     watch_.resize(size, Watch::kAsNeeded);
     unfixed_.resize(size, 0);
     block_finish_.push_back(kNever);
-    block_finish_old_.push_back(0);
+    block_is_old_.push_back(0);
     dirty_.push_back(0);
+    listed_.push_back(0);
     touched_bits_.push_back(0);
     saturated_.push_back(0);
     coupling_.add_block_of_links();
@@ -107,6 +116,9 @@ double Sharing::clock_at(const Link& link, double level, std::int64_t tick) cons
          (tick > link.since ? level * (static_cast<double>(tick - link.since) / kTicksPerSecond) : 0.0);
 }
 
+/// At tick `since` of the link behind it.
+double Sharing::clock(Owner owner) const { return links_[link_of(owner)].clock.value() + offset_of(owner); }
+
 /// Brings the link's clock to the present; its level may change from here on.
 void Sharing::touch(std::uint32_t index) {
   Link& link = links_[index];
@@ -132,30 +144,133 @@ std::int64_t Sharing::finish_of(std::uint32_t index, double tag) const {
              : kNever - 1;
 }
 
+/// The flow of the link that is due next.
+std::optional<Sharing::Next> Sharing::next_of(std::uint32_t index) {
+  const auto holds = [&](const TagQueue::Entry& entry) {
+    if ((entry.item & TagQueue::kBundleItem) == 0) {
+      const Flow& flow = flows_[entry.item];
+      return flow.owner == Owner::link(index) && flow.tag == entry.tag;
+    }
+    const Bundle& bundle = bundles_[entry.item & ~TagQueue::kBundleItem];
+    return bundle.owner == index && bundle.due == entry.tag;
+  };
+  TagQueue& queue = links_[index].queue;
+  for (;;) {  // bounded: a bundle that is due later than it stands for is put back once
+    const TagQueue::Entry* least = queue.least(holds);
+    if (least == nullptr) {
+      return std::nullopt;
+    }
+    if ((least->item & TagQueue::kBundleItem) == 0) {
+      return Next{least->item, least->tag};
+    }
+    Bundle& bundle = bundles_[least->item & ~TagQueue::kBundleItem];
+    const Owner owner = Owner::bundle(least->item & ~TagQueue::kBundleItem);
+    const TagQueue::Entry* first = bundle.queue.least([&](const TagQueue::Entry& entry) {
+      return flows_[entry.item].owner == owner && flows_[entry.item].tag == entry.tag;
+    });
+    const double due = first == nullptr ? kInfinity : first->tag - bundle.offset;
+    if (first != nullptr && due == bundle.due) {
+      return Next{first->item, due};
+    }
+    const std::uint32_t item = least->item;
+    queue.pop();
+    bundle.due = due;
+    if (first != nullptr) {
+      queue.push({due, item});
+    }
+  }
+}
+
+/// Takes what next_of() said out of the queue.
+void Sharing::pop_next(std::uint32_t index) {
+  TagQueue& queue = links_[index].queue;
+  const Owner owner = flows_[next_of(index)->flow].owner;
+  if (owner.is_bundle()) {
+    bundles_[owner.index()].queue.pop();
+  } else {
+    queue.pop();
+  }
+}
+
+/// The flow waits for its tag with whoever owns it.
+void Sharing::enqueue(std::uint32_t index) {
+  const Flow& flow = flows_[index];
+  double due = flow.tag;
+  std::uint32_t link_index = flow.owner.index();
+  if (flow.owner.is_bundle()) {
+    Bundle& bundle = bundles_[flow.owner.index()];
+    bundle.queue.push({flow.tag, index});
+    due -= bundle.offset;
+    link_index = bundle.owner;
+    if (due < bundle.due) {
+      bundle.due = due;
+      links_[bundle.owner].queue.push({due, flow.owner.index() | TagQueue::kBundleItem});
+    }
+  } else {
+    links_[link_index].queue.push({flow.tag, index});
+  }
+  links_[link_index].due = std::min(links_[link_index].due, due);
+}
+
+/// What waits with the link under `tag` leaves it.
+void Sharing::forget_due(std::uint32_t link, double tag) {
+  if (tag <= links_[link].due) {
+    links_[link].due = kUnknown;
+  }
+}
+
+/// Keeps the queues of an owner from growing by what changes owners.
+void Sharing::tidy(std::uint32_t index) {
+  const Owner owner = flows_[index].owner;
+  const auto holds = [&](const TagQueue::Entry& entry) {
+    if ((entry.item & TagQueue::kBundleItem) == 0) {
+      return flows_[entry.item].owner == owner && flows_[entry.item].tag == entry.tag;
+    }
+    const Bundle& bundle = bundles_[entry.item & ~TagQueue::kBundleItem];
+    return bundle.owner == owner.index() && bundle.due == entry.tag;
+  };
+  if (owner.is_bundle()) {
+    bundles_[owner.index()].queue.tidy(holds, bundles_[owner.index()].held);
+  } else {
+    links_[owner.index()].queue.tidy(holds, links_[owner.index()].owned);
+  }
+}
+
 void Sharing::note_finish(std::uint32_t index) {
   Link& link = links_[index];
   std::int64_t finish = kNever;
   if (link.owned > 0) {
-    const TagQueue::Entry* least = link.queue.least(flows_, index);
-    ensure(least != nullptr, "a link owns flows, but none is due");
-    finish = finish_of(index, least->tag);
+    if (link.due == kUnknown) {
+      const std::optional<Next> next = next_of(index);
+      ensure(next.has_value(), "a link owns flows, but none is due");
+      link.due = next->tag;
+    }
+    finish = finish_of(index, link.due);
   }
+  set_finish(index, finish);
+}
+
+void Sharing::set_finish(std::uint32_t index, std::int64_t finish) {
   if (finish_[index] != finish) {
     finish_[index] = finish;
-    block_finish_old_[index / kBlock] = 1;
+    const auto block = static_cast<std::uint32_t>(index / kBlock);
+    if (block_is_old_[block] == 0) {
+      block_is_old_[block] = 1;
+      old_blocks_.push_back(block);
+    }
   }
 }
 
 std::int64_t Sharing::earliest_finish() {
-  std::int64_t earliest = kNever;
-  for (std::size_t block = 0; block < block_finish_.size(); ++block) {
-    if (block_finish_old_[block] != 0) {
-      block_finish_old_[block] = 0;
+  if (!old_blocks_.empty()) {
+    for (const std::uint32_t block : old_blocks_) {
+      block_is_old_[block] = 0;
       block_finish_[block] = kernels_.earliest(finish_.data() + kBlock * block);
     }
-    earliest = std::min(earliest, block_finish_[block]);
+    old_blocks_.clear();
+    earliest_ = *std::min_element(block_finish_.begin(), block_finish_.end());
   }
-  return earliest;
+  return earliest_;
 }
 
 void Sharing::take_completed(std::int64_t now, std::vector<std::uint32_t>& completed) {
@@ -169,25 +284,22 @@ void Sharing::take_completed(std::int64_t now, std::vector<std::uint32_t>& compl
         continue;
       }
       const std::size_t before = completed.size();
-      TagQueue& queue = links_[link].queue;
-      for (auto least = queue.least(flows_, link); least != nullptr && finish_of(link, least->tag) <= now;
-           least = queue.least(flows_, link)) {
-        completed.push_back(least->flow);
-        flows_[least->flow].tag = -kInfinity;  // were it in the queue twice, it would be taken once
-        queue.pop();
+      std::optional<Next> next = next_of(link);
+      for (; next && finish_of(link, next->tag) <= now; next = next_of(link)) {  // bounded: each is taken once
+        completed.push_back(next->flow);
+        pop_next(link);
+        flows_[next->flow].tag = -kInfinity;  // were it in the queue twice, it would be taken once
       }
       ensure(completed.size() > before, "a completion that was due completed nothing");
-      const TagQueue::Entry* next = queue.least(flows_, link);
-      finish_[link] = next == nullptr ? kNever : finish_of(link, next->tag);
-      block_finish_old_[block] = 1;
+      links_[link].due = next ? next->tag : kInfinity;
+      set_finish(link, next ? finish_of(link, next->tag) : kNever);
     }
   }
 }
 
 void Sharing::remove(std::uint32_t index, std::int64_t now) {
   now_ = now;
-  const std::uint32_t owner = flows_[index].owner;
-  touch(owner);
+  touch(link_of(flows_[index].owner));
   disown(index);
   for (const FlowUse& use : flows_.uses(index)) {
     std::vector<User>& users = links_[use.link].users;
@@ -206,7 +318,7 @@ void Sharing::remove(std::span<const Late> late, std::int64_t now) {
   credits_.clear();
   for (const Late& gone : late) {
     const Flow& flow = flows_[gone.flow];
-    const double level = level_[flow.owner] * (static_cast<double>(now - gone.finish) / kTicksPerSecond);
+    const double level = level_[link_of(flow.owner)] * (static_cast<double>(now - gone.finish) / kTicksPerSecond);
     for (const FlowUse& use : flows_.uses(gone.flow)) {
       credits_.push_back(Credit{use.link, use.weight * flow.fairness * level});
     }
@@ -224,15 +336,16 @@ void Sharing::remove(std::span<const Late> late, std::int64_t now) {
 
 double Sharing::rate(std::uint32_t index) const {
   const Flow& flow = flows_[index];
-  return flow.owner == kNobody ? 0.0 : flow.fairness * level_[flow.owner];
+  return flow.owner.is_nobody() ? 0.0 : flow.fairness * level_[link_of(flow.owner)];
 }
 
 double Sharing::remaining(std::uint32_t index, std::int64_t tick) const {
   const Flow& flow = flows_[index];
-  if (flow.owner == kNobody) {
+  if (flow.owner.is_nobody()) {
     return flow.tag * flow.fairness;
   }
-  return std::max(0.0, flow.fairness * (flow.tag - clock_at(links_[flow.owner], level_[flow.owner], tick)));
+  const std::uint32_t link = link_of(flow.owner);
+  return std::max(0.0, flow.fairness * (flow.tag - offset_of(flow.owner) - clock_at(links_[link], level_[link], tick)));
 }
 
 }  // namespace moesim::fluid
