@@ -41,7 +41,8 @@ NetworkCase random_network(std::uint64_t number);
 enum class Fabric : std::uint8_t { kNonBlocking, kLeafSpine };
 /// Every pair of GPUs a flow of its own size: Zipf(1.0) popularity of the receiver times lognormal(σ = 0.3). Nodes of 8
 /// GPUs; each GPU has a scale-up port of 450 GB/s and a NIC of 50 GB/s, each way. The network between the NICs does not
-/// block, or is a leaf-spine of 2:1 (16 GPUs a leaf).
+/// block, or is a leaf-spine of 2:1 (16 GPUs a leaf). 800 GB to the most popular from each: so much that a tick is
+/// nothing.
 NetworkCase skewed_all_to_all(std::uint32_t gpus, Fabric fabric, std::uint64_t seed);
 
 }  // namespace moesim::oracle

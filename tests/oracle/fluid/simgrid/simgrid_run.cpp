@@ -38,6 +38,10 @@ class Zone {
       for (const std::uint32_t link : flow.route) {
         route.emplace_back(links[link]);
       }
+      if (std::isfinite(flow.rate_cap)) {
+        // A link of its own: set_rate() has no effect on communications without mailboxes (SimGrid 3.32).
+        route.emplace_back(zone_->create_link(name + "c" + std::to_string(i), flow.rate_cap)->set_latency(0.0)->seal());
+      }
       if (flow.latency > SimTime()) {
         // A link without contention, for its latency.
         const double wide = 1e3 * *std::max_element(network.capacities.begin(), network.capacities.end());
@@ -61,10 +65,6 @@ class Zone {
         s4u::this_actor::sleep_until(flow.start.duration().base());
         const s4u::CommPtr comm = s4u::Comm::sendto_init(hosts_[flow.from], hosts_[flow.to]);
         comm->set_payload_size(flow.bytes);
-        comm->set_name(std::to_string(i));
-        if (std::isfinite(flow.rate_cap)) {
-          comm->set_rate(flow.rate_cap);
-        }
         comm->start();
         comms_.push_back(comm);
       }
