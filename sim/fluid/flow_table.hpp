@@ -42,6 +42,7 @@ struct Flow {
   std::uint32_t first_use = 0;
   std::uint32_t use_count = 0;
   ActivityId id;
+  enum class Stage : char { kFlows, kThrough } stage = Stage::kFlows;  ///< through: no queue holds it any more
 };
 
 /// A flow takes weight·x of the link.

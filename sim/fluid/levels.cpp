@@ -33,6 +33,7 @@ void Sharing::settle(std::int64_t now) {
     touched_bits_[link / kBlock] = 0;
     note_finish(link);
   }
+  effort_.touched += touched_.size();
   touched_.clear();
 }
 

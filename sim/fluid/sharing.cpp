@@ -35,7 +35,7 @@ Sharing::Sharing(double epsilon)
 
 #ifdef MOESIM_EFFORT
 Sharing::~Sharing() {
-  std::fprintf(stderr, "relaxed %zu flipped %zu filled %zu\n", effort_.relaxed, effort_.flipped, effort_.filled);
+  std::fprintf(stderr, "touched %zu relaxed %zu flipped %zu filled %zu\n", effort_.touched, effort_.relaxed, effort_.flipped, effort_.filled);
 }
 #endif
 std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
@@ -144,35 +144,37 @@ std::int64_t Sharing::finish_of(std::uint32_t index, double tag) const {
              : kNever - 1;
 }
 
+/// Whether what was put into the queue of `owner` still is there.
+bool Sharing::waits(Owner owner, const TagQueue::Entry& entry) const {
+  if ((entry.item & TagQueue::kBundleItem) == 0) {
+    const Flow& flow = flows_[entry.item];
+    return flow.owner == owner && flow.tag == entry.tag && flow.stage == Flow::Stage::kFlows;
+  }
+  const Bundle& bundle = bundles_[entry.item & ~TagQueue::kBundleItem];
+  return bundle.owner == owner.index() && bundle.due == entry.tag;
+}
+
 /// The flow of the link that is due next.
 std::optional<Sharing::Next> Sharing::next_of(std::uint32_t index) {
-  const auto holds = [&](const TagQueue::Entry& entry) {
-    if ((entry.item & TagQueue::kBundleItem) == 0) {
-      const Flow& flow = flows_[entry.item];
-      return flow.owner == Owner::link(index) && flow.tag == entry.tag;
-    }
-    const Bundle& bundle = bundles_[entry.item & ~TagQueue::kBundleItem];
-    return bundle.owner == index && bundle.due == entry.tag;
-  };
   TagQueue& queue = links_[index].queue;
   for (;;) {  // bounded: a bundle that is due later than it stands for is put back once
-    const TagQueue::Entry* least = queue.least(holds);
+    const TagQueue::Entry* least =
+        queue.least([&](const TagQueue::Entry& entry) { return waits(Owner::link(index), entry); });
     if (least == nullptr) {
       return std::nullopt;
     }
-    if ((least->item & TagQueue::kBundleItem) == 0) {
-      return Next{least->item, least->tag};
+    const std::uint32_t item = least->item;
+    if ((item & TagQueue::kBundleItem) == 0) {
+      return Next{item, least->tag};
     }
-    Bundle& bundle = bundles_[least->item & ~TagQueue::kBundleItem];
-    const Owner owner = Owner::bundle(least->item & ~TagQueue::kBundleItem);
-    const TagQueue::Entry* first = bundle.queue.least([&](const TagQueue::Entry& entry) {
-      return flows_[entry.item].owner == owner && flows_[entry.item].tag == entry.tag;
-    });
+    const Owner owner = Owner::bundle(item & ~TagQueue::kBundleItem);
+    Bundle& bundle = bundles_[owner.index()];
+    const TagQueue::Entry* first =
+        bundle.queue.least([&](const TagQueue::Entry& entry) { return waits(owner, entry); });
     const double due = first == nullptr ? kInfinity : first->tag - bundle.offset;
     if (first != nullptr && due == bundle.due) {
       return Next{first->item, due};
     }
-    const std::uint32_t item = least->item;
     queue.pop();
     bundle.due = due;
     if (first != nullptr) {
@@ -181,15 +183,11 @@ std::optional<Sharing::Next> Sharing::next_of(std::uint32_t index) {
   }
 }
 
-/// Takes what next_of() said out of the queue.
-void Sharing::pop_next(std::uint32_t index) {
-  TagQueue& queue = links_[index].queue;
-  const Owner owner = flows_[next_of(index)->flow].owner;
-  if (owner.is_bundle()) {
-    bundles_[owner.index()].queue.pop();
-  } else {
-    queue.pop();
-  }
+/// The flow, which next_of() named, is through.
+void Sharing::take_next(std::uint32_t index, std::uint32_t flow) {
+  const Owner owner = flows_[flow].owner;
+  (owner.is_bundle() ? bundles_[owner.index()].queue : links_[index].queue).pop();
+  flows_[flow].stage = Flow::Stage::kThrough;
 }
 
 /// The flow waits for its tag with whoever owns it.
@@ -222,13 +220,7 @@ void Sharing::forget_due(std::uint32_t link, double tag) {
 /// Keeps the queues of an owner from growing by what changes owners.
 void Sharing::tidy(std::uint32_t index) {
   const Owner owner = flows_[index].owner;
-  const auto holds = [&](const TagQueue::Entry& entry) {
-    if ((entry.item & TagQueue::kBundleItem) == 0) {
-      return flows_[entry.item].owner == owner && flows_[entry.item].tag == entry.tag;
-    }
-    const Bundle& bundle = bundles_[entry.item & ~TagQueue::kBundleItem];
-    return bundle.owner == owner.index() && bundle.due == entry.tag;
-  };
+  const auto holds = [&](const TagQueue::Entry& entry) { return waits(owner, entry); };
   if (owner.is_bundle()) {
     bundles_[owner.index()].queue.tidy(holds, bundles_[owner.index()].held);
   } else {
@@ -274,27 +266,46 @@ std::int64_t Sharing::earliest_finish() {
 }
 
 void Sharing::take_completed(std::int64_t now, std::vector<std::uint32_t>& completed) {
+  late_.clear();
+  take_until(now, late_);
+  ensure(!late_.empty() || earliest_ > now, "a completion that was due completed nothing");
+  for (const Late& late : late_) {
+    completed.push_back(late.flow);
+  }
+}
+
+void Sharing::take_until(std::int64_t until, std::vector<Late>& late) {
+  const std::size_t before = late.size();
   for (std::size_t block = 0; block < block_finish_.size(); ++block) {
-    if (block_finish_[block] > now) {
+    if (block_finish_[block] > until) {
       continue;
     }
     const auto begin = static_cast<std::uint32_t>(kBlock * block);
     for (std::uint32_t link = begin; link < begin + kBlock; ++link) {
-      if (finish_[link] > now) {
+      if (finish_[link] > until) {
         continue;
       }
-      const std::size_t before = completed.size();
+      std::int64_t finish = kNever;
       std::optional<Next> next = next_of(link);
-      for (; next && finish_of(link, next->tag) <= now; next = next_of(link)) {  // bounded: each is taken once
-        completed.push_back(next->flow);
-        pop_next(link);
-        flows_[next->flow].tag = -kInfinity;  // were it in the queue twice, it would be taken once
+      for (; next; next = next_of(link)) {  // bounded: each is taken once
+        finish = finish_of(link, next->tag);
+        if (finish > until) {
+          break;
+        }
+        late.push_back({finish, flows_[next->flow].id, next->flow});
+        take_next(link, next->flow);
       }
-      ensure(completed.size() > before, "a completion that was due completed nothing");
       links_[link].due = next ? next->tag : kInfinity;
-      set_finish(link, next ? finish_of(link, next->tag) : kNever);
+      set_finish(link, next ? finish : kNever);
     }
   }
+  std::sort(late.begin() + static_cast<std::ptrdiff_t>(before), late.end());
+}
+
+void Sharing::put_back(std::uint32_t index) {
+  flows_[index].stage = Flow::Stage::kFlows;
+  enqueue(index);
+  touch(link_of(flows_[index].owner));
 }
 
 void Sharing::remove(std::uint32_t index, std::int64_t now) {

@@ -71,11 +71,17 @@ class Sharing {
   void take_completed(std::int64_t now, std::vector<std::uint32_t>& completed);
   void remove(std::uint32_t index, std::int64_t now);
 
-  /// A flow that completed at tick `finish`, and kept its share until now.
+  /// A flow that completes at tick `finish`, and keeps its share until it is removed.
   struct Late {
-    std::uint32_t flow;
     std::int64_t finish;
+    ActivityId id;
+    std::uint32_t flow;
+    auto operator<=>(const Late&) const = default;
   };
+  /// Those that complete up to tick `until` if rates stay as they are, in order. They are to be removed or put back.
+  void take_until(std::int64_t until, std::vector<Late>& late);
+  /// It goes on as if it had not been taken.
+  void put_back(std::uint32_t index);
   /// Removes them. What they did not use of their links goes to those that the links own: it was there to be used.
   void remove(std::span<const Late> late, std::int64_t now);
 
@@ -90,6 +96,7 @@ class Sharing {
 
   /// What it took so far: for tests and measurements.
   struct Effort {
+    std::size_t touched = 0;  ///< links that moved, an event
     std::size_t relaxed = 0;  ///< links taken from the agenda
     std::size_t flipped = 0;  ///< flows that changed owners
     std::size_t filled = 0;   ///< times that filling from nothing was needed for rates
@@ -159,7 +166,8 @@ class Sharing {
     double tag;  ///< by the clock of the link
   };
   std::optional<Next> next_of(std::uint32_t index);
-  void pop_next(std::uint32_t index);
+  void take_next(std::uint32_t index, std::uint32_t flow);
+  [[nodiscard]] bool waits(Owner owner, const TagQueue::Entry& entry) const;
   void enqueue(std::uint32_t index);
   void tidy(std::uint32_t index);
   void forget_due(std::uint32_t link, double tag);
@@ -224,6 +232,7 @@ class Sharing {
 
   // Kept to spare allocations.
   std::vector<std::uint32_t> below_;
+  std::vector<Late> late_;
   std::vector<std::uint32_t> pair_;  ///< flows
   std::vector<std::uint32_t> pair_bundles_;
   std::vector<std::uint32_t> inner_;
