@@ -29,7 +29,7 @@ class Coupling {
   void attach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim);
   void detach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim);
 
-  [[nodiscard]] std::span<const RowBlock> row(std::uint32_t link) const { return rows_[link]; }
+  [[nodiscard]] std::span<const RowBlock> row(std::uint32_t link) const { return rows_[link].blocks; }
   [[nodiscard]] const double* weights() const { return weights_.data(); }
   [[nodiscard]] double weight(const RowBlock& block, std::uint32_t link) const {
     return weights_[kBlock * block.storage + link % kBlock];
@@ -39,9 +39,13 @@ class Coupling {
   [[nodiscard]] Pair pair(std::uint32_t owner, std::uint32_t link) const;
 
  private:
+  struct Row {
+    std::vector<RowBlock> blocks;      ///< in the order of their making
+    std::vector<std::uint32_t> place;  ///< [blocks of links]: 1 + where in `blocks`; 0: there is none
+  };
   RowBlock& block(std::uint32_t link, std::uint32_t other);
 
-  std::vector<std::vector<RowBlock>> rows_;  ///< [links], by block
+  std::vector<Row> rows_;  ///< [links]
   AlignedVector<double> weights_;
   std::vector<Pair> pairs_;  ///< beside the weights
 };

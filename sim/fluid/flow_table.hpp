@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/core/id.hpp"
+#include "sim/fluid/aligned.hpp"
 
 namespace moesim::fluid {
 
@@ -32,7 +33,7 @@ class Owner {
 
 /// A live activity. What is left of it, for each unit of φ, is `tag` minus the clock of its owner; while
 /// nobody owns it, `tag` itself.
-struct Flow {
+struct alignas(kAlignment) Flow {
   double fairness = 1.0;
   double tag = 0.0;
   double amount = 0.0;

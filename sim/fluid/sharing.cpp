@@ -35,7 +35,8 @@ Sharing::Sharing(double epsilon)
 
 #ifdef MOESIM_EFFORT
 Sharing::~Sharing() {
-  std::fprintf(stderr, "touched %zu relaxed %zu flipped %zu filled %zu\n", effort_.touched, effort_.relaxed, effort_.flipped, effort_.filled);
+  std::fprintf(stderr, "touched %zu relaxed %zu flipped %zu filled %zu\n", effort_.touched, effort_.relaxed,
+               effort_.flipped, effort_.filled);
 }
 #endif
 std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {

@@ -70,18 +70,16 @@ class TagQueue {
   static void keep(std::vector<Entry>& entries, const Holds& holds) {
     std::erase_if(entries, [&](const Entry& entry) { return !holds(entry); });
   }
-  /// Takes the least of the pile, a sixteenth, to the heap.
+  /// Takes the least of the pile, an eighth, to the heap, but for those that do not hold. The others are not looked
+  /// up: that would cost more than to carry them along.
   template <class Holds>
   void sift(const Holds& holds) {
-    keep(far_, holds);
-    const std::size_t taken = std::min(far_.size(), std::max(kLeast, far_.size() / 16));
-    if (taken == 0) {
-      return;
-    }
+    const std::size_t taken = std::min(far_.size(), std::max(kLeast, far_.size() / 8));
     const auto middle = far_.begin() + static_cast<std::ptrdiff_t>(taken);
     std::nth_element(far_.begin(), middle - 1, far_.end(), [](const Entry& a, const Entry& b) { return later(b, a); });
     border_ = far_[taken - 1].tag;
     near_.assign(far_.begin(), middle);
+    keep(near_, holds);
     std::make_heap(near_.begin(), near_.end(), later);
     // The last ones fill the gap.
     const std::size_t moved = std::min(taken, far_.size() - taken);
