@@ -116,7 +116,6 @@ class FluidSystem::State {
   void retire(std::uint32_t index);
   void move_clock(SimTime now);
   std::int64_t next_event();
-  void open_window(std::int64_t first);
   void end_window();
   /// Within a window rates stay as they are.
   void settle() {
@@ -254,16 +253,6 @@ void FluidSystem::State::retire(std::uint32_t index) {
   --live_;
 }
 
-/// Takes all completions up to where the window ends that begins with the first of them.
-void FluidSystem::State::open_window(std::int64_t first) {
-  sharing_.take_until(first, window_);
-  const std::int64_t since = sharing_.flows()[window_.front().flow].since;
-  const std::int64_t end = first + static_cast<std::int64_t>(epsilon_ * static_cast<double>(first - since));
-  if (end > first) {
-    sharing_.take_until(end, window_);
-  }
-}
-
 /// From now on rates are without those that have completed.
 void FluidSystem::State::end_window() {
   if (window_.empty()) {
@@ -307,7 +296,7 @@ std::int64_t FluidSystem::State::next_event() {
   }
   std::int64_t finish = window_.empty() ? sharing_.earliest_finish() : window_[reported_].finish;
   if (window_.empty() && epsilon_ > 0.0 && finish != SimTime::never().ticks()) {
-    open_window(finish);
+    sharing_.take_window(finish, window_);
     finish = window_.front().finish;
   }
   return waiting_.empty() ? finish : std::min(finish, waiting_.front().until);

@@ -78,11 +78,14 @@ class Sharing {
     std::uint32_t flow;
     auto operator<=>(const Late&) const = default;
   };
-  /// Those that complete up to tick `until` if rates stay as they are, in order. They are to be removed or put back.
-  void take_until(std::int64_t until, std::vector<Late>& late);
+  /// Those that complete up to where a window ends that begins at tick `first`, the earliest finish, and lasts
+  /// epsilon of the time that the first of them took. In order; they are to be removed or put back. Within the window
+  /// what a link's flows leave goes to its other flows, and to nobody else.
+  void take_window(std::int64_t first, std::vector<Late>& late);
   /// It goes on as if it had not been taken.
   void put_back(std::uint32_t index);
-  /// Removes them. What they did not use of their links goes to those that the links own: it was there to be used.
+  /// Removes them, at the end of the window. What was carried over a link in it that is not what its level stands for
+  /// is made good for to those that it owns.
   void remove(std::span<const Late> late, std::int64_t now);
 
   [[nodiscard]] double rate(std::uint32_t index) const;
@@ -167,6 +170,8 @@ class Sharing {
   };
   std::optional<Next> next_of(std::uint32_t index);
   void take_next(std::uint32_t index, std::uint32_t flow);
+  [[nodiscard]] double own_claim(std::uint32_t index) const;
+  void take_link(std::uint32_t index, std::int64_t until, std::vector<Late>& late);
   [[nodiscard]] bool waits(Owner owner, const TagQueue::Entry& entry) const;
   void enqueue(std::uint32_t index);
   void tidy(std::uint32_t index);
@@ -232,16 +237,24 @@ class Sharing {
 
   // Kept to spare allocations.
   std::vector<std::uint32_t> below_;
-  std::vector<Late> late_;
   std::vector<std::uint32_t> pair_;  ///< flows
   std::vector<std::uint32_t> pair_bundles_;
   std::vector<std::uint32_t> inner_;
   std::vector<Neighbour> neighbours_;
-  struct Credit {
-    std::uint32_t link;
-    double unused;  ///< w·φ·λ·time
+  /// What a link's clock does in a window, from the link's last change on.
+  struct Course {
+    double clock;
+    double ticks;  ///< so far
+    double own;
+    double level;
   };
-  std::vector<Credit> credits_;
+  [[nodiscard]] Course course(std::uint32_t index) const;
+  double run_to(Course& course, std::uint32_t index, double tag, double claim) const;
+  std::vector<Course> courses_;           ///< [links], of those in a window
+  std::vector<std::uint32_t> on_course_;  ///< these
+  std::vector<double> credit_;            ///< [links]: what was not used, w·x·time
+  std::vector<std::uint32_t> credited_;   ///< those of which it is not 0
+  void credit(std::uint32_t link, double unused);
   std::vector<std::uint32_t> component_links_;
   std::vector<std::uint32_t> component_flows_;
   std::vector<char> link_seen_;
