@@ -29,6 +29,17 @@ class Coupling {
   void attach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim);
   void detach(std::uint32_t owner, std::uint32_t link, Pair flows, double claim);
 
+  /// A hint that flows of the pair are soon attached or detached.
+  void prefetch(std::uint32_t owner, std::uint32_t link) const {
+    const Row& row = rows_[owner];
+    const std::size_t wanted = link / kBlock;
+    if (wanted < row.place.size() && row.place[wanted] != 0) {
+      const std::size_t slot = kBlock * row.blocks[row.place[wanted] - 1].storage + link % kBlock;
+      __builtin_prefetch(&weights_[slot], 1);
+      __builtin_prefetch(&pairs_[slot], 1);
+    }
+  }
+
   [[nodiscard]] std::span<const RowBlock> row(std::uint32_t link) const { return rows_[link].blocks; }
   [[nodiscard]] const double* weights() const { return weights_.data(); }
   [[nodiscard]] double weight(const RowBlock& block, std::uint32_t link) const {
@@ -47,7 +58,7 @@ class Coupling {
 
   std::vector<Row> rows_;  ///< [links]
   AlignedVector<double> weights_;
-  std::vector<Pair> pairs_;  ///< beside the weights
+  AlignedVector<Pair> pairs_;  ///< beside the weights
 };
 
 }  // namespace moesim::fluid

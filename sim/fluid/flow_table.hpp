@@ -84,6 +84,10 @@ class FlowTable {
     free_flows_.push_back(index);
   }
 
+  /// A hint that the flow is needed soon; and, once it is at hand, its uses.
+  void prefetch(std::uint32_t index) const { __builtin_prefetch(&flows_[index], 1); }
+  void prefetch_uses(std::uint32_t index) const { __builtin_prefetch(&uses_[flows_[index].first_use], 1); }
+
   [[nodiscard]] Flow& operator[](std::uint32_t index) { return flows_[index]; }
   [[nodiscard]] const Flow& operator[](std::uint32_t index) const { return flows_[index]; }
   [[nodiscard]] std::span<FlowUse> uses(std::uint32_t index) {
@@ -93,11 +97,12 @@ class FlowTable {
     return {uses_.data() + flows_[index].first_use, flows_[index].use_count};
   }
   [[nodiscard]] FlowUse& use(std::uint32_t index) { return uses_[index]; }
+  [[nodiscard]] const FlowUse& use(std::uint32_t index) const { return uses_[index]; }
 
  private:
-  std::vector<Flow> flows_;
+  AlignedVector<Flow> flows_;
   std::vector<std::uint32_t> free_flows_;
-  std::vector<FlowUse> uses_;
+  AlignedVector<FlowUse> uses_;
   std::vector<std::vector<std::uint32_t>> free_uses_;  ///< [number of uses]: first of each free run
 };
 

@@ -343,7 +343,12 @@ void FluidSystem::State::end_latencies(std::vector<ActivityId>& completed) {
 
 void FluidSystem::State::take_completed(std::int64_t now, std::vector<ActivityId>& completed) {
   if (epsilon_ > 0.0) {
+    constexpr std::size_t kAhead = 8;
     for (; reported_ < window_.size() && window_[reported_].finish <= now; ++reported_) {
+      if (reported_ + 2 * kAhead < window_.size()) {
+        sharing_.flows().prefetch(window_[reported_ + 2 * kAhead].flow);
+        sharing_.flows().prefetch_uses(window_[reported_ + kAhead].flow);
+      }
       completed.push_back(window_[reported_].id);
       retire(window_[reported_].flow);
     }

@@ -422,8 +422,12 @@ void Sharing::remove(std::span<const Late> late, std::int64_t now) {
     way.clock += std::max(0.0, ticks - way.ticks) / kTicksPerSecond * way.level;
     way.clock -= link.clock.value() + level_[index] * seconds_to(link.since);
   }
-  for (const Late& gone : late) {
-    remove(gone.flow, now);
+  constexpr std::size_t kAhead = 4;
+  for (std::size_t i = 0; i < late.size(); ++i) {
+    if (i + kAhead < late.size()) {
+      prefetch_removal(late[i + kAhead].flow);
+    }
+    remove(late[i].flow, now);
   }
   for (const std::uint32_t index : on_course_) {
     link_seen_[index] = 0;
@@ -452,6 +456,19 @@ void Sharing::remove(std::span<const Late> late, std::int64_t now) {
     credit_[index] = 0.0;
   }
   credited_.clear();
+}
+
+/// What remove() is about to look at.
+void Sharing::prefetch_removal(std::uint32_t index) const {
+  const std::uint32_t owner = link_of(flows_[index].owner);
+  for (const FlowUse& use : flows_.uses(index)) {
+    const std::vector<User>& users = links_[use.link].users;
+    __builtin_prefetch(&users[use.position], 1);
+    __builtin_prefetch(&flows_.use(users.back().use), 1);
+    if (use.link != owner) {
+      coupling_.prefetch(owner, use.link);
+    }
+  }
 }
 
 double Sharing::rate(std::uint32_t index) const {

@@ -255,6 +255,7 @@ class Sharing {
   std::vector<double> credit_;            ///< [links]: what was not used, w·x·time
   std::vector<std::uint32_t> credited_;   ///< those of which it is not 0
   void credit(std::uint32_t link, double unused);
+  void prefetch_removal(std::uint32_t index) const;
   std::vector<std::uint32_t> component_links_;
   std::vector<std::uint32_t> component_flows_;
   std::vector<char> link_seen_;
