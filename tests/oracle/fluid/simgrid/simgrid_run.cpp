@@ -84,22 +84,26 @@ class Zone {
   std::vector<double> finish_;
 };
 
-void set_bare_sharing() {
-  for (const char* option : {"network/model:CM02", "network/optim:Full", "network/TCP-gamma:1e30",
-                             "network/latency-factor:1", "network/bandwidth-factor:1", "network/weight-S:0",
-                             "network/crosstraffic:0", "maxmin/precision:1e-11", "surf/precision:1e-11"}) {
+void set_bare_sharing(SimgridPrecision precision) {
+  for (const char* option :
+       {"network/model:CM02", "network/optim:Full", "network/TCP-gamma:1e30", "network/latency-factor:1",
+        "network/bandwidth-factor:1", "network/weight-S:0", "network/crosstraffic:0"}) {
     s4u::Engine::set_config(option);
+  }
+  if (precision == SimgridPrecision::kTight) {
+    s4u::Engine::set_config("maxmin/precision:1e-11");
+    s4u::Engine::set_config("surf/precision:1e-11");
   }
 }
 
 /// In the child process: finish times, then the wall time, as doubles.
-void simulate(std::span<const NetworkCase> cases, std::FILE* out) {
+void simulate(std::span<const NetworkCase> cases, SimgridPrecision precision, std::FILE* out) {
   int argc = 2;
   char name[] = "simgrid";
   char quiet[] = "--log=root.thresh:critical";
   char* argv[] = {name, quiet, nullptr};
   const s4u::Engine engine(&argc, argv);
-  set_bare_sharing();
+  set_bare_sharing(precision);
   s4u::NetZone* root = s4u::create_full_zone("root");
   std::vector<Zone> zones;
   zones.reserve(cases.size());
@@ -122,7 +126,7 @@ void simulate(std::span<const NetworkCase> cases, std::FILE* out) {
 
 }  // namespace
 
-SimgridRun run_in_simgrid(std::span<const NetworkCase> cases) {
+SimgridRun run_in_simgrid(std::span<const NetworkCase> cases, SimgridPrecision precision) {
   int ends[2] = {};
   ensure(pipe(ends) == 0, "no pipe to a child process");
   const pid_t child = fork();
@@ -130,7 +134,7 @@ SimgridRun run_in_simgrid(std::span<const NetworkCase> cases) {
   if (child == 0) {
     close(ends[0]);
     std::FILE* out = fdopen(ends[1], "wb");
-    simulate(cases, out);
+    simulate(cases, precision, out);
     _exit(0);  // without the parent's atexit handlers
   }
   close(ends[1]);
