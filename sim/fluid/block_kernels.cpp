@@ -23,7 +23,8 @@ std::uint32_t below_slack(std::uint32_t bits, const double* free, const double* 
   return below;
 }
 
-RowLevels move(const RowMove& move) {
+template <Wanted kWanted>
+RowLevels plain_move(const RowMove& move) {
   RowLevels levels;
   for (std::size_t i = 0; i < move.blocks; ++i) {
     const RowBlock& part = move.row[i];
@@ -33,12 +34,16 @@ RowLevels move(const RowMove& move) {
     std::uint32_t negative = 0;
     for (std::uint32_t bits = part.owned; bits != 0; bits &= bits - 1) {
       const int lane = std::countr_zero(bits);
-      levels.least_owned = std::min(levels.least_owned, level[lane]);
+      if constexpr (kWanted != Wanted::kGreatestOwning) {
+        levels.least_owned = std::min(levels.least_owned, level[lane]);
+      }
       left[lane] -= weight[lane] * move.change;
       negative |= static_cast<std::uint32_t>(left[lane] < 0.0) << lane;
     }
-    for (std::uint32_t bits = part.owning; bits != 0; bits &= bits - 1) {
-      levels.greatest_owning = std::max(levels.greatest_owning, level[std::countr_zero(bits)]);
+    if constexpr (kWanted != Wanted::kLeastOwned) {
+      for (std::uint32_t bits = part.owning; bits != 0; bits &= bits - 1) {
+        levels.greatest_owning = std::max(levels.greatest_owning, level[std::countr_zero(bits)]);
+      }
     }
     move.below[i] = below_slack(negative, left, move.slack + kBlock * part.block);
   }
@@ -67,6 +72,7 @@ constexpr std::size_t kVectors = kBlock / kLanes;
   return std::max(_mm_cvtsd_f64(pair), _mm_cvtsd_f64(_mm_unpackhi_pd(pair, pair)));
 }
 
+template <Wanted kWanted>
 [[gnu::target("avx512f,avx512dq")]] RowLevels wide_move(const RowMove& move) {
   const std::size_t blocks = move.blocks;
   const RowBlock* const row = move.row;
@@ -78,7 +84,7 @@ constexpr std::size_t kVectors = kBlock / kLanes;
   __m512d greatest = _mm512_set1_pd(-kInfinity);
   for (std::size_t i = 0; i < blocks; ++i) {
     const std::uint32_t owned = row[i].owned;
-    const std::uint32_t owning = row[i].owning;
+    [[maybe_unused]] const std::uint32_t owning = row[i].owning;
     const double* weight = all_weights + kBlock * row[i].storage;
     const double* level = all_levels + kBlock * row[i].block;
     double* left = all_free + kBlock * row[i].block;
@@ -88,10 +94,14 @@ constexpr std::size_t kVectors = kBlock / kLanes;
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < kVectors; ++v) {
       const auto mine = static_cast<__mmask8>(owned >> (kLanes * v));
-      const auto theirs = static_cast<__mmask8>(owning >> (kLanes * v));
       const __m512d levels = _mm512_load_pd(level + kLanes * v);
-      least = _mm512_mask_min_pd(least, mine, least, levels);
-      greatest = _mm512_mask_max_pd(greatest, theirs, greatest, levels);
+      if constexpr (kWanted != Wanted::kGreatestOwning) {
+        least = _mm512_mask_min_pd(least, mine, least, levels);
+      }
+      if constexpr (kWanted != Wanted::kLeastOwned) {
+        const auto theirs = static_cast<__mmask8>(owning >> (kLanes * v));
+        greatest = _mm512_mask_max_pd(greatest, theirs, greatest, levels);
+      }
       const __m512d product = uniform ? same : _mm512_mul_pd(_mm512_load_pd(weight + kLanes * v), factor);
       const __m512d before = _mm512_load_pd(left + kLanes * v);
       const __m512d value = _mm512_mask_sub_pd(before, mine, before, product);
@@ -116,7 +126,18 @@ constexpr std::size_t kVectors = kBlock / kLanes;
 
 #endif
 
-constexpr BlockKernels kPortable{move, earliest};
+using Move = RowLevels (*)(const RowMove& move);
+
+/// The loop that finds out what is wanted.
+template <Move kLeast, Move kGreatest, Move kBoth>
+RowLevels choose(const RowMove& move) {
+  return move.wanted == Wanted::kLeastOwned       ? kLeast(move)
+         : move.wanted == Wanted::kGreatestOwning ? kGreatest(move)
+                                                  : kBoth(move);
+}
+
+constexpr BlockKernels kPortable{
+    choose<plain_move<Wanted::kLeastOwned>, plain_move<Wanted::kGreatestOwning>, plain_move<Wanted::kBoth>>, earliest};
 
 }  // namespace
 
@@ -124,7 +145,9 @@ const BlockKernels& portable_block_kernels() { return kPortable; }
 
 const BlockKernels& block_kernels() {
 #if defined(__x86_64__)
-  static constexpr BlockKernels kWide{wide_move, wide_earliest};
+  static constexpr BlockKernels kWide{
+      choose<wide_move<Wanted::kLeastOwned>, wide_move<Wanted::kGreatestOwning>, wide_move<Wanted::kBoth>>,
+      wide_earliest};
   if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0) {
     return kWide;
   }

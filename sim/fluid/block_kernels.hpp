@@ -20,7 +20,10 @@ struct RowBlock {
   double uniform = 0.0;       ///< the weight of all that are `owned`, if they are alike, else 0
 };
 
-/// What is there in a row.
+/// What is to be found out about a row.
+enum class Wanted : std::uint8_t { kLeastOwned, kGreatestOwning, kBoth };
+
+/// What is there in a row, as far as it is wanted.
 struct RowLevels {
   double least_owned = std::numeric_limits<double>::infinity();       ///< level of the links marked `owned`
   double greatest_owning = -std::numeric_limits<double>::infinity();  ///< level of the links marked `owning`
@@ -30,6 +33,7 @@ struct RowLevels {
 struct RowMove {
   const RowBlock* row;
   std::size_t blocks;
+  Wanted wanted;
   const double* weights;
   double change;
   const double* level;   ///< [links]

@@ -36,82 +36,6 @@ void Sharing::place_fresh() {
   fresh_.clear();
 }
 
-/// Of the links of its way that are looked at, those between the first and the last make its bundle if there are
-/// several. Of two that are looked at from later on, one may not be in it: that can own the flow by itself.
-void Sharing::choose_bundle(std::uint32_t index) {
-  const std::span<FlowUse> uses = flows_.uses(index);
-  if (uses.size() < 4) {
-    return;
-  }
-  inner_.clear();
-  for (const FlowUse& use : uses.subspan(1, uses.size() - 2)) {
-    if (watched(use.link)) {
-      inner_.push_back(use.link);
-    }
-  }
-  if (inner_.size() < 2) {
-    return;
-  }
-  std::sort(inner_.begin(), inner_.end());
-  const std::size_t before = bundles_.size();
-  const std::uint32_t bundle = bundles_.find_or_add(inner_);
-  if (bundle == before) {
-    for (const std::uint32_t link : inner_) {
-      links_[link].bundles.push_back(bundle);
-    }
-  }
-  flows_[index].bundle = bundle;
-  for (FlowUse& use : uses) {
-    use.part = bundles_.part(bundle, use.link);
-  }
-}
-
-/// Who it is that owns the flow where the link does: the link, or the flow's bundle, which is the link's from then on
-/// if it was empty.
-Owner Sharing::hold(std::uint32_t index, std::uint32_t link) {
-  const Flow& flow = flows_[index];
-  if (flow.bundle == kNobody || !bundles_[flow.bundle].may_be_owned_by(link)) {
-    return Owner::link(link);
-  }
-  Bundle& bundle = bundles_[flow.bundle];
-  if (bundle.held == 0) {
-    bundle.owner = link;
-    bundle.offset = -links_[link].clock.value();
-    bundle.due = kInfinity;
-    bundle.queue.clear();
-  }
-  ensure(bundle.owner == link, "a bundle holds a flow for a link that does not own it");
-  ++bundle.held;
-  bundle.flows ^= index;
-  for (const FlowUse& use : flows_.uses(index)) {
-    if (watched(use.link)) {
-      Bundle::Part& part = bundle.parts[use.part];
-      ++part.count;
-      part.flows ^= index;
-      part.claim += use.weight * flow.fairness;
-    }
-  }
-  return Owner::bundle(flow.bundle);
-}
-
-/// The flow leaves the bundle that holds it, if one does.
-void Sharing::let_go(std::uint32_t index) {
-  const Flow& flow = flows_[index];
-  if (!flow.owner.is_bundle()) {
-    return;
-  }
-  Bundle& bundle = bundles_[flow.owner.index()];
-  --bundle.held;
-  bundle.flows ^= index;
-  for (const FlowUse& use : flows_.uses(index)) {
-    if (watched(use.link)) {
-      Bundle::Part& part = bundle.parts[use.part];
-      part.flows ^= index;
-      part.claim = --part.count == 0 ? 0.0 : part.claim - use.weight * flow.fairness;
-    }
-  }
-}
-
 /// To the link that would leave it the least; solve() puts right what that gets wrong.
 void Sharing::place(std::uint32_t index) {
   std::uint32_t owner = kNobody;
@@ -259,8 +183,13 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
   }
   std::make_heap(heap.begin(), heap.end(), later);
   double level = 0.0;
+  std::size_t rest_of_rounds = component_links_.size();
+  for (const std::uint32_t index : component_links_) {
+    rest_of_rounds += links_[index].users.size();
+  }
   while (!heap.empty()) {
-    // Bounded: a link comes back only after a flow of its was fixed.
+    // A link comes back only after a flow of its was fixed.
+    ensure(rest_of_rounds-- > 0, "filling does not come to an end");
     std::pop_heap(heap.begin(), heap.end(), later);
     const Due due = heap.back();
     heap.pop_back();

@@ -43,9 +43,6 @@ namespace moesim::fluid {
 class Sharing {
  public:
   explicit Sharing(double epsilon);
-#ifdef MOESIM_EFFORT
-  ~Sharing();
-#endif
 
   /// `kind`: links with the same are kept together, which makes rows dense.
   std::uint32_t add_link(double capacity, std::uint32_t kind);
@@ -99,7 +96,6 @@ class Sharing {
 
   /// What it took so far: for tests and measurements.
   struct Effort {
-    std::size_t touched = 0;  ///< links that moved, an event
     std::size_t relaxed = 0;  ///< links taken from the agenda
     std::size_t flipped = 0;  ///< flows that changed owners
     std::size_t filled = 0;   ///< times that filling from nothing was needed for rates
@@ -138,7 +134,7 @@ class Sharing {
     std::uint32_t link;
   };
 
-  // levels.cpp
+  // levels.cpp, ownership.cpp
   void solve();
   void relax(std::uint32_t index);
   enum class Look : char { kWhenMoved, kAlways };

@@ -42,6 +42,9 @@ TEST_CASE("Vectors round as scalars do", "[fluid]") {
     std::vector<std::uint32_t> same_below(row.size());
     RowMove move{.row = row.data(),
                  .blocks = row.size(),
+                 .wanted = trial % 3 == 0   ? Wanted::kBoth
+                           : trial % 3 == 1 ? Wanted::kLeastOwned
+                                            : Wanted::kGreatestOwning,
                  .weights = weights.data(),
                  .change = random.uniform() - 0.5,
                  .level = level.data(),
