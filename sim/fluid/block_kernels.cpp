@@ -7,32 +7,11 @@
 #include <immintrin.h>
 #endif
 
+#include "sim/fluid/aligned.hpp"
 #include "sim/fluid/noise.hpp"
 
 namespace moesim::fluid {
 namespace {
-
-double least_owned(const RowBlock* row, std::size_t blocks, const double* level) {
-  double least = kInfinity;
-  for (std::size_t i = 0; i < blocks; ++i) {
-    const double* values = level + kBlock * row[i].block;
-    for (std::uint32_t bits = row[i].owned; bits != 0; bits &= bits - 1) {
-      least = std::min(least, values[std::countr_zero(bits)]);
-    }
-  }
-  return least;
-}
-
-double greatest_owning(const RowBlock* row, std::size_t blocks, const double* level) {
-  double greatest = -kInfinity;
-  for (std::size_t i = 0; i < blocks; ++i) {
-    const double* values = level + kBlock * row[i].block;
-    for (std::uint32_t bits = row[i].owning; bits != 0; bits &= bits - 1) {
-      greatest = std::max(greatest, values[std::countr_zero(bits)]);
-    }
-  }
-  return greatest;
-}
 
 /// Which of `bits` are below −slack, if any are below 0.
 std::uint32_t below_slack(std::uint32_t bits, const double* free, const double* slack) {
@@ -44,19 +23,31 @@ std::uint32_t below_slack(std::uint32_t bits, const double* free, const double* 
   return below;
 }
 
-void subtract(const RowBlock* row, std::size_t blocks, const double* weights, double change, double* free,
-              const double* slack, std::uint32_t* below) {
-  for (std::size_t i = 0; i < blocks; ++i) {
-    const double* weight = weights + kBlock * row[i].storage;
-    double* left = free + kBlock * row[i].block;
+template <Wanted kWanted>
+RowLevels plain_move(const RowMove& move) {
+  RowLevels levels;
+  for (std::size_t i = 0; i < move.blocks; ++i) {
+    const RowBlock& part = move.row[i];
+    const double* weight = move.weights + kBlock * part.storage;
+    const double* level = move.level + kBlock * part.block;
+    double* left = move.free + kBlock * part.block;
     std::uint32_t negative = 0;
-    for (std::uint32_t bits = row[i].owned; bits != 0; bits &= bits - 1) {
+    for (std::uint32_t bits = part.owned; bits != 0; bits &= bits - 1) {
       const int lane = std::countr_zero(bits);
-      left[lane] -= weight[lane] * change;
+      if constexpr (kWanted != Wanted::kGreatestOwning) {
+        levels.least_owned = std::min(levels.least_owned, level[lane]);
+      }
+      left[lane] -= weight[lane] * move.change;
       negative |= static_cast<std::uint32_t>(left[lane] < 0.0) << lane;
     }
-    below[i] = below_slack(negative, left, slack + kBlock * row[i].block);
+    if constexpr (kWanted != Wanted::kLeastOwned) {
+      for (std::uint32_t bits = part.owning; bits != 0; bits &= bits - 1) {
+        levels.greatest_owning = std::max(levels.greatest_owning, level[std::countr_zero(bits)]);
+      }
+    }
+    move.below[i] = below_slack(negative, left, move.slack + kBlock * part.block);
   }
+  return levels;
 }
 
 std::int64_t earliest(const std::int64_t* ticks) { return *std::min_element(ticks, ticks + kBlock); }
@@ -66,59 +57,66 @@ std::int64_t earliest(const std::int64_t* ticks) { return *std::min_element(tick
 constexpr std::size_t kLanes = 8;
 constexpr std::size_t kVectors = kBlock / kLanes;
 
-[[gnu::target("avx512f")]] double wide_least_owned(const RowBlock* row, std::size_t blocks, const double* level) {
-  __m512d least = _mm512_set1_pd(kInfinity);
-  for (std::size_t i = 0; i < blocks; ++i) {
-    const double* values = level + kBlock * row[i].block;
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      const auto mask = static_cast<__mmask8>(row[i].owned >> (kLanes * v));
-      least = _mm512_mask_min_pd(least, mask, least, _mm512_load_pd(values + kLanes * v));
-    }
-  }
-  alignas(64) double lanes[kLanes];
-  _mm512_store_pd(lanes, least);
-  return *std::min_element(lanes, lanes + kLanes);
+/// (The masked form with all lanes: GCC 12 takes the plain one for a use of what was never set. So below.)
+[[gnu::target("avx512f")]] inline double least_lane(__m512d lanes) {
+  const __m256d half =
+      _mm256_min_pd(_mm512_maskz_extractf64x4_pd(0xff, lanes, 0), _mm512_maskz_extractf64x4_pd(0xff, lanes, 1));
+  const __m128d pair = _mm_min_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+  return std::min(_mm_cvtsd_f64(pair), _mm_cvtsd_f64(_mm_unpackhi_pd(pair, pair)));
 }
 
-[[gnu::target("avx512f")]] double wide_greatest_owning(const RowBlock* row, std::size_t blocks, const double* level) {
+[[gnu::target("avx512f")]] inline double greatest_lane(__m512d lanes) {
+  const __m256d half =
+      _mm256_max_pd(_mm512_maskz_extractf64x4_pd(0xff, lanes, 0), _mm512_maskz_extractf64x4_pd(0xff, lanes, 1));
+  const __m128d pair = _mm_max_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+  return std::max(_mm_cvtsd_f64(pair), _mm_cvtsd_f64(_mm_unpackhi_pd(pair, pair)));
+}
+
+template <Wanted kWanted>
+[[gnu::target("avx512f,avx512dq")]] RowLevels wide_move(const RowMove& move) {
+  const std::size_t blocks = move.blocks;
+  const RowBlock* const row = move.row;
+  const double* const all_weights = move.weights;
+  const double* const all_levels = move.level;
+  double* const all_free = move.free;
+  const __m512d factor = _mm512_set1_pd(move.change);
+  __m512d least = _mm512_set1_pd(kInfinity);
   __m512d greatest = _mm512_set1_pd(-kInfinity);
   for (std::size_t i = 0; i < blocks; ++i) {
-    const double* values = level + kBlock * row[i].block;
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      const auto mask = static_cast<__mmask8>(row[i].owning >> (kLanes * v));
-      greatest = _mm512_mask_max_pd(greatest, mask, greatest, _mm512_load_pd(values + kLanes * v));
-    }
-  }
-  alignas(64) double lanes[kLanes];
-  _mm512_store_pd(lanes, greatest);
-  return *std::max_element(lanes, lanes + kLanes);
-}
-
-[[gnu::target("avx512f")]] void wide_subtract(const RowBlock* row, std::size_t blocks, const double* weights,
-                                              double change, double* free, const double* slack, std::uint32_t* below) {
-  for (std::size_t i = 0; i < blocks; ++i) {
-    const double* weight = weights + kBlock * row[i].storage;
-    double* left = free + kBlock * row[i].block;
+    const std::uint32_t owned = row[i].owned;
+    [[maybe_unused]] const std::uint32_t owning = row[i].owning;
+    const double* weight = all_weights + kBlock * row[i].storage;
+    const double* level = all_levels + kBlock * row[i].block;
+    double* left = all_free + kBlock * row[i].block;
+    const bool uniform = row[i].uniform != 0.0;
+    const __m512d same = _mm512_set1_pd(row[i].uniform * move.change);
     std::uint32_t negative = 0;
-    const __m512d factor = _mm512_set1_pd(change);
-    const __m512d same = _mm512_set1_pd(row[i].uniform * change);
+#pragma GCC unroll 4
     for (std::size_t v = 0; v < kVectors; ++v) {
-      const auto mask = static_cast<__mmask8>(row[i].owned >> (kLanes * v));
-      const __m512d product = row[i].uniform != 0.0 ? same : _mm512_mul_pd(_mm512_load_pd(weight + kLanes * v), factor);
+      const auto mine = static_cast<__mmask8>(owned >> (kLanes * v));
+      const __m512d levels = _mm512_load_pd(level + kLanes * v);
+      if constexpr (kWanted != Wanted::kGreatestOwning) {
+        least = _mm512_mask_min_pd(least, mine, least, levels);
+      }
+      if constexpr (kWanted != Wanted::kLeastOwned) {
+        const auto theirs = static_cast<__mmask8>(owning >> (kLanes * v));
+        greatest = _mm512_mask_max_pd(greatest, theirs, greatest, levels);
+      }
+      const __m512d product = uniform ? same : _mm512_mul_pd(_mm512_load_pd(weight + kLanes * v), factor);
       const __m512d before = _mm512_load_pd(left + kLanes * v);
-      const __m512d value = _mm512_mask_sub_pd(before, mask, before, product);
+      const __m512d value = _mm512_mask_sub_pd(before, mine, before, product);
       _mm512_store_pd(left + kLanes * v, value);
-      negative |= static_cast<std::uint32_t>(_mm512_mask_cmp_pd_mask(mask, value, _mm512_setzero_pd(), _CMP_LT_OQ))
-                  << (kLanes * v);
+      negative |= static_cast<std::uint32_t>(_mm512_movepi64_mask(_mm512_castpd_si512(value))) << (kLanes * v);
     }
-    below[i] = negative == 0 ? 0 : below_slack(negative, left, slack + kBlock * row[i].block);
+    negative &= owned;
+    move.below[i] = negative == 0 ? 0 : below_slack(negative, left, move.slack + kBlock * row[i].block);
   }
+  return {least_lane(least), greatest_lane(greatest)};
 }
 
 [[gnu::target("avx512f")]] std::int64_t wide_earliest(const std::int64_t* ticks) {
   __m512i least = _mm512_load_si512(ticks);
   for (std::size_t v = 1; v < kVectors; ++v) {
-    // Masked with all lanes: GCC 12 takes the plain form for a use of what was never set.
     least = _mm512_mask_min_epi64(least, 0xff, least, _mm512_load_si512(ticks + kLanes * v));
   }
   alignas(64) std::int64_t lanes[kLanes];
@@ -128,7 +126,18 @@ constexpr std::size_t kVectors = kBlock / kLanes;
 
 #endif
 
-constexpr BlockKernels kPortable{least_owned, greatest_owning, subtract, earliest};
+using Move = RowLevels (*)(const RowMove& move);
+
+/// The loop that finds out what is wanted.
+template <Move kLeast, Move kGreatest, Move kBoth>
+RowLevels choose(const RowMove& move) {
+  return move.wanted == Wanted::kLeastOwned       ? kLeast(move)
+         : move.wanted == Wanted::kGreatestOwning ? kGreatest(move)
+                                                  : kBoth(move);
+}
+
+constexpr BlockKernels kPortable{
+    choose<plain_move<Wanted::kLeastOwned>, plain_move<Wanted::kGreatestOwning>, plain_move<Wanted::kBoth>>, earliest};
 
 }  // namespace
 
@@ -136,8 +145,10 @@ const BlockKernels& portable_block_kernels() { return kPortable; }
 
 const BlockKernels& block_kernels() {
 #if defined(__x86_64__)
-  static constexpr BlockKernels kWide{wide_least_owned, wide_greatest_owning, wide_subtract, wide_earliest};
-  if (__builtin_cpu_supports("avx512f") != 0) {
+  static constexpr BlockKernels kWide{
+      choose<wide_move<Wanted::kLeastOwned>, wide_move<Wanted::kGreatestOwning>, wide_move<Wanted::kBoth>>,
+      wide_earliest};
+  if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0) {
     return kWide;
   }
 #endif

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace moesim::fluid {
 
@@ -19,17 +20,32 @@ struct RowBlock {
   double uniform = 0.0;       ///< the weight of all that are `owned`, if they are alike, else 0
 };
 
+/// What is to be found out about a row.
+enum class Wanted : std::uint8_t { kLeastOwned, kGreatestOwning, kBoth };
+
+/// What is there in a row, as far as it is wanted.
+struct RowLevels {
+  double least_owned = std::numeric_limits<double>::infinity();       ///< level of the links marked `owned`
+  double greatest_owning = -std::numeric_limits<double>::infinity();  ///< level of the links marked `owning`
+};
+
+/// A link's level changes, with all that means for the links of its row.
+struct RowMove {
+  const RowBlock* row;
+  std::size_t blocks;
+  Wanted wanted;
+  const double* weights;
+  double change;
+  const double* level;   ///< [links]
+  double* free;          ///< [links]: becomes free − weight·change for those `owned`
+  const double* slack;   ///< [links]
+  std::uint32_t* below;  ///< [blocks]: which of those `owned` now have free < −slack
+};
+
 /// The loops over a row. They do the same operations in the same order of rounding on every machine: elementwise
 /// products and differences, without fused multiply-add, and minima and maxima.
 struct BlockKernels {
-  /// min of `level` over the links marked `owned`, infinity where there is none.
-  double (*least_owned)(const RowBlock* row, std::size_t blocks, const double* level);
-  /// max of `level` over the links marked `owning`, −infinity where there is none.
-  double (*greatest_owning)(const RowBlock* row, std::size_t blocks, const double* level);
-  /// free −= weight·change over the blocks of the row; below[i]: which of the links `owned` in block i
-  /// now have free < −slack.
-  void (*subtract)(const RowBlock* row, std::size_t blocks, const double* weights, double change, double* free,
-                   const double* slack, std::uint32_t* below);
+  RowLevels (*move)(const RowMove& move);
   /// min over one block.
   std::int64_t (*earliest)(const std::int64_t* ticks);
 };

@@ -57,8 +57,16 @@ void Sharing::watch(std::uint32_t index) {
   ensure(links_[index].owned == 0, "a link that is not looked at owns a flow");
   for (const User& user : links_[index].users) {
     const Flow& flow = flows_[user.flow];
-    if (flow.owner != kNobody) {
-      coupling_.attach(flow.owner, index, user.flow, flows_.use(user.use).weight * flow.fairness);
+    if (flow.owner.is_nobody()) {
+      continue;
+    }
+    const double claim = flows_.use(user.use).weight * flow.fairness;
+    coupling_.attach(link_of(flow.owner), index, {1, user.flow}, claim);
+    if (flow.owner.is_bundle()) {
+      Bundle::Part& part = bundles_[flow.owner.index()].parts[flows_.use(user.use).part];
+      ++part.count;
+      part.flows ^= user.flow;
+      part.claim += claim;
     }
   }
   sum_anew(index);

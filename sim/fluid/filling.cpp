@@ -9,6 +9,9 @@
 namespace moesim::fluid {
 
 void Sharing::place_fresh() {
+  for (const std::uint32_t flow : fresh_) {
+    choose_bundle(flow);
+  }
   // So many that most levels move far: from nothing is quicker.
   constexpr std::size_t kFew = 16;
   if (fresh_.size() > kFew && 4 * fresh_.size() > live_) {
@@ -47,6 +50,10 @@ void Sharing::place(std::uint32_t index) {
       least = level;
     }
   }
+  const std::uint32_t number = flows_[index].bundle;
+  if (number != kNobody && bundles_[number].held > 0 && bundles_[number].may_be_owned_by(owner)) {
+    owner = bundles_[number].owner;  // with the others
+  }
   touch(owner);
   if (links_[owner].owned == 0) {
     level_[owner] = 0.0;  // its first flows wait for it to rise, and so burden nobody before it does
@@ -65,7 +72,7 @@ void Sharing::own(std::uint32_t index, std::uint32_t owner) {
     if (use.link == owner) {
       link.own += claim;
     } else {
-      coupling_.attach(owner, use.link, index, claim);
+      coupling_.attach(owner, use.link, {1, index}, claim);
       free_[use.link] -= claim * level_[owner];
       if (links_[use.link].owned > 0 || free_[use.link] < -slack_[use.link]) {
         mark(use.link, std::min(level_[use.link], level_[owner]));
@@ -74,16 +81,16 @@ void Sharing::own(std::uint32_t index, std::uint32_t owner) {
   }
   ++link.owned;
   saturated_[owner / kBlock] |= bit_of(owner);
-  flow.owner = owner;
-  flow.tag += link.clock.value();
-  link.queue.push({flow.tag, index});
+  flow.owner = hold(index, owner);
+  flow.tag += clock(flow.owner);
+  enqueue(index);
   mark(owner, level_[owner]);
 }
 
 /// The flow, whose owner's clock is at the present, gives back what it takes.
 void Sharing::disown(std::uint32_t index) {
   Flow& flow = flows_[index];
-  const std::uint32_t owner = flow.owner;
+  const std::uint32_t owner = link_of(flow.owner);
   Link& link = links_[owner];
   for (const FlowUse& use : flows_.uses(index)) {
     if (!watched(use.link)) {
@@ -93,15 +100,17 @@ void Sharing::disown(std::uint32_t index) {
     if (use.link == owner) {
       link.own -= claim;
     } else {
-      coupling_.detach(owner, use.link, index, claim);
+      coupling_.detach(owner, use.link, {1, index}, claim);
       free_[use.link] += claim * level_[owner];
       if (links_[use.link].owned > 0) {
         mark(use.link, level_[use.link]);
       }
     }
   }
-  flow.tag -= link.clock.value();
-  flow.owner = kNobody;
+  forget_due(owner, flow.tag - offset_of(flow.owner));
+  flow.tag -= clock(flow.owner);
+  let_go(index);
+  flow.owner = Owner();
   if (--link.owned > 0) {
     mark(owner, level_[owner]);
   } else {
@@ -145,7 +154,7 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
     touch(index);
   }
   for (const std::uint32_t index : component_flows_) {
-    if (flows_[index].owner != kNobody) {
+    if (!flows_[index].owner.is_nobody()) {
       disown(index);
       flows_[index].tag = std::max(0.0, flows_[index].tag);
     }
@@ -158,6 +167,7 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
     Link& link = links_[index];
     dirty_[index / kBlock] &= ~bit_of(index);
     link.queue.clear();
+    link.due = kInfinity;
     link.clock = CompensatedSum();
     free_[index] = link.capacity;
     link.changes = 0;
@@ -173,8 +183,13 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
   }
   std::make_heap(heap.begin(), heap.end(), later);
   double level = 0.0;
+  std::size_t rest_of_rounds = component_links_.size();
+  for (const std::uint32_t index : component_links_) {
+    rest_of_rounds += links_[index].users.size();
+  }
   while (!heap.empty()) {
-    // Bounded: a link comes back only after a flow of its was fixed.
+    // A link comes back only after a flow of its was fixed.
+    ensure(rest_of_rounds-- > 0, "filling does not come to an end");
     std::pop_heap(heap.begin(), heap.end(), later);
     const Due due = heap.back();
     heap.pop_back();
@@ -194,16 +209,17 @@ void Sharing::fill_around(std::span<const std::uint32_t> seeds) {
     unfixed_[due.link] = 0;
     for (const User& user : link.users) {
       Flow& flow = flows_[user.flow];
-      if (flow.owner != kNobody) {
+      if (!flow.owner.is_nobody()) {
         continue;
       }
-      flow.owner = due.link;
+      flow.owner = hold(user.flow, due.link);
       ++link.owned;
-      link.queue.push({flow.tag, user.flow});
+      flow.tag += clock(flow.owner);
+      enqueue(user.flow);
       for (const FlowUse& use : flows_.uses(user.flow)) {
         if (use.link != due.link && watched(use.link)) {
           const double claim = use.weight * flow.fairness;
-          coupling_.attach(due.link, use.link, user.flow, claim);
+          coupling_.attach(due.link, use.link, {1, user.flow}, claim);
           free_[use.link] -= claim * level;
           links_[use.link].own -= claim;
           --unfixed_[use.link];

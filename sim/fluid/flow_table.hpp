@@ -7,22 +7,43 @@
 #include <vector>
 
 #include "sim/core/id.hpp"
+#include "sim/fluid/aligned.hpp"
 
 namespace moesim::fluid {
 
 inline constexpr std::uint32_t kNobody = std::numeric_limits<std::uint32_t>::max();
 
-/// A live activity. What is left of it, for each unit of φ, is `tag` minus the clock of the link that owns it; while
+/// Who owns a flow: a link, or a bundle (bundle.hpp) that a link owns.
+class Owner {
+ public:
+  constexpr Owner() = default;
+  static constexpr Owner link(std::uint32_t index) { return Owner(index); }
+  static constexpr Owner bundle(std::uint32_t index) { return Owner(index | kBundleBit); }
+
+  [[nodiscard]] constexpr bool is_nobody() const { return code_ == kNobody; }
+  [[nodiscard]] constexpr bool is_bundle() const { return (code_ & kBundleBit) != 0 && !is_nobody(); }
+  [[nodiscard]] constexpr std::uint32_t index() const { return code_ & ~kBundleBit; }
+  constexpr bool operator==(const Owner&) const = default;
+
+ private:
+  static constexpr std::uint32_t kBundleBit = 1U << 31;
+  constexpr explicit Owner(std::uint32_t code) : code_(code) {}
+  std::uint32_t code_ = kNobody;
+};
+
+/// A live activity. What is left of it, for each unit of φ, is `tag` minus the clock of its owner; while
 /// nobody owns it, `tag` itself.
-struct Flow {
+struct alignas(kAlignment) Flow {
   double fairness = 1.0;
   double tag = 0.0;
   double amount = 0.0;
   std::int64_t since = 0;  ///< tick at which it began to share
-  std::uint32_t owner = kNobody;
+  Owner owner;
+  std::uint32_t bundle = kNobody;  ///< that would hold it for one of the bundle's links
   std::uint32_t first_use = 0;
   std::uint32_t use_count = 0;
   ActivityId id;
+  enum class Stage : char { kFlows, kThrough } stage = Stage::kFlows;  ///< through: no queue holds it any more
 };
 
 /// A flow takes weight·x of the link.
@@ -30,6 +51,7 @@ struct FlowUse {
   double weight = 0.0;
   std::uint32_t link = 0;
   std::uint32_t position = 0;  ///< in the link's list of users
+  std::uint32_t part = 0;      ///< in the flow's bundle
 };
 
 /// Flows by number, and their uses, without an allocation a flow: both are used again.
@@ -57,10 +79,14 @@ class FlowTable {
     return index;
   }
   void remove(std::uint32_t index) {
-    flows_[index].owner = kNobody;
+    flows_[index].owner = Owner();
     free_uses_[flows_[index].use_count].push_back(flows_[index].first_use);
     free_flows_.push_back(index);
   }
+
+  /// A hint that the flow is needed soon; and, once it is at hand, its uses.
+  void prefetch(std::uint32_t index) const { __builtin_prefetch(&flows_[index], 1); }
+  void prefetch_uses(std::uint32_t index) const { __builtin_prefetch(&uses_[flows_[index].first_use], 1); }
 
   [[nodiscard]] Flow& operator[](std::uint32_t index) { return flows_[index]; }
   [[nodiscard]] const Flow& operator[](std::uint32_t index) const { return flows_[index]; }
@@ -71,11 +97,12 @@ class FlowTable {
     return {uses_.data() + flows_[index].first_use, flows_[index].use_count};
   }
   [[nodiscard]] FlowUse& use(std::uint32_t index) { return uses_[index]; }
+  [[nodiscard]] const FlowUse& use(std::uint32_t index) const { return uses_[index]; }
 
  private:
-  std::vector<Flow> flows_;
+  AlignedVector<Flow> flows_;
   std::vector<std::uint32_t> free_flows_;
-  std::vector<FlowUse> uses_;
+  AlignedVector<FlowUse> uses_;
   std::vector<std::vector<std::uint32_t>> free_uses_;  ///< [number of uses]: first of each free run
 };
 

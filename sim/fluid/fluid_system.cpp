@@ -119,10 +119,11 @@ class FluidSystem::State {
   void end_window();
   /// Within a window rates stay as they are.
   void settle() {
-    if (late_.empty()) {
+    if (window_.empty()) {
       sharing_.settle(time_.ticks());
     }
   }
+  void take_completed(std::int64_t now, std::vector<ActivityId>& completed);
   void end_latencies(std::vector<ActivityId>& completed);
 
   double epsilon_;
@@ -140,8 +141,8 @@ class FluidSystem::State {
   std::vector<ActivityId> instant_;  ///< of amount 0, to be reported at time_
   std::vector<Waiting> waiting_;     ///< heap, earliest first
 
-  std::vector<fluid::Sharing::Late> late_;  ///< completed in the present window
-  std::int64_t window_end_ = 0;
+  std::vector<fluid::Sharing::Late> window_;  ///< what completes in it, in order
+  std::size_t reported_ = 0;                  ///< of these
 
   // Kept to spare allocations.
   std::vector<std::uint32_t> completed_;
@@ -250,21 +251,19 @@ void FluidSystem::State::retire(std::uint32_t index) {
   }
   by_id_[flow.id.index() - first_kept_id_] = kNobody;
   --live_;
-  if (epsilon_ == 0.0) {
-    sharing_.remove(index, time_.ticks());
-    return;
-  }
-  if (late_.empty()) {
-    window_end_ = time_.ticks() + static_cast<std::int64_t>(epsilon_ * static_cast<double>(time_.ticks() - flow.since));
-  }
-  late_.push_back({index, time_.ticks()});
 }
 
+/// From now on rates are without those that have completed.
 void FluidSystem::State::end_window() {
-  if (!late_.empty()) {
-    sharing_.remove(late_, time_.ticks());
-    late_.clear();
+  if (window_.empty()) {
+    return;
   }
+  for (std::size_t i = reported_; i < window_.size(); ++i) {
+    sharing_.put_back(window_[i].flow);
+  }
+  sharing_.remove(std::span(window_).first(reported_), time_.ticks());
+  window_.clear();
+  reported_ = 0;
 }
 
 double FluidSystem::State::carried(ResourceId resource) {
@@ -291,11 +290,15 @@ double FluidSystem::State::carried(ResourceId resource) {
 // The clock ----------------------------------------------------------------------------------------------------
 
 std::int64_t FluidSystem::State::next_event() {
-  if (!late_.empty() && sharing_.earliest_finish() > window_end_) {
+  if (reported_ == window_.size()) {
     end_window();
+    settle();
   }
-  settle();
-  const std::int64_t finish = sharing_.earliest_finish();
+  std::int64_t finish = window_.empty() ? sharing_.earliest_finish() : window_[reported_].finish;
+  if (window_.empty() && epsilon_ > 0.0 && finish != SimTime::never().ticks()) {
+    sharing_.take_window(finish, window_);
+    finish = window_.front().finish;
+  }
   return waiting_.empty() ? finish : std::min(finish, waiting_.front().until);
 }
 
@@ -338,6 +341,28 @@ void FluidSystem::State::end_latencies(std::vector<ActivityId>& completed) {
   }
 }
 
+void FluidSystem::State::take_completed(std::int64_t now, std::vector<ActivityId>& completed) {
+  if (epsilon_ > 0.0) {
+    constexpr std::size_t kAhead = 8;
+    for (; reported_ < window_.size() && window_[reported_].finish <= now; ++reported_) {
+      if (reported_ + 2 * kAhead < window_.size()) {
+        sharing_.flows().prefetch(window_[reported_ + 2 * kAhead].flow);
+        sharing_.flows().prefetch_uses(window_[reported_ + kAhead].flow);
+      }
+      completed.push_back(window_[reported_].id);
+      retire(window_[reported_].flow);
+    }
+    return;
+  }
+  completed_.clear();
+  sharing_.take_completed(now, completed_);
+  for (const std::uint32_t flow : completed_) {
+    completed.push_back(sharing_.flows()[flow].id);
+    retire(flow);
+    sharing_.remove(flow, now);
+  }
+}
+
 void FluidSystem::State::advance(SimTime to, std::vector<ActivityId>& completed) {
   ensure(to >= time_, "the clock of a fluid system does not run backwards");
   std::size_t instant_begin = completed.size();
@@ -348,12 +373,7 @@ void FluidSystem::State::advance(SimTime to, std::vector<ActivityId>& completed)
       instant_begin = completed.size();
       time_ = SimTime::from_ticks(next);
     }
-    completed_.clear();
-    sharing_.take_completed(next, completed_);
-    for (const std::uint32_t flow : completed_) {
-      completed.push_back(sharing_.flows()[flow].id);
-      retire(flow);
-    }
+    take_completed(next, completed);
     end_latencies(completed);
     // By id within the instant, however often the instant was solved.
     std::sort(completed.begin() + static_cast<std::ptrdiff_t>(instant_begin), completed.end());

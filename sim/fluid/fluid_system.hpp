@@ -30,10 +30,13 @@ struct ActivitySpec {
 };
 
 struct FluidOptions {
-  /// 0: exact. Otherwise completions that lie close together, by this part of the time that the first of them took,
-  /// are reported at their instants, but the others get what they leave only after the last; and a level stays where
-  /// it would move by less than an eighth of this. Every activity still does exactly its amount. What that makes of
-  /// the times of completion is measured, not proven: tests/bench/fluid_bench.cpp prints it.
+  /// 0: exact. Otherwise time goes on in windows: each begins with a completion and lasts this part of the time that
+  /// activity took. What completes within a window leaves its share to the activities that the same resource owns;
+  /// everybody else gets what it is due at the end of the window. A level stays where it would move by less than a
+  /// quarter of this. Every activity still does exactly its amount. What that makes of the times of completion is
+  /// measured, not proven (tests/bench/fluid_bench.cpp prints it). With 0.01, uneven all-to-alls of 256 GPUs,
+  /// non-blocking and leaf-spine: 99 % of the flows are within 0.4 % of their exact times, half within 0.02 %, the
+  /// worst 8 % off, and the last completion is within 10^-6.
   double epsilon = 0.0;
 };
 

@@ -12,6 +12,6 @@ inline constexpr double kCapacityNoise = 8 * kUlp;
 /// A level moves if it does by more than its own rounding.
 inline constexpr double kLevelNoise = 2 * kUlp;
 /// Of a given epsilon, what goes to levels that are not moved.
-inline constexpr double kStillPart = 0.125;
+inline constexpr double kStillPart = 0.25;
 
 }  // namespace moesim::fluid

@@ -1,31 +1,15 @@
 #include "sim/fluid/sharing.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/noise.hpp"
+#include "sim/fluid/ticks.hpp"
 
 // Links and flows as they come and go, clocks and completions; levels.cpp finds the rates.
 namespace moesim::fluid {
-namespace {
-
-constexpr std::int64_t kNever = SimTime::never().ticks();
-constexpr double kTicksPerSecond = 1e12;
-/// Finishes later than this are kept as this (FluidSystem::next_completion refuses well before).
-constexpr double kLatest = 4e18;
-/// Of a tag, relative.
-constexpr double kTagNoise = 64 * kUlp;
-/// Of a tick: less is not worth a whole one more.
-constexpr double kTickNoise = 1e-4;
-
-/// `ticks` rounded up, where up to `noise` above a whole number does not count as above.
-std::int64_t round_up(double ticks, double noise) {
-  const auto whole = static_cast<std::int64_t>(ticks);
-  return ticks - static_cast<double>(whole) > noise ? whole + 1 : whole;
-}
-
-}  // namespace
 
 Sharing::Sharing(double epsilon)
     : kernels_(block_kernels()), epsilon_(epsilon), still_(std::max(kLevelNoise, epsilon * kStillPart)) {}
@@ -48,8 +32,9 @@ std::uint32_t Sharing::add_link(double capacity, std::uint32_t kind) {
     watch_.resize(size, Watch::kAsNeeded);
     unfixed_.resize(size, 0);
     block_finish_.push_back(kNever);
-    block_finish_old_.push_back(0);
+    block_is_old_.push_back(0);
     dirty_.push_back(0);
+    listed_.push_back(0);
     touched_bits_.push_back(0);
     saturated_.push_back(0);
     coupling_.add_block_of_links();
@@ -104,15 +89,18 @@ void Sharing::enter(std::uint32_t index, std::int64_t now) {
 
 double Sharing::clock_at(const Link& link, double level, std::int64_t tick) const {
   return link.clock.value() +
-         (tick > link.since ? level * (static_cast<double>(tick - link.since) / kTicksPerSecond) : 0.0);
+         (tick > link.since ? level * (static_cast<double>(tick - link.since) * kSecondsPerTick) : 0.0);
 }
+
+/// At tick `since` of the link behind it.
+double Sharing::clock(Owner owner) const { return links_[link_of(owner)].clock.value() + offset_of(owner); }
 
 /// Brings the link's clock to the present; its level may change from here on.
 void Sharing::touch(std::uint32_t index) {
   Link& link = links_[index];
   if (link.since != now_) {
     if (link.owned > 0) {
-      link.clock.add(level_[index] * (static_cast<double>(now_ - link.since) / kTicksPerSecond));
+      link.clock.add(level_[index] * (static_cast<double>(now_ - link.since) * kSecondsPerTick));
     }
     link.since = now_;
   }
@@ -127,38 +115,135 @@ std::int64_t Sharing::finish_of(std::uint32_t index, double tag) const {
   const Link& link = links_[index];
   const double ticks_per_level = kTicksPerSecond / level_[index];
   const double ticks = std::max(0.0, tag - link.clock.value()) * ticks_per_level;
-  return ticks < kLatest - static_cast<double>(link.since)
-             ? link.since + round_up(ticks, kTickNoise + kTagNoise * tag * ticks_per_level)
+  return ticks < kLatestTick - static_cast<double>(link.since)
+             ? link.since + ticks_rounded_up(ticks, kTickNoise + kTagNoise * tag * ticks_per_level)
              : kNever - 1;
+}
+
+/// Whether what was put into the queue of `owner` still is there.
+bool Sharing::waits(Owner owner, const TagQueue::Entry& entry) const {
+  if ((entry.item & TagQueue::kBundleItem) == 0) {
+    const Flow& flow = flows_[entry.item];
+    return flow.owner == owner && flow.tag == entry.tag && flow.stage == Flow::Stage::kFlows;
+  }
+  const Bundle& bundle = bundles_[entry.item & ~TagQueue::kBundleItem];
+  return bundle.owner == owner.index() && bundle.due == entry.tag;
+}
+
+/// The flow of the link that is due next.
+std::optional<Sharing::Next> Sharing::next_of(std::uint32_t index) {
+  TagQueue& queue = links_[index].queue;
+  for (std::size_t round = 0;; ++round) {
+    ensure(round <= links_[index].bundles.size(), "a bundle is put back twice");
+    const TagQueue::Entry* least =
+        queue.least([&](const TagQueue::Entry& entry) { return waits(Owner::link(index), entry); });
+    if (least == nullptr) {
+      return std::nullopt;
+    }
+    const std::uint32_t item = least->item;
+    if ((item & TagQueue::kBundleItem) == 0) {
+      return Next{item, least->tag};
+    }
+    const Owner owner = Owner::bundle(item & ~TagQueue::kBundleItem);
+    Bundle& bundle = bundles_[owner.index()];
+    const TagQueue::Entry* first =
+        bundle.queue.least([&](const TagQueue::Entry& entry) { return waits(owner, entry); });
+    const double due = first == nullptr ? kInfinity : first->tag - bundle.offset;
+    if (first != nullptr && due == bundle.due) {
+      return Next{first->item, due};
+    }
+    queue.pop();
+    bundle.due = due;
+    if (first != nullptr) {
+      queue.push({due, item});
+    }
+  }
+}
+
+/// The flow, which next_of() named, is through.
+void Sharing::take_next(std::uint32_t index, std::uint32_t flow) {
+  const Owner owner = flows_[flow].owner;
+  (owner.is_bundle() ? bundles_[owner.index()].queue : links_[index].queue).pop();
+  flows_[flow].stage = Flow::Stage::kThrough;
+}
+
+/// The flow waits for its tag with whoever owns it.
+void Sharing::enqueue(std::uint32_t index) {
+  const Flow& flow = flows_[index];
+  double due = flow.tag;
+  std::uint32_t link_index = flow.owner.index();
+  if (flow.owner.is_bundle()) {
+    Bundle& bundle = bundles_[flow.owner.index()];
+    bundle.queue.push({flow.tag, index});
+    due -= bundle.offset;
+    link_index = bundle.owner;
+    if (due < bundle.due) {
+      bundle.due = due;
+      links_[bundle.owner].queue.push({due, flow.owner.index() | TagQueue::kBundleItem});
+    }
+  } else {
+    links_[link_index].queue.push({flow.tag, index});
+  }
+  links_[link_index].due = std::min(links_[link_index].due, due);
+}
+
+/// What waits with the link under `tag` leaves it.
+void Sharing::forget_due(std::uint32_t link, double tag) {
+  if (tag <= links_[link].due) {
+    links_[link].due = kUnknown;
+  }
+}
+
+/// Keeps the queues of an owner from growing by what changes owners.
+void Sharing::tidy(std::uint32_t index) {
+  const Owner owner = flows_[index].owner;
+  const auto holds = [&](const TagQueue::Entry& entry) { return waits(owner, entry); };
+  if (owner.is_bundle()) {
+    bundles_[owner.index()].queue.tidy(holds, bundles_[owner.index()].held);
+  } else {
+    links_[owner.index()].queue.tidy(holds, links_[owner.index()].owned);
+  }
 }
 
 void Sharing::note_finish(std::uint32_t index) {
   Link& link = links_[index];
   std::int64_t finish = kNever;
   if (link.owned > 0) {
-    const TagQueue::Entry* least = link.queue.least(flows_, index);
-    ensure(least != nullptr, "a link owns flows, but none is due");
-    finish = finish_of(index, least->tag);
+    if (link.due == kUnknown) {
+      const std::optional<Next> next = next_of(index);
+      ensure(next.has_value(), "a link owns flows, but none is due");
+      link.due = next->tag;
+    }
+    finish = finish_of(index, link.due);
   }
+  set_finish(index, finish);
+}
+
+void Sharing::set_finish(std::uint32_t index, std::int64_t finish) {
   if (finish_[index] != finish) {
     finish_[index] = finish;
-    block_finish_old_[index / kBlock] = 1;
+    const auto block = static_cast<std::uint32_t>(index / kBlock);
+    if (block_is_old_[block] == 0) {
+      block_is_old_[block] = 1;
+      old_blocks_.push_back(block);
+    }
   }
 }
 
 std::int64_t Sharing::earliest_finish() {
-  std::int64_t earliest = kNever;
-  for (std::size_t block = 0; block < block_finish_.size(); ++block) {
-    if (block_finish_old_[block] != 0) {
-      block_finish_old_[block] = 0;
+  if (!old_blocks_.empty()) {
+    for (const std::uint32_t block : old_blocks_) {
+      block_is_old_[block] = 0;
       block_finish_[block] = kernels_.earliest(finish_.data() + kBlock * block);
     }
-    earliest = std::min(earliest, block_finish_[block]);
+    old_blocks_.clear();
+    earliest_ = *std::min_element(block_finish_.begin(), block_finish_.end());
   }
-  return earliest;
+  return earliest_;
 }
 
 void Sharing::take_completed(std::int64_t now, std::vector<std::uint32_t>& completed) {
+  const std::size_t before = completed.size();
   for (std::size_t block = 0; block < block_finish_.size(); ++block) {
     if (block_finish_[block] > now) {
       continue;
@@ -168,26 +253,21 @@ void Sharing::take_completed(std::int64_t now, std::vector<std::uint32_t>& compl
       if (finish_[link] > now) {
         continue;
       }
-      const std::size_t before = completed.size();
-      TagQueue& queue = links_[link].queue;
-      for (auto least = queue.least(flows_, link); least != nullptr && finish_of(link, least->tag) <= now;
-           least = queue.least(flows_, link)) {
-        completed.push_back(least->flow);
-        flows_[least->flow].tag = -kInfinity;  // were it in the queue twice, it would be taken once
-        queue.pop();
+      std::optional<Next> next = next_of(link);
+      for (; next && finish_of(link, next->tag) <= now; next = next_of(link)) {  // bounded: each is taken once
+        completed.push_back(next->flow);
+        take_next(link, next->flow);
       }
-      ensure(completed.size() > before, "a completion that was due completed nothing");
-      const TagQueue::Entry* next = queue.least(flows_, link);
-      finish_[link] = next == nullptr ? kNever : finish_of(link, next->tag);
-      block_finish_old_[block] = 1;
+      links_[link].due = next ? next->tag : kInfinity;
+      set_finish(link, next ? finish_of(link, next->tag) : kNever);
     }
   }
+  ensure(completed.size() > before || earliest_ > now, "a completion that was due completed nothing");
 }
 
 void Sharing::remove(std::uint32_t index, std::int64_t now) {
   now_ = now;
-  const std::uint32_t owner = flows_[index].owner;
-  touch(owner);
+  touch(link_of(flows_[index].owner));
   disown(index);
   for (const FlowUse& use : flows_.uses(index)) {
     std::vector<User>& users = links_[use.link].users;
@@ -201,38 +281,18 @@ void Sharing::remove(std::uint32_t index, std::int64_t now) {
   --live_;
 }
 
-void Sharing::remove(std::span<const Late> late, std::int64_t now) {
-  now_ = now;
-  credits_.clear();
-  for (const Late& gone : late) {
-    const Flow& flow = flows_[gone.flow];
-    const double level = level_[flow.owner] * (static_cast<double>(now - gone.finish) / kTicksPerSecond);
-    for (const FlowUse& use : flows_.uses(gone.flow)) {
-      credits_.push_back(Credit{use.link, use.weight * flow.fairness * level});
-    }
-  }
-  for (const Late& gone : late) {
-    remove(gone.flow, now);
-  }
-  for (const Credit& credit : credits_) {
-    if (links_[credit.link].owned > 0 && credit.unused > 0.0) {
-      touch(credit.link);
-      links_[credit.link].clock.add(credit.unused / links_[credit.link].own);
-    }
-  }
-}
-
 double Sharing::rate(std::uint32_t index) const {
   const Flow& flow = flows_[index];
-  return flow.owner == kNobody ? 0.0 : flow.fairness * level_[flow.owner];
+  return flow.owner.is_nobody() ? 0.0 : flow.fairness * level_[link_of(flow.owner)];
 }
 
 double Sharing::remaining(std::uint32_t index, std::int64_t tick) const {
   const Flow& flow = flows_[index];
-  if (flow.owner == kNobody) {
+  if (flow.owner.is_nobody()) {
     return flow.tag * flow.fairness;
   }
-  return std::max(0.0, flow.fairness * (flow.tag - clock_at(links_[flow.owner], level_[flow.owner], tick)));
+  const std::uint32_t link = link_of(flow.owner);
+  return std::max(0.0, flow.fairness * (flow.tag - offset_of(flow.owner) - clock_at(links_[link], level_[link], tick)));
 }
 
 }  // namespace moesim::fluid

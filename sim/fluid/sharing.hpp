@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "sim/core/time.hpp"
+#include "sim/fluid/agenda.hpp"
 #include "sim/fluid/aligned.hpp"
 #include "sim/fluid/block_kernels.hpp"
+#include "sim/fluid/bundle.hpp"
 #include "sim/fluid/compensated_sum.hpp"
 #include "sim/fluid/coupling.hpp"
 #include "sim/fluid/cover.hpp"
@@ -66,12 +68,21 @@ class Sharing {
   void take_completed(std::int64_t now, std::vector<std::uint32_t>& completed);
   void remove(std::uint32_t index, std::int64_t now);
 
-  /// A flow that completed at tick `finish`, and kept its share until now.
+  /// A flow that completes at tick `finish`, and keeps its share until it is removed.
   struct Late {
-    std::uint32_t flow;
     std::int64_t finish;
+    ActivityId id;
+    std::uint32_t flow;
+    auto operator<=>(const Late&) const = default;
   };
-  /// Removes them. What they did not use of their links goes to those that the links own: it was there to be used.
+  /// Those that complete up to where a window ends that begins at tick `first`, the earliest finish, and lasts
+  /// epsilon of the time that the first of them took. In order; they are to be removed or put back. Within the window
+  /// what a link's flows leave goes to its other flows, and to nobody else.
+  void take_window(std::int64_t first, std::vector<Late>& late);
+  /// It goes on as if it had not been taken.
+  void put_back(std::uint32_t index);
+  /// Removes them, at the end of the window. What was carried over a link in it that is not what its level stands for
+  /// is made good for to those that it owns.
   void remove(std::span<const Late> late, std::int64_t now);
 
   [[nodiscard]] double rate(std::uint32_t index) const;
@@ -92,18 +103,22 @@ class Sharing {
   [[nodiscard]] const Effort& effort() const { return effort_; }
 
  private:
-  struct Link {
+  struct alignas(kAlignment) Link {
+    // What every change of a level needs, in one cache line.
     double capacity = 0.0;
-    double own = 0.0;  ///< Σ_{owned} w·φ
+    double own = 0.0;      ///< Σ_{owned} w·φ
+    CompensatedSum clock;  ///< at tick `since`
+    std::int64_t since = 0;
+    double due = kInfinity;  ///< the tag under which its next flow completes; kUnknown: to be looked up
     std::uint32_t owned = 0;
     std::uint32_t changes = 0;  ///< of `free`, since it was last summed anew
-    CompensatedSum clock;       ///< at tick `since`
-    std::int64_t since = 0;
     std::vector<User> users;
     TagQueue queue;
-    Cover before;  ///< of links before it on the way of its flows
+    std::vector<std::uint32_t> bundles;  ///< that it may own
+    Cover before;                        ///< of links before it on the way of its flows
     Cover behind;
   };
+  static constexpr double kUnknown = -kInfinity;
   /// Whether a link is looked at.
   enum class Watch : char {
     kAsNeeded,  ///< nobody uses it, or a cover stands in for it
@@ -119,15 +134,19 @@ class Sharing {
     std::uint32_t link;
   };
 
-  // levels.cpp
+  // levels.cpp, ownership.cpp
   void solve();
   void relax(std::uint32_t index);
+  enum class Look : char { kWhenMoved, kAlways };
+  RowLevels move_to(std::uint32_t index, double level, Look look);
   bool give_up_above(std::uint32_t index);
-  bool rises_too(std::uint32_t index, std::uint32_t other, double weight, double level);
-  void take_below(std::uint32_t index);
+  bool rises_too(std::uint32_t other, double level);
+  bool take_below(std::uint32_t index);
   void saturate(std::uint32_t index);
-  void move_to(std::uint32_t index, double level);
-  void flip(std::uint32_t index, std::uint32_t from, std::uint32_t to);
+  bool take_pair(std::uint32_t index, std::uint32_t from);
+  bool flip(std::uint32_t index, std::uint32_t from, std::uint32_t to);
+  void flip_bundle(std::uint32_t index, std::uint32_t to);
+  void change_hands(std::uint32_t link, Coupling::Pair flows, double claim, std::uint32_t from, std::uint32_t to);
   void mark(std::uint32_t link, double level);
   void sum_anew(std::uint32_t index);
   void rest(std::uint32_t index);
@@ -137,8 +156,26 @@ class Sharing {
   // sharing.cpp
   void touch(std::uint32_t index);
   [[nodiscard]] double clock_at(const Link& link, double level, std::int64_t tick) const;
+  [[nodiscard]] double clock(Owner owner) const;
+  [[nodiscard]] std::uint32_t link_of(Owner owner) const {
+    return owner.is_bundle() ? bundles_[owner.index()].owner : owner.index();
+  }
+  struct Next {
+    std::uint32_t flow;
+    double tag;  ///< by the clock of the link
+  };
+  std::optional<Next> next_of(std::uint32_t index);
+  void take_next(std::uint32_t index, std::uint32_t flow);
+  [[nodiscard]] double own_claim(std::uint32_t index) const;
+  void take_link(std::uint32_t index, std::int64_t until, std::vector<Late>& late);
+  [[nodiscard]] bool waits(Owner owner, const TagQueue::Entry& entry) const;
+  void enqueue(std::uint32_t index);
+  void tidy(std::uint32_t index);
+  void forget_due(std::uint32_t link, double tag);
   [[nodiscard]] std::int64_t finish_of(std::uint32_t index, double tag) const;
+  [[nodiscard]] double offset_of(Owner owner) const { return owner.is_bundle() ? bundles_[owner.index()].offset : 0.0; }
   void note_finish(std::uint32_t index);
+  void set_finish(std::uint32_t index, std::int64_t finish);
 
   // covering.cpp
   enum class Side : char { kBefore, kBehind };
@@ -149,6 +186,9 @@ class Sharing {
 
   // filling.cpp
   void place_fresh();
+  void choose_bundle(std::uint32_t index);
+  Owner hold(std::uint32_t index, std::uint32_t link);
+  void let_go(std::uint32_t index);
   void place(std::uint32_t index);
   void own(std::uint32_t index, std::uint32_t owner);
   void disown(std::uint32_t index);
@@ -160,6 +200,7 @@ class Sharing {
   double still_;  ///< a level that would move by less than this part of itself stays
 
   FlowTable flows_;
+  BundleTable bundles_;
   std::vector<Link> links_;
   Coupling coupling_;
   // What the kernels read, [links].
@@ -169,8 +210,10 @@ class Sharing {
   AlignedVector<std::int64_t> finish_;
   // [blocks]
   std::vector<std::int64_t> block_finish_;
-  std::vector<char> block_finish_old_;
-  std::vector<std::uint32_t> dirty_;         ///< bits of links on the agenda
+  std::vector<std::uint32_t> old_blocks_;  ///< of which the earliest finish is to be found anew
+  std::vector<char> block_is_old_;
+  std::vector<std::uint32_t> dirty_;         ///< bits of links that are to be looked at, all on the agenda
+  std::vector<std::uint32_t> listed_;        ///< bits of links on the agenda
   std::vector<std::uint32_t> touched_bits_;  ///< of links in touched_
   std::vector<std::uint32_t> saturated_;     ///< bits of links that own somebody
 
@@ -181,7 +224,8 @@ class Sharing {
   std::vector<Kind> kinds_;
 
   std::int64_t now_ = 0;
-  std::vector<Due> agenda_;  ///< heap, lowest first
+  std::int64_t earliest_ = SimTime::never().ticks();
+  Agenda agenda_;
   std::vector<std::uint32_t> touched_;
   std::vector<std::uint32_t> fresh_;
   std::size_t live_ = 0;
@@ -189,13 +233,25 @@ class Sharing {
 
   // Kept to spare allocations.
   std::vector<std::uint32_t> below_;
-  std::vector<std::uint32_t> pair_;
+  std::vector<std::uint32_t> pair_;  ///< flows
+  std::vector<std::uint32_t> pair_bundles_;
+  std::vector<std::uint32_t> inner_;
   std::vector<Neighbour> neighbours_;
-  struct Credit {
-    std::uint32_t link;
-    double unused;  ///< w·φ·λ·time
+  /// What a link's clock does in a window, from the link's last change on.
+  struct Course {
+    double clock;
+    double ticks;  ///< so far
+    double own;
+    double level;
   };
-  std::vector<Credit> credits_;
+  [[nodiscard]] Course course(std::uint32_t index) const;
+  double run_to(Course& course, std::uint32_t index, double tag, double claim) const;
+  std::vector<Course> courses_;           ///< [links], of those in a window
+  std::vector<std::uint32_t> on_course_;  ///< these
+  std::vector<double> credit_;            ///< [links]: what was not used, w·x·time
+  std::vector<std::uint32_t> credited_;   ///< those of which it is not 0
+  void credit(std::uint32_t link, double unused);
+  void prefetch_removal(std::uint32_t index) const;
   std::vector<std::uint32_t> component_links_;
   std::vector<std::uint32_t> component_flows_;
   std::vector<char> link_seen_;

@@ -6,19 +6,18 @@
 #include <limits>
 #include <vector>
 
-#include "sim/fluid/flow_table.hpp"
-
 namespace moesim::fluid {
 
 /// The flows that a link owns, by tag. Most flows change owners before they are anywhere near completion: they wait
-/// unsorted in a pile, out of which the least are taken to a small heap when that is empty. A flow that is no longer
-/// owned under its tag is dropped when it is met.
+/// unsorted in a pile, out of which the least are taken to a small heap when that is empty. An entry that no longer
+/// holds is dropped when it is met: `holds` is a function of an entry.
 class TagQueue {
  public:
   struct Entry {
     double tag;
-    std::uint32_t flow;
+    std::uint32_t item;  ///< a flow, or a bundle of flows with kBundleItem
   };
+  static constexpr std::uint32_t kBundleItem = 1U << 31;
 
   void push(Entry entry) {
     if (entry.tag < border_) {
@@ -33,10 +32,11 @@ class TagQueue {
     far_.clear();
     border_ = -std::numeric_limits<double>::infinity();
   }
-  /// The least that `owner` still owns, null if there is none.
-  const Entry* least(const FlowTable& flows, std::uint32_t owner) {
-    for (;;) {
-      while (!near_.empty() && stale(near_.front(), flows, owner)) {
+  /// The least that holds, null if there is none.
+  template <class Holds>
+  const Entry* least(const Holds& holds) {
+    for (;;) {  // bounded: the pile gets smaller each time
+      while (!near_.empty() && !holds(near_.front())) {
         pop();
       }
       if (!near_.empty()) {
@@ -46,42 +46,40 @@ class TagQueue {
         border_ = -std::numeric_limits<double>::infinity();
         return nullptr;
       }
-      sift(flows, owner);
+      sift(holds);
     }
   }
   void pop() {
     std::pop_heap(near_.begin(), near_.end(), later);
     near_.pop_back();
   }
-  /// Drops what is stale once it is the greater part; `owned` is how many are not.
-  void tidy(const FlowTable& flows, std::uint32_t owner, std::size_t owned) {
-    if (near_.size() + far_.size() > 2 * owned + kLeast) {
-      drop_stale(near_, flows, owner);
-      drop_stale(far_, flows, owner);
+  /// Drops what does not hold once it is the greater part; `count` is how many may hold.
+  template <class Holds>
+  void tidy(const Holds& holds, std::size_t count) {
+    if (near_.size() + far_.size() > 2 * count + kLeast) {
+      keep(near_, holds);
+      keep(far_, holds);
       std::make_heap(near_.begin(), near_.end(), later);
     }
   }
 
  private:
   static constexpr std::size_t kLeast = 16;
-  static bool later(const Entry& a, const Entry& b) { return a.tag != b.tag ? a.tag > b.tag : a.flow > b.flow; }
-  static bool stale(const Entry& entry, const FlowTable& flows, std::uint32_t owner) {
-    return flows[entry.flow].owner != owner || flows[entry.flow].tag != entry.tag;
+  static bool later(const Entry& a, const Entry& b) { return a.tag != b.tag ? a.tag > b.tag : a.item > b.item; }
+  template <class Holds>
+  static void keep(std::vector<Entry>& entries, const Holds& holds) {
+    std::erase_if(entries, [&](const Entry& entry) { return !holds(entry); });
   }
-  static void drop_stale(std::vector<Entry>& entries, const FlowTable& flows, std::uint32_t owner) {
-    std::erase_if(entries, [&](const Entry& entry) { return stale(entry, flows, owner); });
-  }
-  /// Takes the least of the pile, a sixteenth, to the heap.
-  void sift(const FlowTable& flows, std::uint32_t owner) {
-    drop_stale(far_, flows, owner);
-    const std::size_t taken = std::min(far_.size(), std::max(kLeast, far_.size() / 16));
-    if (taken == 0) {
-      return;
-    }
+  /// Takes the least of the pile, an eighth, to the heap, but for those that do not hold. The others are not looked
+  /// up: that would cost more than to carry them along.
+  template <class Holds>
+  void sift(const Holds& holds) {
+    const std::size_t taken = std::min(far_.size(), std::max(kLeast, far_.size() / 8));
     const auto middle = far_.begin() + static_cast<std::ptrdiff_t>(taken);
     std::nth_element(far_.begin(), middle - 1, far_.end(), [](const Entry& a, const Entry& b) { return later(b, a); });
     border_ = far_[taken - 1].tag;
     near_.assign(far_.begin(), middle);
+    keep(near_, holds);
     std::make_heap(near_.begin(), near_.end(), later);
     // The last ones fill the gap.
     const std::size_t moved = std::min(taken, far_.size() - taken);

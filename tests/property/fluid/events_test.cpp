@@ -129,7 +129,8 @@ class Instance {
     }
   }
 
-  /// Rates against the definition.
+  /// Rates against the definition. The solver takes 8 ulp of a capacity for nothing; with capacities up to 40 and
+  /// claims w·φ down to 1/16 that is 10^−12 of a level of 1, and levels here go down to about a tenth of that.
   void check() {
     std::vector<const Arrival*> specs;
     std::vector<std::size_t> index;
@@ -147,7 +148,7 @@ class Instance {
     for (std::size_t i = 0; i < index.size(); ++i) {
       const double rate = system_.rate(ActivityId(index[i]));
       CAPTURE(number_, index[i]);
-      REQUIRE(rate == Approx(static_cast<double>(expected[i])).epsilon(1e-12).margin(0.0));
+      REQUIRE(rate == Approx(static_cast<double>(expected[i])).epsilon(1e-11).margin(0.0));
     }
   }
 

@@ -37,18 +37,26 @@ TEST_CASE("Vectors round as scalars do", "[fluid]") {
         }
       }
     }
-    const BlockKernels& fast = block_kernels();
-    const BlockKernels& plain = portable_block_kernels();
-    CHECK(fast.least_owned(row.data(), row.size(), level.data()) ==
-          plain.least_owned(row.data(), row.size(), level.data()));
-    CHECK(fast.greatest_owning(row.data(), row.size(), level.data()) ==
-          plain.greatest_owning(row.data(), row.size(), level.data()));
     AlignedVector<double> same = free;
     std::vector<std::uint32_t> below(row.size());
     std::vector<std::uint32_t> same_below(row.size());
-    const double change = random.uniform() - 0.5;
-    fast.subtract(row.data(), row.size(), weights.data(), change, free.data(), slack.data(), below.data());
-    plain.subtract(row.data(), row.size(), weights.data(), change, same.data(), slack.data(), same_below.data());
+    RowMove move{.row = row.data(),
+                 .blocks = row.size(),
+                 .wanted = trial % 3 == 0   ? Wanted::kBoth
+                           : trial % 3 == 1 ? Wanted::kLeastOwned
+                                            : Wanted::kGreatestOwning,
+                 .weights = weights.data(),
+                 .change = random.uniform() - 0.5,
+                 .level = level.data(),
+                 .free = free.data(),
+                 .slack = slack.data(),
+                 .below = below.data()};
+    const RowLevels fast = block_kernels().move(move);
+    move.free = same.data();
+    move.below = same_below.data();
+    const RowLevels plain = portable_block_kernels().move(move);
+    CHECK(fast.least_owned == plain.least_owned);
+    CHECK(fast.greatest_owning == plain.greatest_owning);
     CHECK(free == same);
     CHECK(below == same_below);
   }
