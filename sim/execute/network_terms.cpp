@@ -84,9 +84,42 @@ ExchangeTerms NetworkTerms::collective_terms(const Exchange& exchange, const std
   return result;
 }
 
+ExchangeTerms NetworkTerms::domain_terms(const Exchange& exchange, const DomainCost& cost) const {
+  ExchangeTerms result;
+  result.variant = "measured";
+  result.scale_up_efficiency = cost.efficiency;
+  result.path_share = cost.path_share;
+  if (exchange.start == ExchangeStart::kLaunch) {
+    result.launch = cost.overhead;
+  }
+  return result;
+}
+
+std::optional<double> NetworkTerms::bytes_in_domain(const Exchange& exchange) {
+  std::unordered_map<RankId, double> out;
+  std::unordered_map<RankId, double> in;
+  double busiest = 0.0;
+  for (const Transfer& transfer : exchange.transfers) {
+    if (transfer.from == transfer.to) {
+      continue;
+    }
+    if (path(transfer.from, transfer.to).crosses_network) {
+      return std::nullopt;
+    }
+    busiest = std::max({busiest, out[transfer.from] += transfer.bytes, in[transfer.to] += transfer.bytes});
+  }
+  return std::max(busiest, exchange.port_bytes);
+}
+
 ExchangeTerms NetworkTerms::terms(const Exchange& exchange) {
   if (exchange.protocol != Protocol::kCollective) {
     return dispatch_terms(exchange);
+  }
+  if (const auto* domain = profile_.find_in_domain(exchange.collective, cluster_.accelerator().name)) {
+    if (const auto port_bytes = bytes_in_domain(exchange)) {
+      const double ranks = std::min<double>(exchange.group_size, static_cast<double>(cluster_.gpus_per_node()));
+      return domain_terms(exchange, domain_cost(*domain, ranks, *port_bytes));
+    }
   }
   const CollectiveVariants* variants = profile_.find(exchange.collective, cluster_.accelerator().name);
   ensure(variants != nullptr && !variants->empty(), "a checked profile lacks a collective");
