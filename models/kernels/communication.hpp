@@ -47,9 +47,10 @@ struct UnitTerms {
 ///
 ///   overhead in one domain  = scale_up_overhead + per_expert·experts + m / message_rate
 ///   overhead over a network = network_overhead + network_per_node·nodes + per_expert·experts + m / message_rate
-///                             + notify + notify_per_node·nodes
+///                             + notify + notify_per_node·nodes + notify_per_token·tokens / units
 ///
-/// with the message's m bytes: even a single token has to pass through the kernel.
+/// with the message's m bytes: even a single token has to pass through the kernel. Tokens are the rank's own, of the
+/// rank that has most.
 struct TransferTerms {
   double scale_up_efficiency = 1.0;
   double network_efficiency = 1.0;
@@ -60,6 +61,7 @@ struct TransferTerms {
   std::optional<Bandwidth> message_rate = std::nullopt;
   Duration notify = {};
   Duration notify_per_node = {};
+  Duration notify_per_token = {};
   std::optional<UnitTerms> scale_up_units = std::nullopt;
   std::optional<UnitTerms> network_units = std::nullopt;
 
@@ -76,6 +78,8 @@ struct TransferTerms {
                Rules::above_zero());
     f.optional("notify", &TransferTerms::notify, "Fixed time of the exchange of counts between nodes before it");
     f.optional("notify_per_node", &TransferTerms::notify_per_node, "More of it for each node");
+    f.optional("notify_per_token", &TransferTerms::notify_per_token,
+               "More of it for each token, shared by the compute units");
     f.optional("scale_up_units", &TransferTerms::scale_up_units, "What compute units need, in one domain");
     f.optional("network_units", &TransferTerms::network_units, "What compute units need, ranks in several domains");
   }

@@ -22,6 +22,15 @@ double low_latency_units(std::uint32_t experts, int compute_units) {
   return blocks;
 }
 
+/// Tokens of the rank that has most, by what ranks take from themselves.
+double most_tokens(const Exchange& exchange) {
+  double most = 0.0;
+  for (const Transfer& transfer : exchange.transfers) {
+    most = transfer.from == transfer.to ? std::max(most, transfer.bytes) : most;
+  }
+  return exchange.message_bytes > 0.0 ? most / exchange.message_bytes : 0.0;
+}
+
 /// Seconds of one unit per byte of messages of `size` bytes.
 double unit_seconds(Duration each, const std::optional<Bandwidth>& rate, double size) {
   return (rate ? 1.0 / rate->base() : 0.0) + (size > 0.0 ? each.base() / size : 0.0);
@@ -48,11 +57,12 @@ ExchangeTerms NetworkTerms::dispatch_terms(const Exchange& exchange) const {
   if (terms.message_rate) {
     result.launch += bytes(exchange.message_bytes) / *terms.message_rate;
   }
-  if (!one_domain_) {
-    result.notify = terms.notify + terms.notify_per_node * nodes;
-  }
   const int compute_units = cluster_.accelerator().compute_units;
   const std::optional<int> kept = exchange.units ? exchange.units : both.compute_units;
+  if (!one_domain_) {
+    result.notify = terms.notify + terms.notify_per_node * nodes;
+    result.notify += terms.notify_per_token * (most_tokens(exchange) / kept.value_or(compute_units));
+  }
   result.compute_share = static_cast<double>(both.compute_units ? *kept : 0) / compute_units;
   if (const auto& units = one_domain_ ? terms.scale_up_units : terms.network_units) {
     const double count = low_latency ? low_latency_units(exchange.experts, compute_units)

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "models/kernels/profile.hpp"
+#include "models/kernels/fitted.hpp"
 #include "validate/fit/communication_table.hpp"
 
 namespace moesim {

@@ -101,7 +101,7 @@ TEST_CASE("A fit finds the law that made its samples") {
   CHECK(port_efficiency(terms.efficiency, 1e8) == Approx(0.5).epsilon(0.02));
   REQUIRE(terms.unseen_sizes);
   CHECK(terms.unseen_sizes->n == samples.size());
-  CHECK(terms.unseen_sizes->mape < 0.02);
+  CHECK(terms.unseen_sizes->mape < 0.03);
 }
 
 // Efficiencies may rise by at most as much as the bytes do, or more bytes would take less time, whatever was measured.
