@@ -93,7 +93,7 @@ const Cluster& CommunicationBench::cluster(std::size_t ranks) const { return clu
 CollectivePhases CommunicationBench::phases(const MeasuredCollective& row, std::string_view algorithm) const {
   const CollectiveGroups groups{&cluster(row.ranks), row.ranks, row.ranks};
   const CollectiveAlgorithm* found = find_algorithm(row.collective, algorithm);
-  return found == nullptr || !found->obstacle(groups).empty() ? CollectivePhases{} : found->build(groups, row.bytes);
+  return found == nullptr || !found->eligible(groups, row.bytes) ? CollectivePhases{} : found->build(groups, row.bytes);
 }
 
 Duration CommunicationBench::run(CollectivePhases phases, std::size_t ranks) const {

@@ -35,7 +35,7 @@ class CommunicationBench {
   /// What the library would take: NCCL's ring or pairwise sends, and in-switch reduction; custom all-reduces also in
   /// one and two shots. The fastest.
   [[nodiscard]] Duration predict(const MeasuredCollective& row) const;
-  /// The algorithm's phases on the row's ranks.
+  /// The algorithm's phases on the row's ranks; none where it is not eligible.
   [[nodiscard]] CollectivePhases phases(const MeasuredCollective& row, std::string_view algorithm) const;
 
   struct Parts {

@@ -20,9 +20,9 @@ namespace {
 
 constexpr double kMebibyte = 1048576.0;
 constexpr double kLeastInSwitch = 32.0 * kMebibyte;
-constexpr double kMostOneShot = 0.5 * kMebibyte;
+constexpr double kMostOneShot = 0.25 * kMebibyte;
 constexpr double kMostTwoShot = 8.0 * kMebibyte;
-constexpr std::size_t kLeastSizes = 4;
+constexpr std::size_t kLeastSizes = 3;
 
 /// NCCL's latency of a hop in a running kernel is .6 us on NVLink (NVIDIA/nccl src/graph/tuning.cc, hwLat, LL): this
 /// share of the 3.33 us between two programs.
@@ -34,7 +34,7 @@ struct Way {
   std::string_view algorithm;
 };
 std::optional<Way> way_of(const MeasuredCollective& row, const Cluster& cluster, CommunicationSource source) {
-  if (source == CommunicationSource::kCustomAllReduce) {
+  if (source == CommunicationSource::kCustomAllReduce && row.bytes < kLeastInSwitch) {
     return row.bytes <= kMostOneShot   ? std::optional<Way>({ProfiledCollective::kOneShotAllReduce, "one-shot"})
            : row.bytes <= kMostTwoShot ? std::optional<Way>({ProfiledCollective::kTwoShotAllReduce, "two-shot"})
                                        : std::nullopt;

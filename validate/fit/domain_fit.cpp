@@ -18,6 +18,7 @@ namespace {
 constexpr std::array kPoints = {12.0, 14.0, 16.0, 18.0, 19.0, 20.0, 21.0, 22.0, 23.0, 24.0, 26.0, 28.0};
 constexpr std::size_t kUnknowns = kPoints.size() + 1;  ///< the first is log overhead
 constexpr double kBendPenalty = 0.01;
+constexpr double kOverheadPenalty = 0.05;  ///< on log overhead, from where it starts
 constexpr int kRounds = 60;
 constexpr int kReweighted = 3;        ///< every so many rounds
 constexpr double kLeastError = 0.02;  ///< below this |log error| a row weighs no more
@@ -75,8 +76,8 @@ Bend bend_at(std::size_t point) {
   return {{point, point + 1, point + 2}, {1.0 / before, -1.0 / before - 1.0 / after, 1.0 / after}};
 }
 
-double cost_of(const Vector& x, const std::vector<Row>& rows) {
-  double cost = 0.0;
+double cost_of(const Vector& x, double start, const std::vector<Row>& rows) {
+  double cost = kOverheadPenalty * (x[0] - start) * (x[0] - start);
   for (const Row& row : rows) {
     const double error = predict(x, row).error;
     cost += row.weight * error * error;
@@ -89,7 +90,9 @@ double cost_of(const Vector& x, const std::vector<Row>& rows) {
 }
 
 /// Normal equations of one Gauss-Newton step.
-void add_equations(const Vector& x, const std::vector<Row>& rows, Matrix& normal, Vector& gradient) {
+void add_equations(const Vector& x, double start, const std::vector<Row>& rows, Matrix& normal, Vector& gradient) {
+  gradient[0] += kOverheadPenalty * (x[0] - start);
+  normal[0][0] += kOverheadPenalty;
   for (const Row& row : rows) {
     const Predicted at = predict(x, row);
     const double whole = row.fixed + at.overhead + at.transfer;
@@ -135,12 +138,14 @@ Vector solve(Matrix a, Vector b) {
   return b;
 }
 
-/// What the data say without a fit: nearly all of the shortest time is overhead, η from what is left.
+/// What the data say without a fit: nearly all of the shortest time but its transfer is overhead, η from what is left.
 Vector start_of(const std::vector<Row>& rows) {
   constexpr double kOverheadShare = 0.9;
-  const auto shortest =
+  constexpr double kUsualEfficiency = 0.7;
+  const Row& shortest =
       *std::min_element(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.time < b.time; });
-  const double overhead = std::max(kOverheadShare * shortest.time - shortest.fixed, 0.1 * shortest.time);
+  const double left_over = shortest.time - shortest.fixed - shortest.transfer / kUsualEfficiency;
+  const double overhead = std::max(kOverheadShare * left_over, 0.1 * shortest.time);
   Vector x{};
   x[0] = std::log(overhead);
   for (std::size_t point = 0; point < kPoints.size(); ++point) {
@@ -169,12 +174,13 @@ void reweigh(const Vector& x, std::vector<Row>& rows) {
 
 Vector minimise(std::vector<Row> rows) {
   Vector x = start_of(rows);
+  const double start = x[0];
   double damping = 1e-3;
   for (int round = 0; round < kRounds; ++round) {
     Matrix normal{};
     Vector gradient{};
-    add_equations(x, rows, normal, gradient);
-    const double before = cost_of(x, rows);
+    add_equations(x, start, rows, normal, gradient);
+    const double before = cost_of(x, start, rows);
     for (int attempt = 0; attempt < 8; ++attempt) {
       Matrix damped = normal;
       for (std::size_t i = 0; i < kUnknowns; ++i) {
@@ -186,7 +192,7 @@ Vector minimise(std::vector<Row> rows) {
         next[i] -= std::clamp(step[i], -kLargestStep, kLargestStep);
         next[i] = i > 0 ? std::min(next[i], 0.0) : next[i];  // no more than the whole bandwidth
       }
-      if (cost_of(next, rows) <= before) {
+      if (cost_of(next, start, rows) <= before) {
         x = next;
         damping = std::max(damping / 5.0, 1e-7);
         break;
@@ -206,11 +212,23 @@ double rounded(double value) {
   return std::round(value / scale) * scale;
 }
 
-DomainTerms terms_of(const Vector& x, int ranks, const DomainFitOptions& options) {
+/// Points that no row lies next to say nothing.
+std::pair<std::size_t, std::size_t> points_of(const std::vector<Row>& rows) {
+  std::size_t first = kPoints.size();
+  std::size_t last = 0;
+  for (const Row& row : rows) {
+    first = std::min(first, row.share < 1.0 ? row.point : row.point + 1);
+    last = std::max(last, row.share > 0.0 ? row.point + 1 : row.point);
+  }
+  return {first, last};
+}
+
+DomainTerms terms_of(const Vector& x, const std::vector<Row>& rows, int ranks, const DomainFitOptions& options) {
   DomainTerms terms{.ranks = ranks, .overhead = seconds(rounded(std::exp(x[0]))), .path_share = options.path_share};
-  for (std::size_t point = 0; point < kPoints.size(); ++point) {
+  const auto [first, last] = points_of(rows);
+  for (std::size_t point = first; point <= last; ++point) {
     double efficiency = std::exp(x[1 + point]);
-    if (point > 0) {  // more bytes never take less time
+    if (point > first) {  // more bytes never take less time
       const double growth = std::exp2(kPoints[point] - kPoints[point - 1]);
       efficiency = std::min(efficiency, terms.efficiency.back().efficiency * growth);
     }
@@ -228,6 +246,11 @@ std::vector<Row> rows_of(const std::vector<DomainSample>& samples, const DomainF
   return rows;
 }
 
+DomainTerms fitted(const std::vector<DomainSample>& samples, int ranks, const DomainFitOptions& options) {
+  const std::vector<Row> rows = rows_of(samples, options);
+  return terms_of(minimise(rows), rows, ranks, options);
+}
+
 double error_of(const DomainTerms& terms, const DomainSample& sample, const DomainFitOptions& options) {
   const double efficiency = port_efficiency(terms.efficiency, sample.port_bytes);
   const Duration transfer = seconds(sample.port_bytes / (options.bandwidth.base() * efficiency));
@@ -238,7 +261,7 @@ double error_of(const DomainTerms& terms, const DomainSample& sample, const Doma
 
 DomainTerms fit_domain(const std::vector<DomainSample>& samples, int ranks, const DomainFitOptions& options) {
   ensure(samples.size() > 1, "a fit needs samples");
-  DomainTerms result = terms_of(minimise(rows_of(samples, options)), ranks, options);
+  DomainTerms result = fitted(samples, ranks, options);
   std::set<double> unique;
   for (const DomainSample& sample : samples) {
     unique.insert(sample.port_bytes);
@@ -252,7 +275,7 @@ DomainTerms fit_domain(const std::vector<DomainSample>& samples, int ranks, cons
       const auto at = std::lower_bound(sizes.begin(), sizes.end(), sample.port_bytes) - sizes.begin();
       (static_cast<std::size_t>(at) % options.folds == fold ? held : kept).push_back(sample);
     }
-    const DomainTerms terms = terms_of(minimise(rows_of(kept, options)), ranks, options);
+    const DomainTerms terms = fitted(kept, ranks, options);
     for (const DomainSample& sample : held) {
       errors.push_back(error_of(terms, sample, options));
     }
