@@ -83,8 +83,8 @@ std::string kernels_table(const ValidateOptions& options, const TableValidation&
     text += error_row(row.op, row.errors);
     for (const OperatorErrors& part : done.result.parts) {
       if (part.op == row.op) {
-        text +=
-            error_row(fmt::format(part.variant.empty() ? "  {}" : "  {} ({})", part.type, part.variant), part.errors);
+        const std::string variant = part.variant.empty() ? "" : fmt::format(" ({})", part.variant);
+        text += error_row(fmt::format("  {}{}", part.type, variant), part.errors);
       }
     }
   }

@@ -31,8 +31,8 @@ double bytes_of_row(const CollectiveScenario& scenario) {
 
 /// What was simulated, as far as a figure may ask.
 struct Simulated {
-  Duration time;
-  Duration notify;
+  Duration time = {};
+  Duration notify = {};
   double rows = 0.0;  ///< of a dispatch or combine: one for each rank or node that a token has experts on
   double row_bytes = 0.0;
   double tokens = 0.0;  ///< of a step

@@ -147,8 +147,8 @@ struct CaseOutcome {
   std::string conditions;
   PublishedCase of;
   CaseVerdict verdict = CaseVerdict::kWaiting;
-  std::optional<double> predicted;  ///< in the figure's base unit
-  std::string note;                 ///< what is waited for, or what went wrong
+  std::optional<double> predicted = std::nullopt;  ///< in the figure's base unit
+  std::string note = {};                           ///< what is waited for, or what went wrong
 
   [[nodiscard]] double published() const;
   [[nodiscard]] std::string_view unit() const;  ///< "s", "B/s", "tokens/s"
