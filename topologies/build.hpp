@@ -15,7 +15,8 @@
 ///
 /// End-to-end latencies are published, those of single hops are not, so they are shared out: the four links that every
 /// route between nodes has (GPU–NIC–leaf–NIC–GPU) take a quarter of the same-leaf figure each, and the links above the
-/// leaf equal parts of what higher routes take more. Sums over routes then equal the published figures.
+/// leaf equal parts of what higher routes take more. Sums over routes then equal the published figures. Under PCIe the
+/// link between a NIC and the GPUs' switch makes up for the GPU's own, which counts towards the scale-up figure.
 namespace moesim {
 
 /// Inside a node nothing is faster than the scale-up fabric: a way over a NIC counts as longer.

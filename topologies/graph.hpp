@@ -36,7 +36,7 @@ struct Link {
   VertexId from;
   VertexId to;
   Bandwidth capacity;
-  Duration latency;
+  Duration latency;  ///< its share of its routes' latency; below zero where it makes up for another link's (NicRows)
   LinkKind kind = LinkKind::kNetwork;
   std::uint32_t weight = 1;  ///< in the length of a path, which routing keeps as short as can be; above 0
 };

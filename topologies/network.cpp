@@ -41,6 +41,10 @@ NicRows::NicRows(ClusterGraph& graph, const ClusterConfig& config, const Nic& ni
   const auto parts = static_cast<double>(ports);
   bandwidth_ = nic.bandwidth * static_cast<double>(nics_per_vertex(config)) / parts;
   const std::size_t sharing = config.gpus_per_node / per_node_;
+  // The figures of fabrics are from GPU to GPU. Under PCIe a GPU's way to its NIC begins with its link to the switch,
+  // which has half the scale-up figure already: the NIC's link gives that back, even where less than nothing is left.
+  const bool under_switch = config.scale_up.kind == ScaleUpKind::kPcie && config.gpus_per_node > 1;
+  const Duration latency = under_switch ? host_latency - config.scale_up.latency / 2.0 : host_latency;
   for (std::size_t node = 0; node < *config.nodes; ++node) {
     for (std::size_t i = 0; i < per_node_; ++i) {
       for (std::size_t port = 0; port < ports; ++port) {
@@ -51,11 +55,10 @@ NicRows::NicRows(ClusterGraph& graph, const ClusterConfig& config, const Nic& ni
       }
     }
     for (std::size_t i = 0; i < config.gpus_per_node; ++i) {
-      const bool own_link = config.scale_up.kind != ScaleUpKind::kPcie || config.gpus_per_node == 1;
-      for (std::size_t port = 0; port < ports && (own_link || i % sharing == 0); ++port) {
+      for (std::size_t port = 0; port < ports && (!under_switch || i % sharing == 0); ++port) {
         const VertexId gpu(node * config.gpus_per_node + i);
-        graph.connect(own_link ? gpu : pcie_switch_of(graph, config, gpu), at(node, i / sharing, port),
-                      *config.network->host_bandwidth / parts, host_latency, LinkKind::kHost, kHostWeight);
+        graph.connect(under_switch ? pcie_switch_of(graph, config, gpu) : gpu, at(node, i / sharing, port),
+                      *config.network->host_bandwidth / parts, latency, LinkKind::kHost, kHostWeight);
       }
     }
   }

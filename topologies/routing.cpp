@@ -161,7 +161,7 @@ class Router::Spray {
         core_(core),
         distance_(std::span(core.distance).subspan(to * core.size, core.size)),
         share_(core.size),
-        latency_(core.size) {}
+        latency_(core.size, kNotReached) {}
 
   /// Vertices are taken by falling distance from the destination, so that all that comes into one is known before it
   /// is split among the links out of it.
@@ -169,6 +169,7 @@ class Router::Spray {
     std::vector<std::vector<std::uint32_t>> at(distance_[from] + 1);
     at[distance_[from]].push_back(from);
     share_[from] = share;
+    latency_[from] = Duration{};
     for (std::size_t left = distance_[from]; left > 0; --left) {
       for (const std::uint32_t vertex : at[left]) {
         split(vertex, at, route);
@@ -194,6 +195,9 @@ class Router::Spray {
       }
     }
   }
+
+  /// Less than the latency of any way: that of a link may be below zero (NicRows).
+  static constexpr Duration kNotReached = seconds(-1.0);
 
   const Router& router_;
   const Core& core_;

@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "models/kernels/fit_errors.hpp"
 #include "sim/config/describe.hpp"
 #include "sim/core/quantity.hpp"
 
@@ -45,9 +47,10 @@ struct UnitTerms {
 ///
 ///   overhead in one domain  = scale_up_overhead + per_expert·experts + m / message_rate
 ///   overhead over a network = network_overhead + network_per_node·nodes + per_expert·experts + m / message_rate
-///                             + notify + notify_per_node·nodes
+///                             + notify + notify_per_node·nodes + notify_per_token·tokens / units
 ///
-/// with the message's m bytes: even a single token has to pass through the kernel.
+/// with the message's m bytes: even a single token has to pass through the kernel. Tokens are the rank's own, of the
+/// rank that has most.
 struct TransferTerms {
   double scale_up_efficiency = 1.0;
   double network_efficiency = 1.0;
@@ -58,6 +61,7 @@ struct TransferTerms {
   std::optional<Bandwidth> message_rate = std::nullopt;
   Duration notify = {};
   Duration notify_per_node = {};
+  Duration notify_per_token = {};
   std::optional<UnitTerms> scale_up_units = std::nullopt;
   std::optional<UnitTerms> network_units = std::nullopt;
 
@@ -74,6 +78,8 @@ struct TransferTerms {
                Rules::above_zero());
     f.optional("notify", &TransferTerms::notify, "Fixed time of the exchange of counts between nodes before it");
     f.optional("notify_per_node", &TransferTerms::notify_per_node, "More of it for each node");
+    f.optional("notify_per_token", &TransferTerms::notify_per_token,
+               "More of it for each token, shared by the compute units");
     f.optional("scale_up_units", &TransferTerms::scale_up_units, "What compute units need, in one domain");
     f.optional("network_units", &TransferTerms::network_units, "What compute units need, ranks in several domains");
   }
@@ -160,11 +166,80 @@ struct CollectiveTerms {
 using CollectiveVariants = std::map<std::string, CollectiveTerms>;
 using CollectiveTable = std::map<ProfiledCollective, CollectiveVariants>;
 
+/// Share of the scale-up bandwidth that a collective reaches when so many bytes leave or enter its busiest rank.
+struct PortEfficiency {
+  Bytes bytes = {};
+  double efficiency = 1.0;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("bytes", &PortEfficiency::bytes, "Out of, or into, the busiest rank in the whole collective",
+               Rules::above_zero());
+    f.required("efficiency", &PortEfficiency::efficiency, "Share of the scale-up bandwidth",
+               Rules{.maximum = 1.0, .positive = true});
+  }
+};
+
+/// A collective of so many ranks in one scale-up domain, as the library runs it with whatever protocol it takes at each
+/// size:
+///
+///   time = overhead + path_share · Σ latency of the paths of the steps + b / (B · η(b))
+///
+/// with b the bytes out of, or into, the busiest rank, and B the scale-up bandwidth, which the flows share. η passes
+/// smoothly from protocol to protocol: log η is linear in log b between the points and constant outside.
+struct DomainTerms {
+  int ranks = 2;
+  Duration overhead = {};
+  double path_share = 1.0;
+  std::vector<PortEfficiency> efficiency = {};
+  std::optional<FitErrors> unseen_sizes = std::nullopt;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("ranks", &DomainTerms::ranks, "That take part", Rules::between(2, 4096));
+    f.required("overhead", &DomainTerms::overhead, "Fixed time besides the paths'");
+    f.optional("path_share", &DomainTerms::path_share, "Share of the path's latency that a step takes",
+               Rules::between(0, 100));
+    f.required("efficiency", &DomainTerms::efficiency, "Share of the scale-up bandwidth, by bytes", Rules::not_empty());
+    f.optional("unseen_sizes", &DomainTerms::unseen_sizes, "Errors at sizes that were held back from the fit");
+  }
+};
+
+/// By rising number of ranks.
+using DomainTable = std::map<ProfiledCollective, std::vector<DomainTerms>>;
+
+/// η of `points` for b bytes. Not empty.
+double port_efficiency(const std::vector<PortEfficiency>& points, double bytes);
+
+/// What one size of a collective costs a number of ranks: `overhead` and log η are linear in the logarithm of the ranks
+/// between those measured, and the nearest measured one's outside.
+struct DomainCost {
+  Duration overhead = {};
+  double path_share = 1.0;
+  double efficiency = 1.0;
+};
+DomainCost domain_cost(const std::vector<DomainTerms>& terms, double ranks, double bytes);
+
 struct CommunicationProfile {
   DispatchTerms low_latency;
   DispatchTerms high_throughput;
   CollectiveTable collective;
   std::map<std::string, CollectiveTable> collective_on = {};
+  DomainTable in_domain = {};
+  std::map<std::string, DomainTable> in_domain_on = {};
+
+  /// Terms inside one scale-up domain of an accelerator, by its name; nullptr where the profile has none, so that
+  /// find() holds there, too.
+  [[nodiscard]] const std::vector<DomainTerms>* find_in_domain(ProfiledCollective kind,
+                                                               const std::string& accelerator) const {
+    if (const auto own = in_domain_on.find(accelerator); own != in_domain_on.end()) {
+      if (const auto found = own->second.find(kind); found != own->second.end()) {
+        return &found->second;
+      }
+    }
+    const auto found = in_domain.find(kind);
+    return found == in_domain.end() ? nullptr : &found->second;
+  }
 
   /// Terms of a collective on an accelerator, by its name; nullptr where the profile has none.
   [[nodiscard]] const CollectiveVariants* find(ProfiledCollective kind, const std::string& accelerator) const {
@@ -185,6 +260,10 @@ struct CommunicationProfile {
     f.required("collective", &CommunicationProfile::collective, "Collectives, by name of the library's protocol");
     f.optional("collective_on", &CommunicationProfile::collective_on,
                "The same by accelerator, where it was measured on others than the profile's own");
+    f.optional("in_domain", &CommunicationProfile::in_domain,
+               "Collectives inside one scale-up domain, by rising number of ranks, where they were measured: these "
+               "terms go before those of the library's protocols");
+    f.optional("in_domain_on", &CommunicationProfile::in_domain_on, "The same by accelerator");
   }
 };
 

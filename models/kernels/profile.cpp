@@ -35,6 +35,26 @@ void check_points(const std::vector<EfficiencyPoint>& points, const Place& place
   }
 }
 
+/// Lists by rising ranks, and points at which more bytes take no less time.
+void check_domains(const DomainTable& table, const Place& place, std::vector<Diagnostic>& faults) {
+  for (const auto& [kind, terms] : table) {
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+      const Place here{place.file, fmt::format("{}/{}/{}", place.pointer, name_of(kind), i)};
+      if (i > 0 && terms[i].ranks <= terms[i - 1].ranks) {
+        faults.push_back({{here.file, here.pointer + "/ranks"}, "expected more ranks than in the terms before"});
+      }
+      std::vector<EfficiencyPoint> points;
+      for (const PortEfficiency& point : terms[i].efficiency) {
+        points.push_back({point.bytes, point.efficiency});
+      }
+      check_points(points, {here.file, here.pointer + "/efficiency"}, faults);
+    }
+    if (terms.empty()) {
+      faults.push_back({{place.file, fmt::format("{}/{}", place.pointer, name_of(kind))}, "expected terms, found none"});
+    }
+  }
+}
+
 }  // namespace
 
 Operator operator_of(const Kernel& kernel) {
@@ -70,6 +90,11 @@ void check_profile(const RooflineProfile& profile, const Place& place) {
       faults.push_back({{place.file, fmt::format("{}/communication/collective", place.pointer)},
                         fmt::format("expected the key \"{}\", found none", name)});
     }
+  }
+  const Place domains{place.file, place.pointer + "/communication/in_domain"};
+  check_domains(profile.communication.in_domain, domains, faults);
+  for (const auto& [accelerator, table] : profile.communication.in_domain_on) {
+    check_domains(table, {domains.file, fmt::format("{}_on/{}", domains.pointer, accelerator)}, faults);
   }
   if (!faults.empty()) {
     throw ConfigError(std::move(faults));

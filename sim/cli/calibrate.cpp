@@ -2,15 +2,21 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
 #include "sim/cli/commands.hpp"
+#include "sim/cli/deliver.hpp"
 #include "sim/cli/options.hpp"
 #include "sim/config/describe.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "sim/report/error_table.hpp"
+#include "sim/report/result_frame.hpp"
+#include "validate/fit/communication_fit.hpp"
+#include "validate/fit/table_validation.hpp"
 #include "validate/fit/validate.hpp"
 
 namespace moesim {
@@ -24,6 +30,7 @@ struct CalibrateOptions : CommonOptions {
   std::string name;
   std::string gpu;
   std::string source;
+  std::string base = "roofline";
   std::size_t folds = 5;
 };
 
@@ -46,16 +53,28 @@ std::string common_device(const std::vector<MeasurementTable>& tables, const std
   return device->accelerator;
 }
 
-void print_errors(const char* where, const std::optional<FitErrors>& errors) {
-  if (errors) {
-    fmt::print("  {:<28}{:>8}{:>9.2f}{:>9.2f}{:>9.2f}{:>9.1f}{:>+9.2f}\n", where, errors->n, 100 * errors->mape,
-               100 * errors->median, 100 * errors->p90, 100 * errors->worst, 100 * errors->bias);
-  } else {
-    fmt::print("  {:<28}{:>8}\n", where, "unknown");
-  }
+Json errors_json(const FitErrors& errors) { return Codec<FitErrors>::encode(errors); }
+
+Json frame(const CalibrateOptions& options, const std::vector<std::string>& warnings) {
+  const std::vector<InputFile> inputs =
+      hashed(std::vector<std::filesystem::path>(options.tables.begin(), options.tables.end()));
+  return result_frame({.command = "calibrate",
+                       .seed = nullptr,
+                       .scenario = {{"tables", options.tables}, {"output", options.output}, {"folds", options.folds}},
+                       .inputs = inputs,
+                       .metrics = {},
+                       .warnings = warnings});
 }
 
-void calibrate_tables(const CalibrateOptions& options) {
+std::string profile_name(const CalibrateOptions& options) {
+  return options.name.empty() ? std::filesystem::path(options.output).stem().string() : options.name;
+}
+
+std::string source_of(const CalibrateOptions& options) {
+  return options.source.empty() ? "measurements given to moesim calibrate" : options.source;
+}
+
+void calibrate_kernels(const CalibrateOptions& options) {
   std::vector<MeasurementTable> tables;
   for (const std::string& path : options.tables) {
     tables.push_back(read_measurements(path, options.table_format));
@@ -67,40 +86,102 @@ void calibrate_tables(const CalibrateOptions& options) {
     warnings.insert(warnings.end(), table.warnings.begin(), table.warnings.end());
   }
   CalibrationOptions how;
-  how.name = options.name.empty() ? std::filesystem::path(options.output).stem().string() : options.name;
+  how.name = profile_name(options);
   how.folds = options.folds;
   Calibration result = calibrate(tables, accelerator, how, TaskPool(options.thread_count()));
-  result.profile.sources["*"] = options.source.empty() ? "measurements given to moesim calibrate" : options.source;
+  result.profile.sources["*"] = source_of(options);
   warnings.insert(warnings.end(), result.warnings.begin(), result.warnings.end());
   write_file(options.output, Codec<FittedProfile>::encode(result.profile).dump() + '\n');
-  for (const std::string& warning : warnings) {
-    fmt::print(stderr, "warning: {}\n", warning);
+  Json json = frame(options, warnings);
+  json["operators"] = Json::array();
+  std::string text = error_heading("held-back rows");
+  for (const KernelFit& fit : result.profile.fits) {
+    Json row = {
+        {"operator", name_of(fit.family)}, {"type", name_of(fit.type)}, {"variant", fit.variant}, {"rows", fit.rows}};
+    if (fit.in_grid) {
+      row["in_grid"] = errors_json(*fit.in_grid);
+    }
+    if (fit.out_of_grid) {
+      row["out_of_grid"] = errors_json(*fit.out_of_grid);
+    }
+    json["operators"].push_back(std::move(row));
+    text += fmt::format("{} {} ({})\n", name_of(fit.family), name_of(fit.type), fit.variant);
+    text += error_row("  in grid (other sizes)", fit.in_grid);
+    text += error_row("  out of grid (other shapes)", fit.out_of_grid);
   }
-  if (options.format == OutputFormat::kJson) {
-    Json json = {{"schema", "moesim.result/1"}, {"command", "calibrate"}, {"operators", Json::array()}};
-    for (const KernelFit& fit : result.profile.fits) {
-      Json row = {
-          {"operator", name_of(fit.family)}, {"type", name_of(fit.type)}, {"variant", fit.variant}, {"rows", fit.rows}};
-      if (fit.in_grid) {
-        row["in_grid"] = Codec<FitErrors>::encode(*fit.in_grid);
-      }
-      if (fit.out_of_grid) {
-        row["out_of_grid"] = Codec<FitErrors>::encode(*fit.out_of_grid);
+  text += fmt::format("written to {}\n", options.output);
+  deliver(options, {std::move(json), std::move(text), warnings});
+}
+
+/// The base profile with the terms that were fitted in place of its own.
+RooflineProfile with_terms(const CalibrateOptions& options, const KernelProfile& base, const std::string& accelerator,
+                           const DomainTable& terms) {
+  RooflineProfile profile = base.base;
+  const Accelerator& on = find_accelerator(accelerator, {"--gpu", ""});
+  const bool own =
+      std::find(profile.measured_on.begin(), profile.measured_on.end(), on.name) != profile.measured_on.end();
+  DomainTable& table = own ? profile.communication.in_domain : profile.communication.in_domain_on[on.name];
+  for (const auto& [collective, fitted] : terms) {
+    table[collective] = fitted;
+  }
+  profile.name = profile_name(options);
+  profile.sources[own ? "communication.in_domain" : fmt::format("communication.in_domain_on.{}", on.name)] =
+      source_of(options);
+  return profile;
+}
+
+void calibrate_communication(const CalibrateOptions& options, const std::vector<CommunicationTable>& tables) {
+  std::vector<MeasurementTable> heads;
+  std::vector<std::string> warnings;
+  for (const CommunicationTable& table : tables) {
+    heads.push_back(table.head);
+    warnings.insert(warnings.end(), table.head.warnings.begin(), table.head.warnings.end());
+  }
+  const std::string accelerator = common_device(heads, options.gpu);
+  const KernelProfile base = load_kernel_profile(profile_choice(options.base), {"--base", ""});
+  const CommunicationFit fit = fit_communication(tables, accelerator, base, options.folds);
+  warnings.insert(warnings.end(), fit.warnings.begin(), fit.warnings.end());
+  const RooflineProfile profile = with_terms(options, base, accelerator, fit.terms);
+  check_profile(profile, {options.output, ""});
+  write_file(options.output, Codec<RooflineProfile>::encode(profile).dump(1) + '\n');
+  Json json = frame(options, warnings);
+  json["operators"] = Json::array();
+  std::string text = error_heading("sizes held back");
+  for (const auto& [collective, entries] : fit.terms) {
+    for (const DomainTerms& terms : entries) {
+      Json row = {{"operator", name_of(collective)}, {"ranks", terms.ranks}};
+      if (terms.unseen_sizes) {
+        row["in_grid"] = errors_json(*terms.unseen_sizes);
       }
       json["operators"].push_back(std::move(row));
+      text += error_row(fmt::format("{}, {} GPUs", name_of(collective), terms.ranks), terms.unseen_sizes);
     }
-    json["warnings"] = warnings;
-    fmt::print("{}\n", json.dump(2));
-    return;
   }
-  fmt::print("{:<30}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}\n", "errors of held-back rows, %", "n", "MAPE", "median", "p90",
-             "worst", "bias");
-  for (const KernelFit& fit : result.profile.fits) {
-    fmt::print("{} {} ({})\n", name_of(fit.family), name_of(fit.type), fit.variant);
-    print_errors("in grid (other sizes)", fit.in_grid);
-    print_errors("out of grid (other shapes)", fit.out_of_grid);
+  text += fmt::format("written to {}\n", options.output);
+  deliver(options, {std::move(json), std::move(text), warnings});
+}
+
+void calibrate_tables(const CalibrateOptions& options) {
+  std::vector<CommunicationTable> communication;
+  for (const std::string& path : options.tables) {
+    auto table = options.table_format == TableFormat::kMoesim ? std::nullopt : read_communication(path);
+    if (table) {
+      communication.push_back(*std::move(table));
+    } else if (!communication.empty()) {
+      throw ConfigError({path, ""},
+                        "expected another table of communication, found one of kernels: they make profiles "
+                        "of two kinds");
+    }
   }
-  fmt::print("written to {}\n", options.output);
+  if (communication.empty()) {
+    calibrate_kernels(options);
+  } else if (communication.size() == options.tables.size()) {
+    calibrate_communication(options, communication);
+  } else {
+    throw ConfigError({options.tables.front(), ""},
+                      "expected a table of communication like others given, found one of "
+                      "kernels: they make profiles of two kinds");
+  }
 }
 
 }  // namespace
@@ -112,14 +193,20 @@ void add_calibrate(CLI::App& app) {
       ->add_option("tables", options->tables,
                    "Measured latencies of one GPU: CSV or CSV.gz as aiconfigurator writes them")
       ->required();
-  command->add_option("-o,--output", options->output, "Where to write the profile (moesim.fitted-profile/1)")
+  command
+      ->add_option("-o,--output", options->output,
+                   "Where to write the profile (moesim.fitted-profile/1; of tables of communication: "
+                   "moesim.profile/1)")
       ->required();
   command->add_option("--name", options->name, "The profile's name (default: that of the output file)");
   command->add_option("--gpu", options->gpu, "Accelerator of the tables (default: what they or their folders name)");
   command->add_option("--source", options->source, "Where the measurements come from, to be noted in the profile");
+  command->add_option("--base", options->base,
+                      "For tables of communication: profile whose terms are replaced (default: roofline)");
   command->add_option("--folds", options->folds, "Folds of the validation")->check(CLI::Range(2, 20));
   add_table_format(*command, options->table_format);
   options->add_threads(*command);
+  options->add_out(*command);
   options->add_format(*command);
   command->callback([options] { calibrate_tables(*options); });
 }

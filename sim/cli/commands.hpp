@@ -20,9 +20,12 @@ void add_collective(CLI::App& app);
 void add_trace(CLI::App& app);
 void add_trace_generate(CLI::App& trace);  ///< below trace
 void add_calibrate(CLI::App& app);
-void add_validate(CLI::App& app);
+void add_validate(CLI::App& app, int& exit_code);
 
+// Below validate.
 void add_validate_serving(CLI::App& validate);
+void add_validate_cases(CLI::App& validate, int& exit_code);
+void add_validate_all(CLI::App& validate, int& exit_code);
 
 /// The option --table-format, which both share.
 void add_table_format(CLI::App& command, TableFormat& format);

@@ -16,6 +16,7 @@
 #include "sim/report/number.hpp"
 #include "sim/scenario/run.hpp"
 #include "topologies/cluster.hpp"
+#include "validate/cases/published.hpp"
 #include "workloads/routing/generator.hpp"
 #include "workloads/routing/routers/registry.hpp"
 
@@ -84,6 +85,11 @@ std::vector<ListRow> generator_rows() {
     return fmt::format("top-{} of {} experts, {} layers{}", generator.experts_per_token, generator.experts,
                        generator.spread.size(),
                        generator.provenance ? ", fitted on " + generator.provenance->recording : "");
+  });
+}
+std::vector<ListRow> case_file_rows() {
+  return catalogue_rows<CaseFile>(case_catalogue(), [](const CaseFile& file) {
+    return fmt::format("{} figure{}: {}", file.cases.size(), file.cases.size() == 1 ? "" : "s", file.source);
   });
 }
 std::vector<ListRow> router_rows() {
@@ -178,6 +184,8 @@ std::span<const Kind> kinds() {
        [] { return &comparison_catalogue(); }, schema_of<PlacementComparisonConfig>, check_comparison},
       {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
        [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
+      {"cases", "moesim.cases/1", "published figures to be held against", case_file_rows,
+       [] { return &case_catalogue(); }, schema_of<CaseFile>, check_decodes<CaseFile>},
       {"routers", "", "what decides which experts a token goes to", router_rows, nullptr, nullptr, nullptr},
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
       {"protocols", "", "ways of dispatch and combine", protocol_rows, nullptr, nullptr, nullptr},

@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
     moesim::add_collective(app);
     moesim::add_trace(app);
     moesim::add_calibrate(app);
-    moesim::add_validate(app);
+    moesim::add_validate(app, exit_code);
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0) {
       throw std::system_error(errno, std::generic_category());

@@ -7,7 +7,7 @@
 #include "sim/config/describe.hpp"
 #include "sim/core/file.hpp"
 #include "sim/core/units.hpp"
-#include "sim/report/number.hpp"
+#include "sim/report/error_table.hpp"
 #include "sim/report/result_frame.hpp"
 #include "validate/cases/serving.hpp"
 
@@ -20,19 +20,13 @@ struct ServingOptions : CommonOptions {
   std::string system;
 };
 
-std::string errors_line(const std::string& name, const FitErrors& errors) {
-  return fmt::format("{:<60}{:>6}{:>9.1f}{:>9.1f}{:>9.1f}{:>9.1f}{:>+9.1f}\n", name, errors.n, 100 * errors.mape,
-                     100 * errors.median, 100 * errors.p90, 100 * errors.worst, 100 * errors.bias);
-}
-
 std::string serving_table(const ServingValidation& result) {
-  std::string text = fmt::format("{:<60}{:>6}{:>9}{:>9}{:>9}{:>9}{:>9}\n", "time per output token: errors, %", "n",
-                                 "MAPE", "median", "p90", "worst", "bias");
+  std::string text = error_heading("time per output token");
   for (const ServingErrors& group : result.groups) {
-    text += errors_line(fmt::format("{} {} {}", group.system, group.backend, group.model), group.errors);
+    text += error_row(fmt::format("{} {} {}", group.system, group.backend, group.model), group.errors);
   }
   if (result.all) {
-    text += errors_line("all", *result.all);
+    text += error_row("all", *result.all);
   }
   std::map<std::string, std::size_t> reasons;
   for (const SkippedRun& skipped : result.skipped) {

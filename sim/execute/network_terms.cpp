@@ -22,6 +22,15 @@ double low_latency_units(std::uint32_t experts, int compute_units) {
   return blocks;
 }
 
+/// Tokens of the rank that has most, by what ranks take from themselves.
+double most_tokens(const Exchange& exchange) {
+  double most = 0.0;
+  for (const Transfer& transfer : exchange.transfers) {
+    most = transfer.from == transfer.to ? std::max(most, transfer.bytes) : most;
+  }
+  return exchange.message_bytes > 0.0 ? most / exchange.message_bytes : 0.0;
+}
+
 /// Seconds of one unit per byte of messages of `size` bytes.
 double unit_seconds(Duration each, const std::optional<Bandwidth>& rate, double size) {
   return (rate ? 1.0 / rate->base() : 0.0) + (size > 0.0 ? each.base() / size : 0.0);
@@ -48,11 +57,12 @@ ExchangeTerms NetworkTerms::dispatch_terms(const Exchange& exchange) const {
   if (terms.message_rate) {
     result.launch += bytes(exchange.message_bytes) / *terms.message_rate;
   }
-  if (!one_domain_) {
-    result.notify = terms.notify + terms.notify_per_node * nodes;
-  }
   const int compute_units = cluster_.accelerator().compute_units;
   const std::optional<int> kept = exchange.units ? exchange.units : both.compute_units;
+  if (!one_domain_) {
+    result.notify = terms.notify + terms.notify_per_node * nodes;
+    result.notify += terms.notify_per_token * (most_tokens(exchange) / kept.value_or(compute_units));
+  }
   result.compute_share = static_cast<double>(both.compute_units ? *kept : 0) / compute_units;
   if (const auto& units = one_domain_ ? terms.scale_up_units : terms.network_units) {
     const double count = low_latency ? low_latency_units(exchange.experts, compute_units)
@@ -84,9 +94,42 @@ ExchangeTerms NetworkTerms::collective_terms(const Exchange& exchange, const std
   return result;
 }
 
+ExchangeTerms NetworkTerms::domain_terms(const Exchange& exchange, const DomainCost& cost) const {
+  ExchangeTerms result;
+  result.variant = "measured";
+  result.scale_up_efficiency = cost.efficiency;
+  result.path_share = cost.path_share;
+  if (exchange.start == ExchangeStart::kLaunch) {
+    result.launch = cost.overhead;
+  }
+  return result;
+}
+
+std::optional<double> NetworkTerms::bytes_in_domain(const Exchange& exchange) {
+  std::unordered_map<RankId, double> out;
+  std::unordered_map<RankId, double> in;
+  double busiest = 0.0;
+  for (const Transfer& transfer : exchange.transfers) {
+    if (transfer.from == transfer.to) {
+      continue;
+    }
+    if (path(transfer.from, transfer.to).crosses_network) {
+      return std::nullopt;
+    }
+    busiest = std::max({busiest, out[transfer.from] += transfer.bytes, in[transfer.to] += transfer.bytes});
+  }
+  return std::max(busiest, exchange.port_bytes);
+}
+
 ExchangeTerms NetworkTerms::terms(const Exchange& exchange) {
   if (exchange.protocol != Protocol::kCollective) {
     return dispatch_terms(exchange);
+  }
+  if (const auto* domain = profile_.find_in_domain(exchange.collective, cluster_.accelerator().name)) {
+    if (const auto port_bytes = bytes_in_domain(exchange)) {
+      const double ranks = std::min<double>(exchange.group_size, static_cast<double>(cluster_.gpus_per_node()));
+      return domain_terms(exchange, domain_cost(*domain, ranks, *port_bytes));
+    }
   }
   const CollectiveVariants* variants = profile_.find(exchange.collective, cluster_.accelerator().name);
   ensure(variants != nullptr && !variants->empty(), "a checked profile lacks a collective");

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -60,6 +61,9 @@ class NetworkTerms {
   [[nodiscard]] ExchangeTerms dispatch_terms(const Exchange& exchange) const;
   [[nodiscard]] ExchangeTerms collective_terms(const Exchange& exchange, const std::string& variant,
                                                const CollectiveTerms& terms) const;
+  [[nodiscard]] ExchangeTerms domain_terms(const Exchange& exchange, const DomainCost& cost) const;
+  /// What leaves or enters the busiest rank; std::nullopt where something crosses the network.
+  [[nodiscard]] std::optional<double> bytes_in_domain(const Exchange& exchange);
   [[nodiscard]] Duration estimate(const Exchange& exchange, const ExchangeTerms& terms);
 
   const Cluster& cluster_;

@@ -41,6 +41,10 @@ std::string_view not_whole_nodes(const CollectiveGroups& groups) {
   return in_node || whole ? std::string_view{} : "it needs whole nodes";
 }
 
+/// TensorRT-LLM leaves what does not fit into its workspace to NCCL (tensorrt_llm/plugin/plugin.py,
+/// CustomAllReduceHelper.max_workspace_size_auto).
+double custom_workspace(std::size_t ranks) { return ranks <= 2 ? 16e6 : 8.4e6; }
+
 constexpr std::string_view kNccl = "NVIDIA/nccl";
 constexpr std::string_view kBucket = "Jain, Sabharwal, ICS 2010";
 
@@ -57,9 +61,9 @@ constexpr CollectiveAlgorithm kAlgorithms[] = {
     {Collective::kAllReduce, "nvls", "the NVLink switch reduces and multicasts", "NVLink SHARP; NVIDIA/nccl",
      in_switch_all_reduce, cannot_reduce_in_switch},
     {Collective::kAllReduce, "one-shot", "every rank reads all others' S", "TensorRT-LLM custom all-reduce",
-     one_shot_all_reduce, crosses_domains},
+     one_shot_all_reduce, crosses_domains, custom_workspace},
     {Collective::kAllReduce, "two-shot", "every rank reduces S/n and hands it to all", "TensorRT-LLM custom all-reduce",
-     two_shot_all_reduce, crosses_domains},
+     two_shot_all_reduce, crosses_domains, custom_workspace},
     {Collective::kAllReduce, "hierarchical", "reduce-scatter in nodes, all-reduce along rails, all-gather in nodes",
      "BlueConnect, MLSys 2019", hierarchical_all_reduce, not_several_nodes},
     {Collective::kAllReduce, "torus", "reduced along each dimension in turn, gathered back, all links at once", kBucket,

@@ -49,6 +49,13 @@ struct CollectiveAlgorithm {
   CollectivePhases (*build)(const CollectiveGroups& groups, double bytes);
   /// Why it cannot run on these groups; empty where it can.
   std::string_view (*obstacle)(const CollectiveGroups& groups);
+  /// What libraries that choose for themselves use it for at most, by ranks of a group; nullptr: any size.
+  double (*most_bytes)(std::size_t ranks) = nullptr;
+
+  /// Whether a library would consider it.
+  [[nodiscard]] bool eligible(const CollectiveGroups& groups, double bytes) const {
+    return obstacle(groups).empty() && (most_bytes == nullptr || bytes <= most_bytes(groups.size));
+  }
 };
 std::span<const CollectiveAlgorithm> collective_algorithms();
 /// nullptr where there is none of that name.

@@ -33,6 +33,7 @@ CollectivePhases one_shot_all_reduce(const CollectiveGroups& groups, double byte
 CollectivePhases two_shot_all_reduce(const CollectiveGroups& groups, double bytes) {
   const auto profiled = ProfiledCollective::kTwoShotAllReduce;
   Exchange reduce = everybody_to_everybody(StepOperator::kAllReduce, profiled, groups, part(groups, bytes));
+  reduce.port_bytes = 2.0 * part(groups, bytes) * static_cast<double>(groups.size - 1);
   Exchange gather = reduce;
   gather.start = ExchangeStart::kContinue;
   return {std::move(reduce), std::move(gather)};

@@ -62,6 +62,7 @@ CollectivePhases ring(StepOperator op, ProfiledCollective profiled, const Collec
   const std::uint32_t steps_in_phase = steps / phases;
   Exchange exchange = collective_exchange(op, profiled, groups);
   exchange.local_bytes = bytes * local_share(op, groups.size);
+  exchange.port_bytes = part * steps * static_cast<double>(channels);
   for (std::size_t first = 0; first < groups.ranks; first += groups.size) {
     for (std::size_t channel = 0; channel < channels; ++channel) {
       const std::vector<RankId> order = ring_order(groups, first, channel);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 #include <variant>
 
 #include "sim/core/error.hpp"
@@ -189,6 +190,9 @@ Built build_tokens(const Parts& parts, CollectiveResult& result, const TaskPool&
   const LayerTraffic traffic =
       count_traffic(placement.layers.front(), parts.cluster, routing.layer(static_cast<std::size_t>(load.layer)),
                     routing.shape.k, first_token, {}, padding);
+  const bool one_domain = parts.cluster.same_scale_up(RankId(0), RankId(parts.ranks - 1));
+  const auto& rows = one_domain ? traffic.tokens : traffic.node_tokens;
+  result.rows_per_rank = std::accumulate(rows.begin(), rows.end(), 0.0) / static_cast<double>(parts.ranks);
   const bool dispatch = parts.scenario.operation == CollectiveOperation::kDispatch;
   const auto build = [&](DispatchProtocol chosen) {
     const DataType type = dispatch ? load.dispatch : load.combine;
@@ -313,7 +317,8 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
   if (std::find(profile.base.measured_on.begin(), profile.base.measured_on.end(), result.accelerator) ==
           profile.base.measured_on.end() &&
-      !profile.communication.collective_on.contains(result.accelerator)) {
+      !profile.communication.collective_on.contains(result.accelerator) &&
+      !profile.communication.in_domain_on.contains(result.accelerator)) {
     result.warnings.push_back(fmt::format("communication on {} is extrapolated from {}", result.accelerator,
                                           fmt::join(profile.base.measured_on, ", ")));
   }

@@ -122,6 +122,9 @@ struct CollectiveResult {
   Duration wait;          ///< for a rank that has not sent yet
   Bytes size;             ///< S; for dispatch and combine what a rank sends others, hops included, on average
   double bus_factor = 1;  ///< bus bandwidth over algorithm bandwidth
+  /// Dispatch and combine: rows that one rank's tokens need, one for each rank (in one scale-up domain) or node (over
+  /// several) that a token has experts on, its own included; the mean over ranks.
+  double rows_per_rank = 0.0;
   std::string routing_provenance;
   std::vector<std::string> link_names;  ///< [links]
   std::vector<Bandwidth> link_capacity;

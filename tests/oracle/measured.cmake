@@ -1,1 +1,3 @@
-moesim_test(test_measured LIBRARIES moesim_report moesim_fit SOURCES oracle/measured/communication_test.cpp)
+moesim_test(test_measured
+  LIBRARIES moesim_communication_fit
+  SOURCES oracle/measured/communication_test.cpp)

@@ -4,17 +4,16 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <tuple>
 #include <utility>
 
 #include "sim/core/error.hpp"
-#include "sim/core/suggest.hpp"
 #include "sim/scenario/run.hpp"
 #include "validate/fit/calibrate.hpp"
 #include "validate/fit/table_file.hpp"
+#include "validate/fit/table_row.hpp"
 #include "validate/fit/validate.hpp"
 
 namespace moesim {
@@ -44,39 +43,10 @@ struct KnownSystem {
 constexpr std::array kSystems = std::to_array<KnownSystem>(
     {{"h100_sxm", "hgx-h100", "h100-sxm"}, {"h200_sxm", "hgx-h200", "h200-sxm"}, {"b200_sxm", "hgx-b200", "b200-sxm"}});
 
-/// Cells of one row by column name.
-class Row {
- public:
-  Row(const TableFile& table, std::size_t row) : table_(table), row_(row) {}
-
-  [[nodiscard]] std::string_view text(std::string_view column) const {
-    const auto found = table_.find(column);
-    if (!found) {
-      const std::vector<std::string_view> columns(table_.columns().begin(), table_.columns().end());
-      throw ConfigError({table_.name(), ""},
-                        fmt::format("expected a column \"{}\", found none{}", column, suggestion(column, columns)));
-    }
-    return table_.cell(row_, *found);
-  }
-  [[nodiscard]] double number(std::string_view column) const {
-    const std::string_view cell = text(column);
-    double value = 0.0;
-    const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-    if (error != std::errc() || end != cell.data() + cell.size() || !(value > 0.0) || !std::isfinite(value)) {
-      throw ConfigError(table_.place(row_),
-                        fmt::format("expected a number above 0 in column \"{}\", found \"{}\"", column, cell));
-    }
-    return value;
-  }
-  /// Absent cells are 1: a server that was not told has no such parallelism.
-  [[nodiscard]] int ways(std::string_view column) const {
-    return text(column).empty() ? 1 : static_cast<int>(std::lround(number(column)));
-  }
-
- private:
-  const TableFile& table_;
-  std::size_t row_;
-};
+/// Absent cells are 1: a server that was not told has no such parallelism.
+int ways(const TableRow& row, std::string_view column) {
+  return row.text(column).empty() ? 1 : static_cast<int>(std::lround(row.number(column)));
+}
 
 /// Types by what the table calls the checkpoint. There is no 4-bit integer type: mxfp4 has as many bits, and 4-bit
 /// checkpoints leave attention in 16 bits.
@@ -152,7 +122,7 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
   const TableFile file = TableFile::read(path);
   ServingTable table;
   for (std::size_t i = 0; i < file.rows(); ++i) {
-    const Row row(file, i);
+    const TableRow row(file, i);
     ServingRun run{.id = std::string(row.text("id")),
                    .backend = std::string(row.text("backend")),
                    .model = std::string(row.text("model_path")),
@@ -165,12 +135,12 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
     run.prompt = std::llround(row.number("isl"));
     run.output = std::llround(row.number("osl"));
     run.sequences = std::llround(row.number("batch_size"));
-    run.tensor_parallel = row.ways("tp_size");
-    run.data_parallel = row.ways("attention_dp_size");
-    run.expert_tensor_parallel = row.ways("moe_tp_size");
+    run.tensor_parallel = ways(row, "tp_size");
+    run.data_parallel = ways(row, "attention_dp_size");
+    run.expert_tensor_parallel = ways(row, "moe_tp_size");
     run.first_token = seconds(row.number("silicon_ttft_ms") * 1e-3);
     run.per_output_token = seconds(row.number("silicon_tpot_ms") * 1e-3);
-    if (row.ways("pp_size") > 1) {
+    if (ways(row, "pp_size") > 1) {
       table.skipped.push_back({run.id, "pipeline parallelism"});
       continue;
     }

@@ -232,6 +232,17 @@ TEST_CASE("A PCIe box: under one switch, and over the host bridges", "[topologie
         Names{"node0/gpu1", "node0/pcie0", "node0/nic0", "leaf0", "node1/nic1", "node1/pcie1", "node1/gpu6"});
 }
 
+// GPU to GPU, end to end, is what the fabric's figures say: 2.8 us over one leaf, as under NVSwitch, though the GPUs'
+// links to their switches have half of PCIe's 3.33 us each.
+TEST_CASE("Latencies between nodes of PCIe boxes are the fabric's own", "[topologies]") {
+  for (const char* name : {"pcie-l40s", "pcie-a100"}) {
+    const Cluster cluster = load_cluster(ClusterName{name}, 16, {"s", ""});
+    CHECK(cluster.route(rank(0), rank(3)).latency.base() == Approx(3.33e-6).epsilon(1e-12));
+    CHECK(cluster.route(rank(1), rank(14)).latency.base() == Approx(2.8e-6).epsilon(1e-12));
+    CHECK(cluster.route(rank(15), rank(0)).latency.base() == Approx(2.8e-6).epsilon(1e-12));
+  }
+}
+
 TEST_CASE("A torus is crossed dimension by dimension, the short way round", "[topologies]") {
   ClusterConfig config;
   config.name = "torus";

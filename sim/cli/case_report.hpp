@@ -1,0 +1,21 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "sim/config/document.hpp"
+#include "validate/cases/published.hpp"
+
+namespace moesim {
+
+/// Published figures against predictions, in the order given: as rows of text, as Markdown, and as JSON rows.
+std::string case_table(std::span<const CaseOutcome> outcomes);
+std::string case_markdown(std::span<const CaseOutcome> outcomes);
+Json case_rows(std::span<const CaseOutcome> outcomes);
+
+/// "5 of 9 within their tolerance, 3 waiting".
+std::string case_summary(std::span<const CaseOutcome> outcomes);
+
+std::size_t count_of(std::span<const CaseOutcome> outcomes, CaseVerdict verdict);
+
+}  // namespace moesim
