@@ -95,14 +95,24 @@ class Booster {
   }
 
   TreeSum run() {
-    for (std::size_t tree = 0; tree < options_.trees; ++tree) {
-      grow(tree == 0 ? 1 : options_.leaves, tree == 0 ? 1.0 : options_.rate);
+    grow_first();
+    for (std::size_t tree = 1; tree < options_.trees; ++tree) {
+      grow(options_.leaves, options_.rate);
     }
     return TreeSum(edges_, std::move(nodes_));
   }
 
  private:
-  /// The first tree is a single leaf, the mean; those after it correct what is left.
+  /// The first tree is a single leaf, the median, as Huber's loss begins; those after it correct what is left.
+  void grow_first() {
+    std::vector<double> sorted = residual_;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    nodes_.emplace_back();
+    nodes_.back().value = TreeSum::rounded_leaf(*middle);
+    update(0);
+  }
+
   void grow(std::size_t most_leaves, double rate) {
     draw();
     tree_.clear();

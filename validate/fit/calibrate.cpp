@@ -12,6 +12,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
+#include "validate/fit/curve_fit.hpp"
 
 namespace moesim {
 namespace {
@@ -52,7 +53,7 @@ struct Group {
     floor = round_figure(seconds(times[times.size() / 100]));
     samples.columns.assign(feature_names(family).size(), {});
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      samples.target.push_back(std::log(rows[i]->time / (floor + queries[i].light())));
+      samples.target.push_back(std::log(rows[i]->time / (floor + queries[i].expected)));
       const auto values = queries[i].features.values();
       for (std::size_t f = 0; f < values.size(); ++f) {
         samples.columns[f].push_back(values[f]);
@@ -65,28 +66,71 @@ struct Group {
 
   static Duration round_figure(Duration time) { return seconds(std::round(time.base() * 1e8) / 1e8); }
 
-  [[nodiscard]] double error(const TreeSum& trees, const ShapeTerms& terms, std::uint32_t row) const {
+  [[nodiscard]] double error(const TreeSum& trees, const CurveTerms& curves, std::uint32_t row) const {
     const FitQuery& query = queries[row];
     const Duration predicted =
-        std::max(fitted_factor(trees, terms, query, lowest, highest) * (floor + query.light()), query.light());
+        std::max(fitted_factor(trees, curves, query, lowest, highest) * (floor + query.expected), query.light());
     return predicted / rows[row]->time - 1.0;
   }
 };
 
-/// Mean of what the trees leave of each shape, drawn towards zero where there are few rows.
-ShapeTerms shape_terms(const Group& group, const TreeSum& trees, std::span<const std::uint32_t> rows) {
-  constexpr double kDoubt = 2.0;  // rows
-  std::map<std::uint64_t, std::pair<double, double>> sums;
+/// Rows by shape, in the order of the shapes' keys.
+using Shapes = std::map<std::uint64_t, std::vector<std::uint32_t>>;
+
+Shapes shapes_of(const Group& group, std::span<const std::uint32_t> rows) {
+  Shapes out;
   for (const std::uint32_t row : rows) {
-    if (const auto key = ShapeTerms::key_of(group.queries[row])) {
-      auto& [sum, count] = sums[*key];
-      sum += group.samples.target[row] - trees.at(group.queries[row].features.values());
-      count += 1.0;
+    if (const auto key = CurveTerms::key_of(group.queries[row])) {
+      out[*key].push_back(row);
     }
   }
-  ShapeTerms out;
-  for (const auto& [key, sum] : sums) {
-    out.add(key, sum.first / (sum.second + kDoubt));
+  return out;
+}
+
+double left_over(const Group& group, const TreeSum& trees, std::uint32_t row) {
+  return group.samples.target[row] - trees.at(group.queries[row].features.values());
+}
+
+/// Rows but for those of shapes that, in the median, take far longer than a coarse and robust fit to all rows says.
+std::vector<std::uint32_t> usual(const Group& group, std::span<const std::uint32_t> rows) {
+  constexpr BoostingOptions kCoarse{.trees = 60, .leaves = 8, .clip = 0.1};
+  constexpr double kFarLonger = 0.3;  // in the logarithm: a third
+  constexpr std::size_t kLeast = 5;
+  constexpr int kPasses = 2;
+  const Shapes shapes = shapes_of(group, rows);
+  std::vector<std::uint32_t> kept(rows.begin(), rows.end());
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const TreeSum trees = boost(group.samples, kept, kCoarse);
+    kept.clear();
+    for (const auto& [key, members] : shapes) {
+      std::vector<double> left;
+      for (const std::uint32_t row : members) {
+        left.push_back(left_over(group, trees, row));
+      }
+      std::nth_element(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(left.size() / 2), left.end());
+      if (members.size() < kLeast || left[left.size() / 2] < kFarLonger) {
+        kept.insert(kept.end(), members.begin(), members.end());
+      }
+    }
+    std::sort(kept.begin(), kept.end());
+  }
+  return kept;
+}
+
+/// What the trees leave of each shape along its sizes; curves that say nearly nothing are left out.
+CurveTerms curve_terms(const Group& group, const TreeSum& trees, std::span<const std::uint32_t> rows) {
+  constexpr double kNearlyNothing = 0.004;
+  CurveTerms out;
+  for (const auto& [key, members] : shapes_of(group, rows)) {
+    std::vector<CurvePoint> points;
+    for (const std::uint32_t row : members) {
+      points.push_back({CurveTerms::size_of(group.queries[row]), left_over(group, trees, row)});
+    }
+    Curve curve = fit_curve(points, {});
+    if (std::any_of(curve.values.begin(), curve.values.end(),
+                    [](double value) { return std::abs(value) > kNearlyNothing; })) {
+      out.add(key, std::move(curve));
+    }
   }
   return out;
 }
@@ -94,12 +138,12 @@ ShapeTerms shape_terms(const Group& group, const TreeSum& trees, std::span<const
 /// Enough leaves and trees for the family and the rows, and no more: small tables would be learned by heart, and
 /// kernels that follow their speed of light closely need few corrections. Profiles stay small that way.
 BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t rows) {
-  const bool close = family == FitFamily::kGemm || family == FitFamily::kContextAttention;
+  options.trees = std::min<std::size_t>(options.trees, 120);
   if (rows < 4000) {
-    options.trees = std::min<std::size_t>(options.trees, 120);
     options.leaves = std::min<std::size_t>(options.leaves, 16);
-  } else if (close) {
-    options.trees = std::min<std::size_t>(options.trees, 120);
+  } else if (family == FitFamily::kExperts) {
+    options.leaves = std::min<std::size_t>(options.leaves, 24);
+  } else {
     options.leaves = std::min<std::size_t>(options.leaves, 32);
   }
   return options;
@@ -146,10 +190,11 @@ std::vector<double> fold_errors(const Group& group, HoldBack what, std::size_t f
   if (held.empty() || known.size() < kLeastRows / 2) {
     return errors;
   }
-  const TreeSum trees = boost(group.samples, known, sized(options.boosting, group.family, known.size()));
-  const ShapeTerms shapes = shape_terms(group, trees, known);
+  const std::vector<std::uint32_t> kept = usual(group, known);
+  const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
+  const CurveTerms curves = curve_terms(group, trees, known);
   for (const std::uint32_t row : held) {
-    errors.push_back(group.error(trees, shapes, row));
+    errors.push_back(group.error(trees, curves, row));
   }
   return errors;
 }
@@ -164,12 +209,16 @@ FitErrors brief(FitErrors errors) {
 KernelFit fit_of(const Group& group, const CalibrationOptions& options) {
   std::vector<std::uint32_t> all(group.rows.size());
   std::iota(all.begin(), all.end(), 0u);
-  const TreeSum trees = boost(group.samples, all, sized(options.boosting, group.family, all.size()));
+  const std::vector<std::uint32_t> kept = usual(group, all);
+  const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
   KernelFit fit;
   fit.family = group.family;
   fit.type = group.type;
   fit.variant = group.variant;
   fit.rows = group.rows.size();
+  if (kept.size() < all.size()) {
+    fit.set_aside = all.size() - kept.size();
+  }
   fit.floor = group.floor;
   fit.lowest = group.lowest;
   fit.highest = group.highest;
@@ -182,7 +231,7 @@ KernelFit fit_of(const Group& group, const CalibrationOptions& options) {
   }
   fit.edges = trees.edges();
   fit.trees = trees.text();
-  fit.shapes = shape_terms(group, trees, all).text();
+  fit.curves = curve_terms(group, trees, all).text();
   return fit;
 }
 
