@@ -46,6 +46,14 @@ double value_of(const Rounded& rounded, std::uint64_t digit) {
 
 }  // namespace
 
+double value_at(const Curve& curve, double size) {
+  const double last = static_cast<double>(curve.values.size() - 1);
+  const double x = std::clamp(size - static_cast<double>(curve.first), 0.0, last);
+  const auto left = static_cast<std::size_t>(x);
+  const double share = x - static_cast<double>(left);
+  return share > 0.0 ? (1.0 - share) * curve.values[left] + share * curve.values[left + 1] : curve.values[left];
+}
+
 std::optional<std::uint64_t> CurveTerms::key_of(const FitQuery& query) {
   if (!query.shape_known) {
     return std::nullopt;
@@ -79,15 +87,7 @@ double CurveTerms::at(const FitQuery& query) const {
   }
   const auto key = key_of(query);
   const auto found = key ? curves_.find(*key) : curves_.end();
-  if (found == curves_.end()) {
-    return 0.0;
-  }
-  const Curve& curve = found->second;
-  const double last = static_cast<double>(curve.values.size() - 1);
-  const double x = std::clamp(size_of(query) - static_cast<double>(curve.first), 0.0, last);
-  const auto left = static_cast<std::size_t>(x);
-  const double share = x - static_cast<double>(left);
-  return share > 0.0 ? (1.0 - share) * curve.values[left] + share * curve.values[left + 1] : curve.values[left];
+  return found == curves_.end() ? 0.0 : value_at(found->second, size_of(query));
 }
 
 std::string CurveTerms::text() const {

@@ -21,6 +21,9 @@ struct Curve {
   std::vector<double> values;  ///< at the knots
 };
 
+/// The curve at a size, given as log2.
+double value_at(const Curve& curve, double size);
+
 /// Curves by shape. As text, each curve is a hash of the shape (six digits of base 64), the first knot and the number
 /// of knots (one each), the middle between its extremes (three, as a leaf of TreeSum), the step (one: d stands for
 /// (d + 1)/2000), and a digit for each knot: the value is middle + (digit − 32)·step.

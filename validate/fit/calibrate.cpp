@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <set>
@@ -91,30 +92,32 @@ double left_over(const Group& group, const TreeSum& trees, std::uint32_t row) {
   return group.samples.target[row] - trees.at(group.queries[row].features.values());
 }
 
-/// Rows but for those of shapes that, in the median, take far longer than a coarse and robust fit to all rows says.
-std::vector<std::uint32_t> usual(const Group& group, std::span<const std::uint32_t> rows) {
+/// All rows but those of shapes that, in the median, take far longer than a coarse and robust fit to all rows says. Only
+/// tables of experts have such.
+std::vector<std::uint32_t> usual(const Group& group) {
   constexpr BoostingOptions kCoarse{.trees = 60, .leaves = 8, .clip = 0.1};
   constexpr double kFarLonger = 0.3;  // in the logarithm: a third
   constexpr std::size_t kLeast = 5;
-  constexpr int kPasses = 2;
-  const Shapes shapes = shapes_of(group, rows);
-  std::vector<std::uint32_t> kept(rows.begin(), rows.end());
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const TreeSum trees = boost(group.samples, kept, kCoarse);
-    kept.clear();
-    for (const auto& [key, members] : shapes) {
-      std::vector<double> left;
-      for (const std::uint32_t row : members) {
-        left.push_back(left_over(group, trees, row));
-      }
-      std::nth_element(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(left.size() / 2), left.end());
-      if (members.size() < kLeast || left[left.size() / 2] < kFarLonger) {
-        kept.insert(kept.end(), members.begin(), members.end());
-      }
-    }
-    std::sort(kept.begin(), kept.end());
+  std::vector<std::uint32_t> all(group.rows.size());
+  std::iota(all.begin(), all.end(), 0u);
+  if (group.family != FitFamily::kExperts) {
+    return all;
   }
-  return kept;
+  const TreeSum trees = boost(group.samples, all, kCoarse);
+  std::set<std::uint32_t> unusual;
+  for (const auto& [key, members] : shapes_of(group, all)) {
+    std::vector<double> left;
+    for (const std::uint32_t row : members) {
+      left.push_back(left_over(group, trees, row));
+    }
+    const auto middle = left.begin() + static_cast<std::ptrdiff_t>(left.size() / 2);
+    std::nth_element(left.begin(), middle, left.end());
+    if (members.size() >= kLeast && *middle > kFarLonger) {
+      unusual.insert(members.begin(), members.end());
+    }
+  }
+  std::erase_if(all, [&](std::uint32_t row) { return unusual.contains(row); });
+  return all;
 }
 
 /// What the trees leave of each shape along its sizes; curves that say nearly nothing are left out.
@@ -126,7 +129,7 @@ CurveTerms curve_terms(const Group& group, const TreeSum& trees, std::span<const
     for (const std::uint32_t row : members) {
       points.push_back({CurveTerms::size_of(group.queries[row]), left_over(group, trees, row)});
     }
-    Curve curve = fit_curve(points, {});
+    Curve curve = fit_curve(points);
     if (std::any_of(curve.values.begin(), curve.values.end(),
                     [](double value) { return std::abs(value) > kNearlyNothing; })) {
       out.add(key, std::move(curve));
@@ -138,14 +141,12 @@ CurveTerms curve_terms(const Group& group, const TreeSum& trees, std::span<const
 /// Enough leaves and trees for the family and the rows, and no more: small tables would be learned by heart, and
 /// kernels that follow their speed of light closely need few corrections. Profiles stay small that way.
 BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t rows) {
-  options.trees = std::min<std::size_t>(options.trees, 120);
-  if (rows < 4000) {
-    options.leaves = std::min<std::size_t>(options.leaves, 16);
-  } else if (family == FitFamily::kExperts) {
-    options.leaves = std::min<std::size_t>(options.leaves, 24);
-  } else {
-    options.leaves = std::min<std::size_t>(options.leaves, 32);
+  if (rows >= 4000 && family == FitFamily::kGenerationAttention) {
+    return options;
   }
+  options.trees = std::min<std::size_t>(options.trees, 120);
+  const std::size_t leaves = rows < 4000 ? 16 : family == FitFamily::kExperts ? 24 : 32;
+  options.leaves = std::min(options.leaves, leaves);
   return options;
 }
 
@@ -179,18 +180,19 @@ std::size_t fold_of(const Measurement& row, HoldBack what, std::size_t folds) {
   return hash_of(what == HoldBack::kShapes ? row.shape : row.shape + "/" + row.size) % folds;
 }
 
-std::vector<double> fold_errors(const Group& group, HoldBack what, std::size_t fold,
-                                const CalibrationOptions& options) {
+std::vector<double> fold_errors(const Group& group, std::span<const std::uint32_t> usual_rows, HoldBack what,
+                                std::size_t fold, const CalibrationOptions& options) {
   std::vector<std::uint32_t> known;
   std::vector<std::uint32_t> held;
   for (std::uint32_t row = 0; row < group.rows.size(); ++row) {
     (fold_of(*group.rows[row], what, options.folds) == fold ? held : known).push_back(row);
   }
+  std::vector<std::uint32_t> kept;
+  std::set_intersection(known.begin(), known.end(), usual_rows.begin(), usual_rows.end(), std::back_inserter(kept));
   std::vector<double> errors;
-  if (held.empty() || known.size() < kLeastRows / 2) {
+  if (held.empty() || kept.size() < kLeastRows / 2) {
     return errors;
   }
-  const std::vector<std::uint32_t> kept = usual(group, known);
   const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
   const CurveTerms curves = curve_terms(group, trees, known);
   for (const std::uint32_t row : held) {
@@ -206,10 +208,9 @@ FitErrors brief(FitErrors errors) {
           brief(errors.p90), brief(errors.worst), brief(errors.bias)};
 }
 
-KernelFit fit_of(const Group& group, const CalibrationOptions& options) {
+KernelFit fit_of(const Group& group, std::span<const std::uint32_t> kept, const CalibrationOptions& options) {
   std::vector<std::uint32_t> all(group.rows.size());
   std::iota(all.begin(), all.end(), 0u);
-  const std::vector<std::uint32_t> kept = usual(group, all);
   const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
   KernelFit fit;
   fit.family = group.family;
@@ -296,7 +297,11 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
     out.warnings.push_back(diagnostic.text());
   }
 
-  pool.for_each_index(groups.size(), [&](std::size_t i) { groups[i].prepare(accelerator); });
+  std::vector<std::vector<std::uint32_t>> kept(groups.size());
+  pool.for_each_index(groups.size(), [&](std::size_t i) {
+    groups[i].prepare(accelerator);
+    kept[i] = usual(groups[i]);
+  });
 
   // One task per fit and fold; task 0 of each group is the fit itself.
   const std::size_t tasks = 1 + 2 * options.folds;
@@ -306,10 +311,10 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
     const Group& one = groups[index / tasks];
     const std::size_t task = index % tasks;
     if (task == 0) {
-      fits[index / tasks] = fit_of(one, options);
+      fits[index / tasks] = fit_of(one, kept[index / tasks], options);
     } else {
       const HoldBack what = (task - 1) / options.folds == 0 ? HoldBack::kSizes : HoldBack::kShapes;
-      errors[index] = fold_errors(one, what, (task - 1) % options.folds, options);
+      errors[index] = fold_errors(one, kept[index / tasks], what, (task - 1) % options.folds, options);
     }
   });
   for (std::size_t i = 0; i < groups.size(); ++i) {

@@ -9,7 +9,7 @@
 namespace moesim {
 namespace {
 
-constexpr int kIterations = 8;
+constexpr int kIterations = 6;
 
 /// A symmetric system of equations with two diagonals above the main one.
 class Banded {
@@ -110,6 +110,36 @@ Curve fit_curve(std::span<const CurvePoint> points, const CurveOptions& options)
     values = std::move(system).solve(std::move(right));
   }
   return {.first = static_cast<std::int64_t>(first), .values = std::move(values)};
+}
+
+Curve fit_curve(std::span<const CurvePoint> points) {
+  constexpr std::array kChoices = {
+      CurveOptions{},                                               // robust: single rows are off
+      CurveOptions{.stiffness = 0.02, .doubt = 0.02, .clip = 5.0},  // trusting: ranges of sizes are
+      CurveOptions{.stiffness = 3.0, .doubt = 0.5, .clip = 0.06}};  // stiff: rows stray
+  constexpr std::size_t kFolds = 4;
+  constexpr double kFar = 1.0;  // how far off a row is matters no more
+  if (points.size() < 2 * kFolds) {
+    return fit_curve(points, kChoices.front());
+  }
+  std::vector<CurvePoint> sorted(points.begin(), points.end());
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.size < b.size; });
+  std::array<double, kChoices.size()> errors{};
+  for (std::size_t fold = 0; fold < kFolds; ++fold) {
+    std::vector<CurvePoint> known;
+    std::vector<CurvePoint> held;
+    for (std::size_t i = 0; i < sorted.size(); ++i) {
+      (i % kFolds == fold ? held : known).push_back(sorted[i]);
+    }
+    for (std::size_t choice = 0; choice < kChoices.size(); ++choice) {
+      const Curve curve = fit_curve(known, kChoices[choice]);
+      for (const CurvePoint& point : held) {
+        errors[choice] += std::min(std::abs(value_at(curve, point.size) - point.value), kFar);
+      }
+    }
+  }
+  const auto best = std::min_element(errors.begin(), errors.end()) - errors.begin();
+  return fit_curve(points, kChoices[static_cast<std::size_t>(best)]);
 }
 
 }  // namespace moesim

@@ -16,8 +16,13 @@ struct CurvePoint {
 struct CurveOptions {
   double stiffness = 0.3;  ///< how much a bend weighs, in rows
   double doubt = 0.05;     ///< how much a value weighs, in rows: curves keep near zero where rows are few
-  double clip = 0.06;      ///< a row pulls by at most so much (Huber's loss): single measurements are off by multiples
+  double clip = 0.06;      ///< a row pulls by at most so much (Huber's loss)
 };
+
+/// Some tables have single measurements that are off by multiples, some stray by a fifth from run to run, and in some
+/// whole ranges of sizes take ten times as long as their neighbours. Of three sets of options the one is taken that
+/// predicts best, row by row, what it has not seen of this shape.
+Curve fit_curve(std::span<const CurvePoint> points);
 
 /// The curve c over knots at whole powers of two from the smallest size to the largest that has the least
 ///   Σ_rows w·(value − c(size))² + stiffness·Σ_knots (c_{j−1} − 2·c_j + c_{j+1})² + doubt·Σ_knots c_j²,

@@ -30,17 +30,23 @@ enum class Settle { kGive, kTake };
 
 /// One copy to the least loaded expert of each rank in turn, or from the most loaded, until `copies` are settled.
 void settle(std::vector<std::int64_t>& counts, std::int64_t ranks, std::int64_t copies, std::int64_t most, Settle how) {
-  const std::size_t local = counts.size() / static_cast<std::size_t>(ranks);
-  bool moved = true;
-  while (copies > 0 && moved) {
+  if (copies == 0) {
+    return;
+  }
+  const auto local = static_cast<std::ptrdiff_t>(counts.size()) / ranks;
+  const std::int64_t step = how == Settle::kGive ? 1 : -1;
+  // Each rank's experts as a heap with the next one to change in front.
+  const auto later = [step](std::int64_t a, std::int64_t b) { return step * a > step * b; };
+  for (auto at = counts.begin(); at != counts.end(); at += local) {
+    std::make_heap(at, at + local, later);
+  }
+  for (bool moved = true; copies > 0 && moved;) {
     moved = false;
-    for (std::size_t at = 0; at < counts.size() && copies > 0; at += local) {
-      const auto begin = counts.begin() + static_cast<std::ptrdiff_t>(at);
-      const auto end = begin + static_cast<std::ptrdiff_t>(local);
-      const auto chosen = how == Settle::kGive ? std::min_element(begin, end) : std::max_element(begin, end);
-      const std::int64_t step = how == Settle::kGive ? 1 : -1;
-      if (*chosen + step <= most && *chosen + step >= 0) {
-        *chosen += step;
+    for (auto at = counts.begin(); at != counts.end() && copies > 0; at += local) {
+      if (*at + step <= most && *at + step >= 0) {
+        std::pop_heap(at, at + local, later);
+        *(at + local - 1) += step;
+        std::push_heap(at, at + local, later);
         --copies;
         moved = true;
       }
