@@ -141,12 +141,12 @@ CurveTerms curve_terms(const Group& group, const TreeSum& trees, std::span<const
 /// Enough leaves and trees for the family and the rows, and no more: small tables would be learned by heart, and
 /// kernels that follow their speed of light closely need few corrections. Profiles stay small that way.
 BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t rows) {
-  if (rows >= 4000 && family == FitFamily::kGenerationAttention) {
-    return options;
+  if (rows < 4000) {
+    options.leaves = std::min<std::size_t>(options.leaves, 8);
+  } else if (family != FitFamily::kGenerationAttention) {
+    options.trees = std::min<std::size_t>(options.trees, 120);
+    options.leaves = std::min<std::size_t>(options.leaves, family == FitFamily::kExperts ? 24 : 32);
   }
-  options.trees = std::min<std::size_t>(options.trees, 120);
-  const std::size_t leaves = rows < 4000 ? 16 : family == FitFamily::kExperts ? 24 : 32;
-  options.leaves = std::min(options.leaves, leaves);
   return options;
 }
 
