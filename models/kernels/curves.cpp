@@ -73,12 +73,16 @@ void CurveTerms::add(std::uint64_t key, Curve curve) {
   ensure(!curve.values.empty() && curve.values.size() <= kMostKnots && curve.first >= 0 && curve.first <= kLastKnot,
          "a curve has no knots, or more than its text can hold");
   const Rounded numbers = rounded(curve.values);
+  text_ += TreeSum::digits(key, kKeyDigits);
+  text_ += TreeSum::digits(static_cast<std::uint64_t>(curve.first), 1);
+  text_ += TreeSum::digits(curve.values.size(), 1);
+  text_ += TreeSum::digits(numbers.middle, 3);
+  text_ += TreeSum::digits(numbers.step, 1);
   for (std::size_t i = 0; i < curve.values.size(); ++i) {
+    text_ += TreeSum::digits(numbers.digits[i], 1);
     curve.values[i] = value_of(numbers, numbers.digits[i]);
   }
-  if (curves_.insert_or_assign(key, std::move(curve)).second) {
-    order_.push_back(key);
-  }
+  ensure(curves_.emplace(key, std::move(curve)).second, "a shape has two curves");
 }
 
 double CurveTerms::at(const FitQuery& query) const {
@@ -90,24 +94,8 @@ double CurveTerms::at(const FitQuery& query) const {
   return found == curves_.end() ? 0.0 : value_at(found->second, size_of(query));
 }
 
-std::string CurveTerms::text() const {
-  std::string out;
-  for (const std::uint64_t key : order_) {
-    const Curve& curve = curves_.at(key);
-    const Rounded numbers = rounded(curve.values);
-    out += TreeSum::digits(key, kKeyDigits);
-    out += TreeSum::digits(static_cast<std::uint64_t>(curve.first), 1);
-    out += TreeSum::digits(curve.values.size(), 1);
-    out += TreeSum::digits(numbers.middle, 3);
-    out += TreeSum::digits(numbers.step, 1);
-    for (const std::uint64_t digit : numbers.digits) {
-      out += TreeSum::digits(digit, 1);
-    }
-  }
-  return out;
-}
-
 bool CurveTerms::parse(std::string_view text, CurveTerms& out) {
+  out.text_ = text;
   while (!text.empty()) {
     if (text.size() < kHeadDigits) {
       return false;
@@ -129,8 +117,8 @@ bool CurveTerms::parse(std::string_view text, CurveTerms& out) {
       }
       curve.values.push_back(value_of(numbers, *digit));
     }
-    if (out.curves_.insert_or_assign(*key, std::move(curve)).second) {
-      out.order_.push_back(*key);
+    if (!out.curves_.emplace(*key, std::move(curve)).second) {
+      return false;
     }
     text.remove_prefix(kHeadDigits + *knots);
   }

@@ -37,15 +37,15 @@ class CurveTerms {
   /// log2 of the size that curves run along.
   static double size_of(const FitQuery& query);
 
-  /// Rounds the values to those that text() can hold. 1 to kMostKnots knots from 0 to kLastKnot.
+  /// Rounds the values to those that text() can hold. 1 to kMostKnots knots from 0 to kLastKnot; each key once.
   void add(std::uint64_t key, Curve curve);
   [[nodiscard]] double at(const FitQuery& query) const;  ///< 0 where the shape was not measured
-  [[nodiscard]] std::string text() const;
+  [[nodiscard]] const std::string& text() const { return text_; }
   static bool parse(std::string_view text, CurveTerms& out);
 
  private:
   std::unordered_map<std::uint64_t, Curve> curves_;
-  std::vector<std::uint64_t> order_;  // of addition
+  std::string text_;
 };
 
 }  // namespace moesim

@@ -100,8 +100,7 @@ FittedKernels::Prediction FittedKernels::predict(std::size_t index, const Fittab
   const FitQuery here = measured_here ? query : fit_query(kernel, accelerator);
   const double factor = fitted_factor(trees_[index], curves_[index], query, fit.lowest, fit.highest);
   const Duration light = here.light();
-  Prediction out{
-      .time = std::max(factor * (fit.floor + here.expected), light), .light = light, .floor = fit.floor};
+  Prediction out{.time = std::max(factor * (fit.floor + here.expected), light), .light = light, .floor = fit.floor};
   const auto values = query.features.values();
   out.in_range = true;
   for (std::size_t i = 0; i < shape_features(fit.family); ++i) {

@@ -92,8 +92,8 @@ double left_over(const Group& group, const TreeSum& trees, std::uint32_t row) {
   return group.samples.target[row] - trees.at(group.queries[row].features.values());
 }
 
-/// All rows but those of shapes that, in the median, take far longer than a coarse and robust fit to all rows says. Only
-/// tables of experts have such.
+/// All rows but those of shapes that, in the median, take far longer than a coarse and robust fit to all rows says.
+/// Only tables of experts have such.
 std::vector<std::uint32_t> usual(const Group& group) {
   constexpr BoostingOptions kCoarse{.trees = 60, .leaves = 8, .clip = 0.1};
   constexpr double kFarLonger = 0.3;  // in the logarithm: a third

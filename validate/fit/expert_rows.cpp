@@ -81,10 +81,10 @@ std::vector<std::int64_t> drawn(const RoutedLoad& load, std::uint64_t draw) {
   for (std::int64_t expert = 0; expert < load.experts; ++expert) {
     const double u = random.uniform();
     // The inverse of the distribution function F(x) = (x^p − low^p) / (high^p − low^p), p = 1 − exponent.
-    weights.push_back(std::abs(power) < 1e-9 ? low * std::pow(high / low, u)
-                                             : std::pow((std::pow(high, power) - std::pow(low, power)) * u +
-                                                            std::pow(low, power),
-                                                        1.0 / power));
+    weights.push_back(
+        std::abs(power) < 1e-9
+            ? low * std::pow(high / low, u)
+            : std::pow((std::pow(high, power) - std::pow(low, power)) * u + std::pow(low, power), 1.0 / power));
   }
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::vector<std::int64_t> counts;
