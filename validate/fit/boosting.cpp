@@ -99,10 +99,40 @@ class Booster {
     for (std::size_t tree = 1; tree < options_.trees; ++tree) {
       grow(options_.leaves, options_.rate);
     }
+    drop_unused_edges();
     return TreeSum(edges_, std::move(nodes_));
   }
 
  private:
+  /// Profiles state edges: only those that trees split at.
+  void drop_unused_edges() {
+    std::vector<std::vector<std::int32_t>> number(edges_.size());
+    for (std::size_t feature = 0; feature < edges_.size(); ++feature) {
+      number[feature].assign(edges_[feature].size(), -1);
+    }
+    const auto split = [](const TreeSum::Node& node) { return node.feature >= 0; };
+    for (const TreeSum::Node& node : nodes_) {
+      if (split(node)) {
+        number[static_cast<std::size_t>(node.feature)][static_cast<std::size_t>(node.threshold)] = 0;
+      }
+    }
+    for (std::size_t feature = 0; feature < edges_.size(); ++feature) {
+      std::vector<double> kept;
+      for (std::size_t i = 0; i < edges_[feature].size(); ++i) {
+        if (number[feature][i] == 0) {
+          number[feature][i] = static_cast<std::int32_t>(kept.size());
+          kept.push_back(edges_[feature][i]);
+        }
+      }
+      edges_[feature] = std::move(kept);
+    }
+    for (TreeSum::Node& node : nodes_) {
+      if (split(node)) {
+        node.threshold = number[static_cast<std::size_t>(node.feature)][static_cast<std::size_t>(node.threshold)];
+      }
+    }
+  }
+
   /// The first tree is a single leaf, the median, as Huber's loss begins; those after it correct what is left.
   void grow_first() {
     std::vector<double> sorted = residual_;

@@ -145,7 +145,7 @@ BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t row
     options.leaves = std::min<std::size_t>(options.leaves, 8);
   } else if (family != FitFamily::kGenerationAttention) {
     options.trees = std::min<std::size_t>(options.trees, 120);
-    options.leaves = std::min<std::size_t>(options.leaves, family == FitFamily::kExperts ? 24 : 32);
+    options.leaves = std::min<std::size_t>(options.leaves, 24);
   }
   return options;
 }
