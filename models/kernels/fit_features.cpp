@@ -56,6 +56,7 @@ constexpr std::array kExperts = {"rows"sv,
                                  "imbalance"sv,
                                  "padding 128"sv,
                                  "padding 16"sv,
+                                 "padding 64"sv,
                                  "waves up 128"sv,
                                  "tail up 128"sv,
                                  "waves down 128"sv,
@@ -65,6 +66,7 @@ constexpr std::array kExperts = {"rows"sv,
                                  "weights"sv,
                                  "power law"sv,
                                  "expert ranks"sv,
+                                 "up matrices"sv,
                                  "intensity"sv,
                                  "light"sv};
 constexpr std::array kContext = {"sequences"sv,         "query"sv,     "keys"sv,     "heads"sv,           "kv heads"sv,
@@ -98,30 +100,32 @@ constexpr std::array kModule = {
     "sequences x keys"sv, "tokens x heads"sv, "waves"sv, "tail"sv,  "intensity"sv,         "light"sv};
 
 /// What is known of a family's features: their names, how many of the first are the shape as it was measured, and
-/// which of those make two kernels of different sizes the same shape.
+/// which of those make two kernels of different sizes the same shape, and which is the size.
 struct Features {
   std::span<const std::string_view> names;
   std::size_t shape;
   std::span<const std::size_t> key;
+  std::size_t size;  ///< the one that tells two kernels of one shape apart: tokens, queries or keys
 };
 
 const Features& features_of(FitFamily family) {
   static constexpr std::array<std::size_t, 2> kWidths{1, 2};                // n, k
   static constexpr std::array<std::size_t, 3> kBatchedWidths{1, 2, 3};      // n, k, batch
-  static constexpr std::array<std::size_t, 6> kLayer{4, 5, 6, 7, 8, 20};    // experts, widths, power law
+  static constexpr std::array<std::size_t, 6> kLayer{4, 5, 6, 7, 8, 21};    // experts, widths, power law
   static constexpr std::array<std::size_t, 5> kHeads{0, 3, 4, 5, 6};        // sequences, heads, head width, window
   static constexpr std::array<std::size_t, 5> kDecodeHeads{0, 2, 3, 4, 5};  // the same
   static constexpr std::array<std::size_t, 2> kLatentHeads{0, 3};           // sequences, heads
   static constexpr std::array<std::size_t, 2> kLatentDecodeHeads{0, 2};
   static constexpr std::array<std::size_t, 3> kModuleHeads{0, 3, 4};  // sequences, heads, type of the weights
-  static constexpr Features kOfGemm{kGemm, 3, kWidths};
-  static constexpr Features kOfBatched{kBatched, 4, kBatchedWidths};
-  static constexpr Features kOfExperts{kExperts, 9, kLayer};
-  static constexpr Features kOfContext{kContext, 7, kHeads};
-  static constexpr Features kOfLatentContext{kLatentContext, 4, kLatentHeads};
-  static constexpr Features kOfGeneration{kGeneration, 6, kDecodeHeads};
-  static constexpr Features kOfLatentGeneration{kLatentGeneration, 3, kLatentDecodeHeads};
-  static constexpr Features kOfModule{kModule, 5, kModuleHeads};
+  static constexpr Features kOfGemm{kGemm, 3, kWidths, 0};
+  static constexpr Features kOfBatched{kBatched, 4, kBatchedWidths, 0};
+  static constexpr Features kOfExperts{kExperts, 9, kLayer, 3};
+  static constexpr Features kOfContext{kContext, 7, kHeads, 1};
+  static constexpr Features kOfLatentContext{kLatentContext, 4, kLatentHeads, 1};
+  static constexpr Features kOfGeneration{kGeneration, 6, kDecodeHeads, 1};
+  static constexpr Features kOfLatentGeneration{kLatentGeneration, 3, kLatentDecodeHeads, 1};
+  static constexpr Features kOfContextModule{kModule, 5, kModuleHeads, 1};
+  static constexpr Features kOfGenerationModule{kModule, 5, kModuleHeads, 2};
   switch (family) {
     case FitFamily::kGemm:
       return kOfGemm;
@@ -138,16 +142,18 @@ const Features& features_of(FitFamily family) {
     case FitFamily::kLatentGenerationAttention:
       return kOfLatentGeneration;
     case FitFamily::kLatentContextModule:
+      return kOfContextModule;
     case FitFamily::kLatentGenerationModule:
       break;
   }
-  return kOfModule;
+  return kOfGenerationModule;
 }
 
 }  // namespace
 
 std::span<const std::string_view> feature_names(FitFamily family) { return features_of(family).names; }
 std::span<const std::size_t> shape_key_features(FitFamily family) { return features_of(family).key; }
+std::size_t size_feature(FitFamily family) { return features_of(family).size; }
 std::size_t shape_features(FitFamily family) { return features_of(family).shape; }
 
 }  // namespace moesim

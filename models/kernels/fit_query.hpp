@@ -76,6 +76,7 @@ struct FitQuery {
   DataType type = DataType::kBf16;  ///< of the weights, or of the cache
   Duration compute;                 ///< work at the accelerator's peak rate
   Duration memory;                  ///< traffic at its HBM bandwidth
+  Duration expected;                ///< what work and traffic are likely to take beyond the floor; at least light()
   FeatureVector features;           ///< of the shape alone, and of the number of compute units
 
   bool shape_known = true;  ///< false for experts whose rows come from no stated distribution
@@ -93,8 +94,9 @@ std::pair<FitFamily, DataType> family_of(const FittableKernel& kernel);
 /// from them.
 std::span<const std::string_view> feature_names(FitFamily family);
 std::size_t shape_features(FitFamily family);
-/// Which features say that two kernels are sizes of one shape.
+/// Which features say that two kernels are sizes of one shape, and which one says what size: a logarithm.
 std::span<const std::size_t> shape_key_features(FitFamily family);
+std::size_t size_feature(FitFamily family);
 
 /// std::nullopt where no family is measured for it (a GroupedGemm alone, a streaming kernel).
 std::optional<FittableKernel> fittable(const Kernel& kernel);

@@ -26,58 +26,9 @@ const Catalogue& fitted_catalogue() {
   return catalogue;
 }
 
-double fitted_factor(const TreeSum& trees, const ShapeTerms& shapes, const FitQuery& query, double lowest,
+double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, double lowest,
                      double highest) {
-  return std::exp(std::clamp(trees.at(query.features.values()) + shapes.at(query), lowest, highest));
-}
-
-std::optional<std::uint64_t> ShapeTerms::key_of(const FitQuery& query) {
-  if (!query.shape_known) {
-    return std::nullopt;
-  }
-  std::uint64_t hash = 14695981039346656037ull;  // FNV-1a, a feature in steps of 1/1000 at a time
-  const auto values = query.features.values();
-  for (const std::size_t feature : shape_key_features(query.family)) {
-    hash = (hash ^ static_cast<std::uint64_t>(std::llround(values[feature] * 1000.0))) * 1099511628211ull;
-    hash ^= hash >> 29;
-  }
-  return hash & ((std::uint64_t{1} << 36) - 1);  // six digits of base 64
-}
-
-void ShapeTerms::add(std::uint64_t key, double value) { terms_[key] = TreeSum::rounded_leaf(value); }
-
-double ShapeTerms::at(const FitQuery& query) const {
-  if (terms_.empty()) {
-    return 0.0;
-  }
-  const auto key = key_of(query);
-  const auto found = key ? terms_.find(*key) : terms_.end();
-  return found == terms_.end() ? 0.0 : found->second;
-}
-
-std::string ShapeTerms::text() const {
-  std::string out;
-  for (const auto& [key, value] : terms_) {
-    out += TreeSum::digits(key, 6);
-    out += TreeSum::digits(TreeSum::leaf_number(value), 3);
-  }
-  return out;
-}
-
-bool ShapeTerms::parse(std::string_view text, ShapeTerms& out) {
-  constexpr std::size_t kEntry = 9;
-  if (text.size() % kEntry != 0) {
-    return false;
-  }
-  for (std::size_t at = 0; at < text.size(); at += kEntry) {
-    const auto key = TreeSum::number(text.substr(at, 6));
-    const auto value = TreeSum::number(text.substr(at + 6, 3));
-    if (!key || !value) {
-      return false;
-    }
-    out.terms_[*key] = TreeSum::leaf_value(*value);
-  }
-  return true;
+  return std::exp(std::clamp(trees.at(query.features.values()) + curves.at(query), lowest, highest));
 }
 
 FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
@@ -115,12 +66,12 @@ FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
       faults.push_back({here("trees"), fault});
     }
     trees_.push_back(std::move(trees));
-    ShapeTerms shapes;
-    if (!ShapeTerms::parse(fit.shapes, shapes)) {
-      faults.push_back({here("shapes"), "expected nine digits of base 64 for each shape"});
+    CurveTerms curves;
+    if (!CurveTerms::parse(fit.curves, curves)) {
+      faults.push_back({here("curves"), "expected whole curves in digits of base 64"});
     }
-    shapes_.push_back(std::move(shapes));
-    fit.shapes.clear();
+    curves_.push_back(std::move(curves));
+    fit.curves.clear();
     fit.trees.clear();  // parsed: not kept twice
   }
   if (!faults.empty()) {
@@ -146,11 +97,11 @@ FittedKernels::Prediction FittedKernels::predict(std::size_t index, const Fittab
                                                  const Accelerator& accelerator) const {
   const KernelFit& fit = profile_.fits[index];
   const FitQuery query = fit_query(kernel, accelerator_);
-  const Duration light = &accelerator == &accelerator_ || accelerator.name == accelerator_.name
-                             ? query.light()
-                             : fit_query(kernel, accelerator).light();
-  const double factor = fitted_factor(trees_[index], shapes_[index], query, fit.lowest, fit.highest);
-  Prediction out{.time = std::max(factor * (fit.floor + light), light), .light = light, .floor = fit.floor};
+  const bool measured_here = &accelerator == &accelerator_ || accelerator.name == accelerator_.name;
+  const FitQuery here = measured_here ? query : fit_query(kernel, accelerator);
+  const double factor = fitted_factor(trees_[index], curves_[index], query, fit.lowest, fit.highest);
+  const Duration light = here.light();
+  Prediction out{.time = std::max(factor * (fit.floor + here.expected), light), .light = light, .floor = fit.floor};
   const auto values = query.features.values();
   out.in_range = true;
   for (std::size_t i = 0; i < shape_features(fit.family); ++i) {

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/kernels/curves.hpp"
 #include "models/kernels/fit_errors.hpp"
 #include "models/kernels/fit_query.hpp"
 #include "models/kernels/profile.hpp"
@@ -19,10 +20,15 @@
 /// Kernel costs fitted to measurements. With `light` the kernel's time at the speed of light (the longer of work at
 /// the peak rate and traffic at the HBM's bandwidth) and `floor` the shortest kernel of the family:
 ///
-///   time = (floor + light) · exp(min(max(trees(features), lowest), highest)),  and never less than light
+///   time = (floor + expected) · exp(min(max(trees(features) + curve, lowest), highest)),  and never less than light
 ///
-/// For a shape that was measured, the mean of what the trees leave of it (KernelFit::shapes) is added to their sum:
-/// implementations change between shapes in ways that no feature tells.
+/// with `expected` what work and traffic are likely to take (FitQuery; at least light), and `curve`, for a shape that
+/// was measured, what the trees leave of it along its sizes (CurveTerms): implementations change between shapes in ways
+/// that no feature tells.
+///
+/// Measured tables hold shapes that run several times slower than all their like, because the library had not tuned
+/// itself to them. Trees are not fitted to those (KernelFit::set_aside counts their rows), so that shapes that were
+/// never measured are taken to be tuned; their own curves say what was measured.
 ///
 /// With that, light / time, the utilisation, is bounded, and held at the nearest known shapes' beyond the measured ones
 /// (aiconfigurator's rule). On another accelerator the trees see the measured one's features and light is its own:
@@ -35,6 +41,7 @@ struct KernelFit {
   DataType type = DataType::kBf16;
   std::string variant;  ///< implementation, and what else sets it apart from others of the family and type
   std::size_t rows = 0;
+  std::optional<std::size_t> set_aside;  ///< rows of shapes far slower than their like
   Duration floor;
   double lowest = 0.0;
   double highest = 0.0;
@@ -42,18 +49,20 @@ struct KernelFit {
   std::vector<std::vector<double>> range;  ///< [features]: smallest and largest value measured
   std::vector<std::vector<double>> edges;  ///< [features]: thresholds
   std::string trees;                       ///< TreeSum::text
-  std::string shapes;                      ///< ShapeTerms::text
+  std::string curves;                      ///< CurveTerms::text
   std::optional<FitErrors> in_grid;        ///< other sizes of shapes that were fitted
   std::optional<FitErrors> out_of_grid;    ///< shapes that were not
 
   static constexpr std::string_view kDoc =
-      "time = (floor + light) exp(trees(features)), with light the time at the accelerator's peaks; never below light";
+      "time = (floor + expected) exp(trees(features) + curve(shape)); never below the time at the accelerator's peaks";
   template <class F>
   static void describe(F& f) {
     f.required("family", &KernelFit::family, "Kind of kernel");
     f.required("type", &KernelFit::type, "Type of the weights or of the cache");
     f.required("variant", &KernelFit::variant, "Implementation", Rules::not_empty());
     f.required("rows", &KernelFit::rows, "Measurements fitted to");
+    f.optional("set_aside", &KernelFit::set_aside,
+               "Of these, rows of shapes far slower than their like, which the trees were not fitted to");
     f.required("floor", &KernelFit::floor, "The shortest kernel", Rules::above_zero());
     f.required("lowest", &KernelFit::lowest, "Lower bound of the trees' sum");
     f.required("highest", &KernelFit::highest, "Upper bound of the trees' sum");
@@ -62,7 +71,8 @@ struct KernelFit {
     f.required("range", &KernelFit::range, "Smallest and largest value measured, by feature");
     f.required("edges", &KernelFit::edges, "Thresholds, by feature");
     f.required("trees", &KernelFit::trees, "Trees in preorder (models/kernels/trees.hpp says how)", Rules::not_empty());
-    f.optional("shapes", &KernelFit::shapes, "Terms of measured shapes: nine characters each, a hash and a value");
+    f.optional("curves", &KernelFit::curves,
+               "What the trees leave of measured shapes, along their sizes (models/kernels/curves.hpp says how)");
     f.optional("in_grid", &KernelFit::in_grid, "Errors at held-back sizes of shapes that were fitted");
     f.optional("out_of_grid", &KernelFit::out_of_grid, "Errors at held-back shapes");
   }
@@ -95,22 +105,6 @@ extern template struct DescribedCodec<FittedProfile>;
 
 const Catalogue& fitted_catalogue();
 
-/// What the trees leave of a measured shape, by a hash of its features. As text, six digits of base 64 for the hash and
-/// three for the value, as in TreeSum.
-class ShapeTerms {
- public:
-  /// std::nullopt for a kernel whose shape says too little to be found again.
-  static std::optional<std::uint64_t> key_of(const FitQuery& query);
-
-  void add(std::uint64_t key, double value);
-  [[nodiscard]] double at(const FitQuery& query) const;  ///< 0 where the shape was not measured
-  [[nodiscard]] std::string text() const;
-  static bool parse(std::string_view text, ShapeTerms& out);
-
- private:
-  std::map<std::uint64_t, double> terms_;
-};
-
 /// A fit ready to predict. Checks it against this program's features and its own trees.
 class FittedKernels {
  public:
@@ -136,7 +130,7 @@ class FittedKernels {
   FittedProfile profile_;
   Accelerator accelerator_;
   std::vector<TreeSum> trees_;      // [fits]
-  std::vector<ShapeTerms> shapes_;  // [fits]
+  std::vector<CurveTerms> curves_;  // [fits]
 };
 
 /// What a ProfileChoice leads to: terms for everything, and fits for the kernels that were measured.
@@ -152,8 +146,8 @@ KernelProfile load_kernel_profile(const ProfileChoice& choice, const Place& plac
 
 std::unique_ptr<CostModel> make_cost_model(const KernelProfile& profile, const Accelerator& accelerator);
 
-/// exp of the sum of trees and shape terms, within the bounds.
-double fitted_factor(const TreeSum& trees, const ShapeTerms& shapes, const FitQuery& query, double lowest,
+/// exp of the sum of trees and curve, within the bounds.
+double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, double lowest,
                      double highest);
 
 }  // namespace moesim

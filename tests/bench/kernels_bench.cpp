@@ -23,6 +23,23 @@ BENCHMARK_CAPTURE(predict, experts,
                           .hidden = 7168,
                           .intermediate = 2048,
                           .weight = DataType::kFp8Block});
+BENCHMARK_CAPTURE(predict, experts_of_one_rank,
+                  Experts{.rows = std::vector<std::int64_t>(256, 50),
+                          .tokens = 1600,
+                          .experts = 256,
+                          .experts_per_token = 8,
+                          .hidden = 7168,
+                          .intermediate = 2048,
+                          .exponent = 0.0,
+                          .weight = DataType::kFp8Block});
+BENCHMARK_CAPTURE(predict, context_attention,
+                  ContextAttention{.sequences = 4,
+                                   .query = 2048,
+                                   .keys = 2048,
+                                   .heads = 32,
+                                   .kv_heads = 8,
+                                   .qk_head_dim = 128,
+                                   .v_head_dim = 128});
 BENCHMARK_CAPTURE(predict, generation_attention,
                   GenerationAttention{.sequences = 64, .keys = 5000, .heads = 64, .kv_heads = 8, .head_dim = 128});
 BENCHMARK_CAPTURE(predict, latent_generation_attention,

@@ -95,14 +95,54 @@ class Booster {
   }
 
   TreeSum run() {
-    for (std::size_t tree = 0; tree < options_.trees; ++tree) {
-      grow(tree == 0 ? 1 : options_.leaves, tree == 0 ? 1.0 : options_.rate);
+    grow_first();
+    for (std::size_t tree = 1; tree < options_.trees; ++tree) {
+      grow(options_.leaves, options_.rate);
     }
+    drop_unused_edges();
     return TreeSum(edges_, std::move(nodes_));
   }
 
  private:
-  /// The first tree is a single leaf, the mean; those after it correct what is left.
+  /// Profiles state edges: only those that trees split at.
+  void drop_unused_edges() {
+    std::vector<std::vector<std::int32_t>> number(edges_.size());
+    for (std::size_t feature = 0; feature < edges_.size(); ++feature) {
+      number[feature].assign(edges_[feature].size(), -1);
+    }
+    const auto split = [](const TreeSum::Node& node) { return node.feature >= 0; };
+    for (const TreeSum::Node& node : nodes_) {
+      if (split(node)) {
+        number[static_cast<std::size_t>(node.feature)][static_cast<std::size_t>(node.threshold)] = 0;
+      }
+    }
+    for (std::size_t feature = 0; feature < edges_.size(); ++feature) {
+      std::vector<double> kept;
+      for (std::size_t i = 0; i < edges_[feature].size(); ++i) {
+        if (number[feature][i] == 0) {
+          number[feature][i] = static_cast<std::int32_t>(kept.size());
+          kept.push_back(edges_[feature][i]);
+        }
+      }
+      edges_[feature] = std::move(kept);
+    }
+    for (TreeSum::Node& node : nodes_) {
+      if (split(node)) {
+        node.threshold = number[static_cast<std::size_t>(node.feature)][static_cast<std::size_t>(node.threshold)];
+      }
+    }
+  }
+
+  /// The first tree is a single leaf, the median, as Huber's loss begins; those after it correct what is left.
+  void grow_first() {
+    std::vector<double> sorted = residual_;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    nodes_.emplace_back();
+    nodes_.back().value = TreeSum::rounded_leaf(*middle);
+    update(0);
+  }
+
   void grow(std::size_t most_leaves, double rate) {
     draw();
     tree_.clear();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <set>
@@ -12,6 +13,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
+#include "validate/fit/curve_fit.hpp"
 
 namespace moesim {
 namespace {
@@ -52,7 +54,7 @@ struct Group {
     floor = round_figure(seconds(times[times.size() / 100]));
     samples.columns.assign(feature_names(family).size(), {});
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      samples.target.push_back(std::log(rows[i]->time / (floor + queries[i].light())));
+      samples.target.push_back(std::log(rows[i]->time / (floor + queries[i].expected)));
       const auto values = queries[i].features.values();
       for (std::size_t f = 0; f < values.size(); ++f) {
         samples.columns[f].push_back(values[f]);
@@ -65,28 +67,73 @@ struct Group {
 
   static Duration round_figure(Duration time) { return seconds(std::round(time.base() * 1e8) / 1e8); }
 
-  [[nodiscard]] double error(const TreeSum& trees, const ShapeTerms& terms, std::uint32_t row) const {
+  [[nodiscard]] double error(const TreeSum& trees, const CurveTerms& curves, std::uint32_t row) const {
     const FitQuery& query = queries[row];
     const Duration predicted =
-        std::max(fitted_factor(trees, terms, query, lowest, highest) * (floor + query.light()), query.light());
+        std::max(fitted_factor(trees, curves, query, lowest, highest) * (floor + query.expected), query.light());
     return predicted / rows[row]->time - 1.0;
   }
 };
 
-/// Mean of what the trees leave of each shape, drawn towards zero where there are few rows.
-ShapeTerms shape_terms(const Group& group, const TreeSum& trees, std::span<const std::uint32_t> rows) {
-  constexpr double kDoubt = 2.0;  // rows
-  std::map<std::uint64_t, std::pair<double, double>> sums;
+/// Rows by shape, in the order of the shapes' keys.
+using Shapes = std::map<std::uint64_t, std::vector<std::uint32_t>>;
+
+Shapes shapes_of(const Group& group, std::span<const std::uint32_t> rows) {
+  Shapes out;
   for (const std::uint32_t row : rows) {
-    if (const auto key = ShapeTerms::key_of(group.queries[row])) {
-      auto& [sum, count] = sums[*key];
-      sum += group.samples.target[row] - trees.at(group.queries[row].features.values());
-      count += 1.0;
+    if (const auto key = CurveTerms::key_of(group.queries[row])) {
+      out[*key].push_back(row);
     }
   }
-  ShapeTerms out;
-  for (const auto& [key, sum] : sums) {
-    out.add(key, sum.first / (sum.second + kDoubt));
+  return out;
+}
+
+double left_over(const Group& group, const TreeSum& trees, std::uint32_t row) {
+  return group.samples.target[row] - trees.at(group.queries[row].features.values());
+}
+
+/// All rows but those of shapes that, in the median, take far longer than a coarse and robust fit to all rows says.
+/// Only tables of experts have such.
+std::vector<std::uint32_t> usual(const Group& group) {
+  constexpr BoostingOptions kCoarse{.trees = 60, .leaves = 8, .clip = 0.1};
+  constexpr double kFarLonger = 0.3;  // in the logarithm: a third
+  constexpr std::size_t kLeast = 5;
+  std::vector<std::uint32_t> all(group.rows.size());
+  std::iota(all.begin(), all.end(), 0u);
+  if (group.family != FitFamily::kExperts) {
+    return all;
+  }
+  const TreeSum trees = boost(group.samples, all, kCoarse);
+  std::set<std::uint32_t> unusual;
+  for (const auto& [key, members] : shapes_of(group, all)) {
+    std::vector<double> left;
+    for (const std::uint32_t row : members) {
+      left.push_back(left_over(group, trees, row));
+    }
+    const auto middle = left.begin() + static_cast<std::ptrdiff_t>(left.size() / 2);
+    std::nth_element(left.begin(), middle, left.end());
+    if (members.size() >= kLeast && *middle > kFarLonger) {
+      unusual.insert(members.begin(), members.end());
+    }
+  }
+  std::erase_if(all, [&](std::uint32_t row) { return unusual.contains(row); });
+  return all;
+}
+
+/// What the trees leave of each shape along its sizes; curves that say nearly nothing are left out.
+CurveTerms curve_terms(const Group& group, const TreeSum& trees, std::span<const std::uint32_t> rows) {
+  constexpr double kNearlyNothing = 0.004;
+  CurveTerms out;
+  for (const auto& [key, members] : shapes_of(group, rows)) {
+    std::vector<CurvePoint> points;
+    for (const std::uint32_t row : members) {
+      points.push_back({CurveTerms::size_of(group.queries[row]), left_over(group, trees, row)});
+    }
+    Curve curve = fit_curve(points);
+    if (std::any_of(curve.values.begin(), curve.values.end(),
+                    [](double value) { return std::abs(value) > kNearlyNothing; })) {
+      out.add(key, std::move(curve));
+    }
   }
   return out;
 }
@@ -94,13 +141,11 @@ ShapeTerms shape_terms(const Group& group, const TreeSum& trees, std::span<const
 /// Enough leaves and trees for the family and the rows, and no more: small tables would be learned by heart, and
 /// kernels that follow their speed of light closely need few corrections. Profiles stay small that way.
 BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t rows) {
-  const bool close = family == FitFamily::kGemm || family == FitFamily::kContextAttention;
   if (rows < 4000) {
+    options.leaves = std::min<std::size_t>(options.leaves, 8);
+  } else if (family != FitFamily::kGenerationAttention) {
     options.trees = std::min<std::size_t>(options.trees, 120);
-    options.leaves = std::min<std::size_t>(options.leaves, 16);
-  } else if (close) {
-    options.trees = std::min<std::size_t>(options.trees, 120);
-    options.leaves = std::min<std::size_t>(options.leaves, 32);
+    options.leaves = std::min<std::size_t>(options.leaves, 24);
   }
   return options;
 }
@@ -135,21 +180,23 @@ std::size_t fold_of(const Measurement& row, HoldBack what, std::size_t folds) {
   return hash_of(what == HoldBack::kShapes ? row.shape : row.shape + "/" + row.size) % folds;
 }
 
-std::vector<double> fold_errors(const Group& group, HoldBack what, std::size_t fold,
-                                const CalibrationOptions& options) {
+std::vector<double> fold_errors(const Group& group, std::span<const std::uint32_t> usual_rows, HoldBack what,
+                                std::size_t fold, const CalibrationOptions& options) {
   std::vector<std::uint32_t> known;
   std::vector<std::uint32_t> held;
   for (std::uint32_t row = 0; row < group.rows.size(); ++row) {
     (fold_of(*group.rows[row], what, options.folds) == fold ? held : known).push_back(row);
   }
+  std::vector<std::uint32_t> kept;
+  std::set_intersection(known.begin(), known.end(), usual_rows.begin(), usual_rows.end(), std::back_inserter(kept));
   std::vector<double> errors;
-  if (held.empty() || known.size() < kLeastRows / 2) {
+  if (held.empty() || kept.size() < kLeastRows / 2) {
     return errors;
   }
-  const TreeSum trees = boost(group.samples, known, sized(options.boosting, group.family, known.size()));
-  const ShapeTerms shapes = shape_terms(group, trees, known);
+  const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
+  const CurveTerms curves = curve_terms(group, trees, known);
   for (const std::uint32_t row : held) {
-    errors.push_back(group.error(trees, shapes, row));
+    errors.push_back(group.error(trees, curves, row));
   }
   return errors;
 }
@@ -161,15 +208,18 @@ FitErrors brief(FitErrors errors) {
           brief(errors.p90), brief(errors.worst), brief(errors.bias)};
 }
 
-KernelFit fit_of(const Group& group, const CalibrationOptions& options) {
+KernelFit fit_of(const Group& group, std::span<const std::uint32_t> kept, const CalibrationOptions& options) {
   std::vector<std::uint32_t> all(group.rows.size());
   std::iota(all.begin(), all.end(), 0u);
-  const TreeSum trees = boost(group.samples, all, sized(options.boosting, group.family, all.size()));
+  const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
   KernelFit fit;
   fit.family = group.family;
   fit.type = group.type;
   fit.variant = group.variant;
   fit.rows = group.rows.size();
+  if (kept.size() < all.size()) {
+    fit.set_aside = all.size() - kept.size();
+  }
   fit.floor = group.floor;
   fit.lowest = group.lowest;
   fit.highest = group.highest;
@@ -182,7 +232,7 @@ KernelFit fit_of(const Group& group, const CalibrationOptions& options) {
   }
   fit.edges = trees.edges();
   fit.trees = trees.text();
-  fit.shapes = shape_terms(group, trees, all).text();
+  fit.curves = curve_terms(group, trees, all).text();
   return fit;
 }
 
@@ -247,7 +297,11 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
     out.warnings.push_back(diagnostic.text());
   }
 
-  pool.for_each_index(groups.size(), [&](std::size_t i) { groups[i].prepare(accelerator); });
+  std::vector<std::vector<std::uint32_t>> kept(groups.size());
+  pool.for_each_index(groups.size(), [&](std::size_t i) {
+    groups[i].prepare(accelerator);
+    kept[i] = usual(groups[i]);
+  });
 
   // One task per fit and fold; task 0 of each group is the fit itself.
   const std::size_t tasks = 1 + 2 * options.folds;
@@ -257,10 +311,10 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
     const Group& one = groups[index / tasks];
     const std::size_t task = index % tasks;
     if (task == 0) {
-      fits[index / tasks] = fit_of(one, options);
+      fits[index / tasks] = fit_of(one, kept[index / tasks], options);
     } else {
       const HoldBack what = (task - 1) / options.folds == 0 ? HoldBack::kSizes : HoldBack::kShapes;
-      errors[index] = fold_errors(one, what, (task - 1) % options.folds, options);
+      errors[index] = fold_errors(one, kept[index / tasks], what, (task - 1) % options.folds, options);
     }
   });
   for (std::size_t i = 0; i < groups.size(); ++i) {

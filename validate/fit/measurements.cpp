@@ -237,17 +237,28 @@ class Rows {
                        .experts_per_token = load.experts_per_token,
                        .hidden = count("hidden_size"),
                        .intermediate = std::max<std::int64_t>(count("inter_size") / tensor_parallel, 1),
-                       .up_matrices = source.find("nongated") == std::string::npos ? 2 : 1,
+                       .up_matrices = is_gated(source, load, count("inter_size")) ? 2 : 1,
                        .exponent = recorded ? std::nullopt : std::optional(load.exponent),
                        .weight = *type};
-    // The name of the type, too: mxfp4 and 4-bit integers are one type here.
-    m.variant = fmt::format("{}{}{} {}", source, m.op == "moe" ? "" : " ", m.op == "moe" ? "" : m.op, dtype);
+    // The same kernels, gated or not. The name of the type, too: mxfp4 and 4-bit integers are one type here.
+    const std::string kernels = source == kUngated ? "moe_torch_flow_cutlass" : source;
+    m.variant = fmt::format("{}{}{} {}", kernels, m.op == "moe" ? "" : " ", m.op == "moe" ? "" : m.op, dtype);
     m.shape = fmt::format("{} {} {} {}", text("hidden_size"), text("inter_size"), text("topk"), text("num_experts"));
     m.size = fmt::format("{} {} {} {}", text("num_tokens"), text("moe_tp_size"), text("moe_ep_size"), distribution);
     if (recorded) {
       m.size += fmt::format(" {}", text("expert_rows"));
     }
     return true;
+  }
+
+  static constexpr std::string_view kUngated = "moe_torch_flow_nongated";
+
+  /// TensorRT-LLM's rows say so. vLLM's do not: it builds the layers of the models that it knows, and those of
+  /// Nemotron-3 (Nano: 6 of 128 experts of 1856; Super and Ultra: 22 of 512) have squared ReLU without a gate.
+  static bool is_gated(std::string_view source, const RoutedLoad& load, std::int64_t width) {
+    const bool nemotron = (load.experts == 512 && load.experts_per_token == 22) ||
+                          (load.experts == 128 && load.experts_per_token == 6 && width == 1856);
+    return source != kUngated && !(source.starts_with("vllm_") && nemotron);
   }
 
   /// What a replay of recorded routing gave to each expert of the rank that was timed, with blanks between.

@@ -1,5 +1,7 @@
 #include "validate/fit/calibrate.hpp"
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
@@ -103,6 +105,56 @@ TEST_CASE("kernels that obey a law are predicted by it") {
   CHECK(there->cost(large).confidence == Confidence::kExtrapolated);
   CHECK(there->warnings(large).front() ==
         "profile law was fitted on H200 SXM; its utilisations are taken to hold on " + b200.name + " too");
+}
+
+/// Experts whose times obey a law, but for every ninth shape, which takes six times as long: as if not tuned to.
+MeasurementTable partly_untuned() {
+  MeasurementTable table{.file = "experts.csv"};
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  std::size_t shape = 0;
+  for (const std::int64_t hidden : {2048, 3072, 4096}) {
+    for (const std::int64_t width : {256, 512, 1024}) {
+      for (const std::int64_t local : {4, 16, 64}) {
+        const double factor = shape++ % 9 == 4 ? 6.0 : 1.0;
+        for (std::int64_t tokens = 64; tokens <= 16384; tokens *= 2) {
+          Measurement row;
+          row.kernel = Experts{.rows = std::vector<std::int64_t>(static_cast<std::size_t>(local), tokens * 8 / 64),
+                               .tokens = tokens,
+                               .experts = 64,
+                               .experts_per_token = 8,
+                               .hidden = hidden,
+                               .intermediate = width,
+                               .exponent = 0.0};
+          row.op = "moe";
+          row.variant = "law";
+          row.shape = fmt::format("{} {}", hidden, width);
+          row.size = fmt::format("{} {}", local, tokens);
+          row.time = factor * (seconds(20e-6) + 1.5 * fit_query(row.kernel, h200).expected);
+          row.row = table.rows.size();
+          table.rows.push_back(std::move(row));
+        }
+      }
+    }
+  }
+  return table;
+}
+
+TEST_CASE("shapes far slower than their like are set aside, and remembered") {
+  const MeasurementTable table = partly_untuned();
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  const Calibration result = calibrate({table}, "h200-sxm", quick(), TaskPool(1));
+  REQUIRE(result.profile.fits.size() == 1);
+  CHECK(result.profile.fits[0].set_aside == 3u * 9u);  // three of 27 shapes, nine sizes each
+  const FittedKernels fitted(result.profile, {"law", ""});
+  for (const Measurement& row : table.rows) {
+    CHECK(fitted.predict(0, row.kernel, h200).time / row.time == Approx(1.0).margin(0.25));
+  }
+  // A shape between the measured ones is taken to be tuned.
+  auto between = std::get<Experts>(table.rows[0].kernel);
+  between.hidden = 2560;
+  between.intermediate = 768;
+  const Duration law = seconds(20e-6) + 1.5 * fit_query(between, h200).expected;
+  CHECK(fitted.predict(0, between, h200).time / law == Approx(1.0).margin(0.25));
 }
 
 TEST_CASE("a profile survives its file, and one of another version is refused") {

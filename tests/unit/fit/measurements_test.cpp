@@ -2,14 +2,11 @@
 
 #include <zlib.h>
 
-#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
-#include <numeric>
 
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
-#include "validate/fit/expert_rows.hpp"
 #include "validate/fit/validate.hpp"
 
 namespace moesim {
@@ -107,32 +104,6 @@ TEST_CASE("faults of a table, with their lines") {
                   "gemm,bfloat16,4096,4096,4096,0.0002\ngemm,bfloat16,4096,4096,4096,2000000\n") ==
         "table.csv:3: expected a latency in the table's unit, found 200 ns where H200 SXM at its peaks needs 139 us\n"
         "table.csv:4: expected a latency in the table's unit, found 2000 s where H200 SXM at its peaks needs 139 us");
-}
-
-TEST_CASE("balanced rows fill the busiest rank evenly") {
-  ExpertRows rows;
-  // 4096 tokens of 8 copies over 256 experts: 128 each; 8 ranks hold 32 experts.
-  CHECK(rows.of({.tokens = 4096, .experts_per_token = 8, .experts = 256, .expert_parallel = 8}) ==
-        std::vector<std::int64_t>(32, 128));
-  // 4 copies reach 4 of 8 ranks, one each.
-  const auto few = rows.of({.tokens = 1, .experts_per_token = 4, .experts = 64, .expert_parallel = 8});
-  CHECK(std::accumulate(few.begin(), few.end(), std::int64_t{0}) == 1);
-}
-
-TEST_CASE("a power law keeps all copies and no expert gets a token twice") {
-  ExpertRows rows;
-  for (const std::int64_t tokens : {1, 7, 100, 4096}) {
-    const auto all =
-        rows.of({.tokens = tokens, .experts_per_token = 8, .experts = 64, .expert_parallel = 1, .exponent = 1.2});
-    CHECK(std::accumulate(all.begin(), all.end(), std::int64_t{0}) == 8 * tokens);
-    CHECK(*std::max_element(all.begin(), all.end()) <= tokens);
-  }
-  // The busiest of 8 ranks has more than an eighth, and less than all.
-  const auto busiest =
-      rows.of({.tokens = 4096, .experts_per_token = 8, .experts = 64, .expert_parallel = 8, .exponent = 1.2});
-  const auto sum = std::accumulate(busiest.begin(), busiest.end(), std::int64_t{0});
-  CHECK(sum > 4096);
-  CHECK(sum < 8 * 4096);
 }
 
 }  // namespace
