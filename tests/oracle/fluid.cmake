@@ -1,6 +1,7 @@
 moesim_test(test_fluid_oracle
   LIBRARIES moesim_fluid
-  SOURCES oracle/fluid/scenario.cpp oracle/fluid/water_filling.cpp oracle/fluid/water_filling_test.cpp)
+  SOURCES oracle/fluid/scenario.cpp oracle/fluid/water_filling.cpp oracle/fluid/water_filling_test.cpp
+          oracle/fluid/simgrid/network_case.cpp)
 
 # Against SimGrid, where it is installed.
 find_path(MOESIM_SIMGRID_S4U_INCLUDE simgrid/s4u.hpp)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/oracle/fluid/scenario.hpp"
+#include "tests/oracle/fluid/simgrid/network_case.hpp"
 
 namespace moesim::oracle {
 namespace {
@@ -64,6 +65,27 @@ TEST_CASE("Rates are those of water filling", "[fluid]") {
   }
   INFO("worst " << worst);
   CHECK(worst < 1e-12);
+}
+
+TEST_CASE("Rates in leaf switches with trunks are those of water filling", "[fluid]") {
+  // Flows with two inner links in common, in ties of equal ports: they change owners as bundles.
+  constexpr std::uint64_t kNetworks = 100;
+  for (std::uint64_t i = 0; i < kNetworks; ++i) {
+    const std::uint64_t number = 6 * i + 5;  // leaves, without latencies
+    const NetworkCase network = random_network(number);
+    Scenario scenario{.capacities = network.capacities, .arrivals = {}};
+    for (const NetworkFlow& flow : network.flows) {
+      Arrival& arrival = scenario.arrivals.emplace_back();
+      arrival.start = flow.start;
+      arrival.amount = static_cast<double>(flow.bytes);
+      arrival.rate_cap = flow.rate_cap;
+      for (const std::uint32_t link : flow.route) {
+        arrival.uses.push_back({ResourceId(link), 1.0});
+      }
+    }
+    CAPTURE(number);
+    CHECK(worst_rate_difference(scenario) < 1e-12);
+  }
 }
 
 TEST_CASE("Completions are those of water filling, tick by tick", "[fluid]") {
