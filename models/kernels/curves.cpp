@@ -54,7 +54,10 @@ double value_at(const Curve& curve, double size) {
   return share > 0.0 ? (1.0 - share) * curve.values[left] + share * curve.values[left + 1] : curve.values[left];
 }
 
-std::uint64_t CurveTerms::key_of(const FitQuery& query) {
+std::optional<std::uint64_t> CurveTerms::key_of(const FitQuery& query) {
+  if (!query.shape_known) {
+    return std::nullopt;
+  }
   std::uint64_t hash = 14695981039346656037ull;  // FNV-1a, a feature in steps of 1/1000 at a time
   const auto values = query.features.values();
   for (const std::size_t feature : shape_key_features(query.family)) {
@@ -86,7 +89,8 @@ double CurveTerms::at(const FitQuery& query) const {
   if (curves_.empty()) {
     return 0.0;
   }
-  const auto found = curves_.find(key_of(query));
+  const auto key = key_of(query);
+  const auto found = key ? curves_.find(*key) : curves_.end();
   return found == curves_.end() ? 0.0 : value_at(found->second, size_of(query));
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -31,7 +32,8 @@ class CurveTerms {
   static constexpr std::int64_t kLastKnot = 63;
   static constexpr std::size_t kMostKnots = 63;
 
-  static std::uint64_t key_of(const FitQuery& query);
+  /// std::nullopt for a kernel whose shape says too little to be found again.
+  static std::optional<std::uint64_t> key_of(const FitQuery& query);
   /// log2 of the size that curves run along.
   static double size_of(const FitQuery& query);
 

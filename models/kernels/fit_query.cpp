@@ -36,6 +36,7 @@ class Builder {
     query_.compute += demand.work / peak_rate(accelerator_, demand.compute);
     query_.memory += demand.traffic / accelerator_.memory_bandwidth;
   }
+  void shape_unknown() { query_.shape_known = false; }
   void expect(Duration time) { query_.expected = time; }
   [[nodiscard]] const FitQuery& query() const { return query_; }
   void add(double value) { query_.features.add(value); }
@@ -132,9 +133,11 @@ FitQuery query(const Experts& experts, const Accelerator& accelerator) {
   out.waves(blocks * tiles(experts.hidden, 128));
   out.waves(blocks * tiles(experts.intermediate * experts.up_matrices, 256));
   out.add(std::log2(as_double(experts.hidden) * as_double(experts.intermediate)));
-  // Rows that come from no stated law are taken for those of the measured law that is nearest.
+  if (!experts.exponent) {
+    out.shape_unknown();
+  }
   constexpr double kUneven = 1.5;
-  constexpr double kUsualExponent = 1.01;
+  constexpr double kUsualExponent = 1.0;
   out.add(experts.exponent.value_or(as_double(most) * activated > kUneven * rows ? kUsualExponent : 0.0));
   out.add(log2_of(experts.experts) -
           std::log2(as_double(static_cast<std::int64_t>(std::max<std::size_t>(experts.rows.size(), 1)))));

@@ -79,6 +79,8 @@ struct FitQuery {
   Duration expected;                ///< what work and traffic are likely to take beyond the floor; at least light()
   FeatureVector features;           ///< of the shape alone, and of the number of compute units
 
+  bool shape_known = true;  ///< false for experts whose rows come from no stated distribution
+
   [[nodiscard]] Duration light() const { return compute > memory ? compute : memory; }
 };
 

@@ -81,7 +81,9 @@ using Shapes = std::map<std::uint64_t, std::vector<std::uint32_t>>;
 Shapes shapes_of(const Group& group, std::span<const std::uint32_t> rows) {
   Shapes out;
   for (const std::uint32_t row : rows) {
-    out[CurveTerms::key_of(group.queries[row])].push_back(row);
+    if (const auto key = CurveTerms::key_of(group.queries[row])) {
+      out[*key].push_back(row);
+    }
   }
   return out;
 }

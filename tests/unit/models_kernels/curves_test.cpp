@@ -27,7 +27,7 @@ TEST_CASE("a curve is straight between its knots and constant beyond them") {
 TEST_CASE("a curve holds for all sizes of its shape and for no other shape") {
   CurveTerms terms;
   // Rows of a GEMM are its size: 2² = 4 rows at the first knot.
-  terms.add(CurveTerms::key_of(gemm_query(1, 512, 1024)), {.first = 2, .values = {0.25, 0.5}});
+  terms.add(*CurveTerms::key_of(gemm_query(1, 512, 1024)), {.first = 2, .values = {0.25, 0.5}});
   CHECK(terms.at(gemm_query(4, 512, 1024)) == Approx(0.25).margin(1e-3));
   CHECK(terms.at(gemm_query(8, 512, 1024)) == Approx(0.5).margin(1e-3));
   CHECK(terms.at(gemm_query(64, 512, 1024)) == Approx(0.5).margin(1e-3));
@@ -46,7 +46,7 @@ TEST_CASE("curves survive their text to a hundredth of their height") {
     for (std::uint64_t i = 0; i <= random.below(16); ++i) {
       curve.values.push_back(middle + height * (random.uniform() - 0.5));
     }
-    terms.add(CurveTerms::key_of(gemm_query(1, 64 * (shape + 1), 4096)), curve);
+    terms.add(*CurveTerms::key_of(gemm_query(1, 64 * (shape + 1), 4096)), curve);
     curves.push_back(curve);
   }
   const std::string text = terms.text();
