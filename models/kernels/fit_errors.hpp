@@ -25,5 +25,6 @@ struct FitErrors {
     f.required("bias", &FitErrors::bias, "Mean of predicted / measured - 1", Rules::at_least(-1));
   }
 };
+extern template struct DescribedCodec<FitErrors>;
 
 }  // namespace moesim

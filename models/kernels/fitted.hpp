@@ -100,7 +100,6 @@ struct FittedProfile {
     f.required("sources", &FittedProfile::sources, "Where the measurements come from");
   }
 };
-extern template struct DescribedCodec<FitErrors>;
 extern template struct DescribedCodec<FittedProfile>;
 
 const Catalogue& fitted_catalogue();

@@ -50,7 +50,8 @@ void check_domains(const DomainTable& table, const Place& place, std::vector<Dia
       check_points(points, {here.file, here.pointer + "/efficiency"}, faults);
     }
     if (terms.empty()) {
-      faults.push_back({{place.file, fmt::format("{}/{}", place.pointer, name_of(kind))}, "expected terms, found none"});
+      faults.push_back(
+          {{place.file, fmt::format("{}/{}", place.pointer, name_of(kind))}, "expected terms, found none"});
     }
   }
 }

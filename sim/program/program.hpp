@@ -94,10 +94,10 @@ struct Exchange {
   ProfiledCollective collective = ProfiledCollective::kAllToAll;
   ExchangeStart start = ExchangeStart::kLaunch;
   std::uint32_t stage = 0;
-  std::uint32_t group_size = 0;             ///< ranks of one group
-  std::uint32_t experts = 0;                ///< of a dispatch or combine
-  double message_bytes = 0.0;               ///< of one token's row, in a dispatch or combine
-  double local_bytes = 0.0;                 ///< that each rank copies within itself, one after the other with the rest
+  std::uint32_t group_size = 0;  ///< ranks of one group
+  std::uint32_t experts = 0;     ///< of a dispatch or combine
+  double message_bytes = 0.0;    ///< of one token's row, in a dispatch or combine
+  double local_bytes = 0.0;      ///< that each rank copies within itself, one after the other with the rest
   /// Of a collective in several exchanges: what leaves or enters its busiest rank in all of them; 0: in this one.
   double port_bytes = 0.0;
   std::optional<int> units = std::nullopt;  ///< compute units that the kernels use; absent: what the profile says

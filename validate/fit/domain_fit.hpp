@@ -23,8 +23,8 @@ struct DomainFitOptions {
 
 /// Fits DomainTerms by least |log(predicted / measured)|: iteratively reweighted least squares, each step
 /// Gauss-Newton with Levenberg's damping, unknowns log overhead and log η at fixed points. A small penalty on η's
-/// bends spreads what neither neighbour says, another keeps the overhead near the shortest time. Errors at sizes held back: every k-th size is left out of a fit.
-/// Expects samples of at least two sizes.
+/// bends spreads what neither neighbour says, another keeps the overhead near the shortest time. Errors at sizes held
+/// back: every k-th size is left out of a fit. Expects samples of at least two sizes.
 DomainTerms fit_domain(const std::vector<DomainSample>& samples, int ranks, const DomainFitOptions& options);
 
 }  // namespace moesim

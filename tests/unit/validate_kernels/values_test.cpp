@@ -36,7 +36,7 @@ TEST_CASE("e4m3 rounds to the nearest value, ties to the even one, and saturates
     const float high = e4m3_to_float(static_cast<std::uint8_t>(bits + 1));
     const float middle = 0.5F * (low + high);
     CHECK(float_to_e4m3(low) == bits);
-    CHECK(float_to_e4m3(-high) == (bits + 1 | 0x80u));
+    CHECK(float_to_e4m3(-high) == ((bits + 1) | 0x80u));
     CHECK(float_to_e4m3(middle) == (bits % 2 == 0 ? bits : bits + 1));
     CHECK(float_to_e4m3(std::nextafter(middle, 0.0F)) == bits);
     CHECK(float_to_e4m3(std::nextafter(middle, 1000.0F)) == bits + 1);
