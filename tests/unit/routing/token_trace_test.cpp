@@ -100,9 +100,11 @@ TEST_CASE("token trace: arrays that are no routing") {
         "t.npy: expected expert ids of an integer type, found float32");
   CHECK(fault(npy_with_header(npy_header("|u1", "0, 3, 2"), "")) ==
         "t.npy: expected a trace with tokens, layers and choices, found 0 tokens, 3 layers, k = 2");
-  CHECK(fault(npy_with_header(npy_header("<i4", "1, 1, 2"), raw<std::int32_t>({3, -1}))) ==
-        "t.npy: expected expert ids from 0 to 65535, found -1 at token 0, layer 0, slot 1 (a filler of an incomplete "
-        "recording: cut these tokens off)");
+  CHECK(
+      fault(npy_with_header(npy_header("<i4", "1, 1, 2"), raw<std::int32_t>({3, -1}))) ==
+      "t.npy: expected expert ids from 0 to 65535, found -1 at token 0, layer 0, slot 1 (a filler of an incomplete "
+      "recording: cut these tokens off; choices that a router dropped are read for models with a capacity factor, and "
+      "by trace info --dropped)");
   CHECK(fault(npy_with_header(npy_header("<u8", "1, 1, 2"), std::string(16, '\xff'))) ==
         "t.npy: expected expert ids from 0 to 65535, found 9223372036854775807 at token 0, layer 0, slot 0");
 }
