@@ -37,6 +37,10 @@ std::size_t count_of(std::span<const CaseOutcome> outcomes, CaseVerdict verdict)
       outcomes.begin(), outcomes.end(), [&](const CaseOutcome& outcome) { return outcome.verdict == verdict; }));
 }
 
+bool all_as_expected(std::span<const CaseOutcome> outcomes) {
+  return count_of(outcomes, CaseVerdict::kMiss) + count_of(outcomes, CaseVerdict::kFailed) == 0;
+}
+
 std::string case_summary(std::span<const CaseOutcome> outcomes) {
   const std::size_t waiting = count_of(outcomes, CaseVerdict::kWaiting);
   std::string text = fmt::format("{} of {} within their tolerance", count_of(outcomes, CaseVerdict::kWithin),

@@ -16,6 +16,8 @@ Json case_rows(std::span<const CaseOutcome> outcomes);
 /// "5 of 9 within their tolerance, 3 waiting".
 std::string case_summary(std::span<const CaseOutcome> outcomes);
 
+/// Whether none missed and none failed; those that wait do not count.
+bool all_as_expected(std::span<const CaseOutcome> outcomes);
 std::size_t count_of(std::span<const CaseOutcome> outcomes, CaseVerdict verdict);
 
 }  // namespace moesim

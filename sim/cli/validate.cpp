@@ -54,7 +54,7 @@ Json kernels_json(const ValidateOptions& options, const TableValidation& done) {
   for (const OperatorErrors& row : done.result.parts) {
     parts.push_back(row_of(row));
   }
-  const std::vector<InputFile> inputs{{options.table, sha256(MappedFile(options.table).bytes())}};
+  const std::vector<InputFile> inputs{{options.table, sha256_of_file(options.table)}};
   std::vector<Metric> metrics{
       {"rows", static_cast<double>(rows), "1", "measured kernels or collectives that were predicted"}};
   if (rows > 0) {

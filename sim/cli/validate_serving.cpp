@@ -39,7 +39,7 @@ std::string serving_table(const ServingValidation& result) {
 }
 
 Json serving_json(const ServingOptions& options, const ServingValidation& result) {
-  const std::vector<InputFile> inputs{{options.table, sha256(MappedFile(options.table).bytes())}};
+  const std::vector<InputFile> inputs{{options.table, sha256_of_file(options.table)}};
   std::vector<Metric> metrics{
       {"runs", static_cast<double>(result.predictions.size()), "1", "measured runs that were predicted"},
       {"left_out", static_cast<double>(result.skipped.size()), "1", "runs of the table that were not"}};

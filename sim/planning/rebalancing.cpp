@@ -22,6 +22,14 @@ struct Period {
   StepRouting step;           ///< a step of its tokens
 };
 
+/// A period's clock, and what its step takes beside its MoE layers, wherever the experts lie.
+struct PeriodClock {
+  PeriodClock(const PreparedStep& step, const StepRouting& routing, Fidelity fidelity)
+      : layers(step, routing, fidelity), rest(layers.rest(step.placement.layers.front())) {}
+  StepClock layers;
+  double rest;  ///< s
+};
+
 std::vector<Period> periods_of_tokens(const TokenTrace& trace, std::size_t periods, const PreparedStep& step,
                                       const Place& place) {
   const std::size_t tokens = trace.shape().tokens;
@@ -81,7 +89,7 @@ std::vector<Period> read_periods(const RebalanceConfig& config, const PreparedSt
 class StrategyOverTime {
  public:
   StrategyOverTime(const StrategyEntry& entry, const PreparedStep& step, std::span<const Period> periods,
-                   const std::deque<StepClock>& clocks, const TaskPool& pool)
+                   const std::deque<PeriodClock>& clocks, const TaskPool& pool)
       : entry_(entry), step_(step), periods_(periods), clocks_(clocks), pool_(pool), weights_(expert_weights(step)) {}
 
   RebalancingRow run(std::vector<std::string>& warnings) {
@@ -110,7 +118,7 @@ class StrategyOverTime {
     problem.loads = periods_[period].loads;
     problem.tokens = &periods_[period].step;
     problem.pool = &pool_;
-    problem.clock = &clocks_[period];
+    problem.clock = &clocks_[period].layers;
     problem.before = before;
     const auto strategy = entry_.make();
     Placement placement = strategy->place(problem);
@@ -121,8 +129,8 @@ class StrategyOverTime {
   }
 
   [[nodiscard]] double step_time(std::size_t period, const Placement& placement) const {
-    double sum = clocks_[period].rest(placement.layers.front());
-    for (const LayerMeasurement& layer : clocks_[period].measure(placement, pool_)) {
+    double sum = clocks_[period].rest;
+    for (const LayerMeasurement& layer : clocks_[period].layers.measure(placement, pool_)) {
       sum += layer.time;
     }
     return sum;
@@ -131,7 +139,7 @@ class StrategyOverTime {
   const StrategyEntry& entry_;
   const PreparedStep& step_;
   std::span<const Period> periods_;
-  const std::deque<StepClock>& clocks_;
+  const std::deque<PeriodClock>& clocks_;
   const TaskPool& pool_;
   ExpertWeights weights_;
   Migration moved_;  // before the period that comes next
@@ -162,7 +170,7 @@ std::vector<RebalancingRow> compare_rebalancing(const RebalanceConfig& config, c
                                                 Fidelity fidelity, const std::string& trace, const Place& place,
                                                 const TaskPool& pool, std::vector<std::string>& warnings) {
   const std::vector<Period> periods = read_periods(config, step, below(place, "/rebalance/periods"), pool);
-  std::deque<StepClock> clocks;  // which do not move
+  std::deque<PeriodClock> clocks;  // which do not move
   for (const Period& period : periods) {
     clocks.emplace_back(step, period.step, fidelity);
   }

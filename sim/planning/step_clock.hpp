@@ -38,10 +38,10 @@ class StepClock final : public LayerClock {
   /// Every MoE layer of the step: [layers].
   [[nodiscard]] std::vector<LayerMeasurement> measure(const Placement& placement, const TaskPool& pool) const;
 
-  /// What no placement of the layer beats, by the same costs, in seconds: attention and router as they are, dispatch
-  /// and combine without bytes, and the experts of the busiest rank, which has at least `rows` rows
-  /// (max_load_bound), or of the rank with the most experts awake, of which some rank has at least the mean.
-  /// `any` has the slots.
+  /// What no placement of the layer beats, by the same costs if more rows never cost less, in seconds: attention and
+  /// router as they are, dispatch and combine without bytes, and the experts of the busiest rank, which has at least
+  /// `rows` rows (max_load_bound), or of the rank with the most experts awake, of which some rank has at least the
+  /// mean. `any` has the slots.
   [[nodiscard]] double lower_bound(std::size_t layer, const LayerPlacement& any, double rows) const;
 
   /// What the step takes beside its MoE layers: embedding, dense layers, head.

@@ -40,7 +40,7 @@ std::vector<Metric> metrics(const PlacementComparison& comparison) {
        "over MoE layers"},
       {"step_time_bound", comparison.step_time_bound.front(), "s",
        "no placement is faster on the first trace: attention, router, dispatch and combine without bytes, and experts "
-       "of a rank with the least that the busiest can have, by the same costs"}};
+       "of a rank with the least that the busiest can have, by the same costs, if more rows never cost less"}};
   if (const PlacementRow* contiguous = find_row(rows, "contiguous")) {
     all.push_back({"gain_over_contiguous", contiguous->step_time / rows.front().step_time - 1.0, "1",
                    "step time of the contiguous placement / that of the fastest - 1"});
@@ -55,6 +55,11 @@ std::optional<std::size_t> busiest_link(const PlacementRow& row) {
     return std::nullopt;
   }
   return static_cast<std::size_t>(busiest - row.link_bytes.begin());
+}
+
+double busiest_link_bytes(const PlacementRow& row) {
+  const auto link = busiest_link(row);
+  return link ? row.link_bytes[*link] : 0.0;
 }
 
 Json link_name(const PlacementComparison& comparison, const PlacementRow& row) {
@@ -75,6 +80,17 @@ std::string links_text(const PlacementComparison& comparison, std::span<const Pl
     }
   }
   return text;
+}
+
+void add_layers(Json& table, const PlacementComparison& comparison, const PlacementRow& row) {
+  for (std::size_t l = 0; l < row.layers.size(); ++l) {
+    table.push_back({{"strategy", row.strategy},
+                     {"trace", row.trace},
+                     {"layer", comparison.layer_index[l]},
+                     {"time", row.layers[l].time},
+                     {"load_imbalance", row.layers[l].load_imbalance},
+                     {"bound_gap", row.layers[l].load_gap}});
+  }
 }
 
 /// The links that carry most, and what they carry where experts are contiguous.
@@ -109,7 +125,7 @@ Json row_json(const PlacementComparison& comparison, const PlacementRow& row, do
       {"bytes_intra_node", row.bytes_intra_node},
       {"bytes_inter_node", row.bytes_inter_node},
       {"busiest_link", link_name(comparison, row)},
-      {"busiest_link_bytes", *std::max_element(row.link_bytes.begin(), row.link_bytes.end())},
+      {"busiest_link_bytes", busiest_link_bytes(row)},
       {"hbm_copies_per_rank", row.slots_per_rank},
       {"redundant_bytes_per_rank", row.redundant_bytes_per_rank}};
   if (timing == ShowTiming::kYes) {
@@ -141,7 +157,7 @@ std::string placement_table(const PlacementComparison& comparison, ShowTiming ti
                           to_text(seconds(row.step_time)), percent(row.step_time / rows.front().step_time - 1.0),
                           row.step_time_later ? to_text(seconds(*row.step_time_later)) : "-", row.imbalance_mean,
                           row.imbalance_worst, percent(row.bound_gap), to_text(bytes(row.bytes_inter_node)),
-                          to_text(bytes(*std::max_element(row.link_bytes.begin(), row.link_bytes.end()))));
+                          to_text(bytes(busiest_link_bytes(row))));
       text += timing == ShowTiming::kYes ? fmt::format("{:>13}\n", to_text(seconds(row.solve_time))) : "\n";
     }
     text += fmt::format("  {:<19}{:>11}   no placement is faster\n", "lower bound",
@@ -179,22 +195,11 @@ Json placement_json(const PlacementComparison& comparison, ShowTiming timing) {
   json["strategies"] = Json::array();
   json["layers"] = Json::array();
   json["links"] = Json::array();
-  for (std::size_t i = 0; i < comparison.rows.size(); ++i) {
-    const PlacementRow& row = comparison.rows[i];
-    const std::size_t trace = i / (comparison.rows.size() / comparison.provenance.size());
-    json["strategies"].push_back(row_json(comparison, row, comparison.step_time_bound[trace], timing));
-    for (std::size_t l = 0; l < row.layers.size(); ++l) {
-      json["layers"].push_back({{"strategy", row.strategy},
-                                {"trace", row.trace},
-                                {"layer", comparison.layer_index[l]},
-                                {"time", row.layers[l].time},
-                                {"load_imbalance", row.layers[l].load_imbalance},
-                                {"bound_gap", row.layers[l].load_gap}});
-    }
-  }
   for (std::size_t trace = 0; trace < comparison.provenance.size(); ++trace) {
     const auto rows = rows_of_trace(comparison, trace);
     for (const PlacementRow& row : rows) {
+      json["strategies"].push_back(row_json(comparison, row, comparison.step_time_bound[trace], timing));
+      add_layers(json["layers"], comparison, row);
       add_links(json["links"], comparison, row, find_row(rows, "contiguous"));
     }
   }

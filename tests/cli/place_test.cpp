@@ -98,6 +98,22 @@ TEST_CASE("place: the best map is written for every system, and a scenario reads
   }
 }
 
+TEST_CASE("place: one GPU, which has no links, is placed on like any other") {
+  const ScratchFolder scratch;
+  write_file(scratch.path() / "one.json",
+             R"({"schema": "moesim.cluster/1", "name": "one", "accelerator": "h200-sxm", "gpus_per_node": 1})");
+  write_file(scratch.path() / "place.json", R"({"schema": "moesim.placement-comparison/1", "model": "olmoe-1b-7b",
+    "cluster": {"file": "one.json"}, "parallelism": {"ranks": 1}, "strategies": ["contiguous"],
+    "step": {"decode": {"sequences_per_dp_rank": 4, "context": 128}}, "traces": [{"uniform": {}}]})");
+  const Outcome outcome = run_program(scratch.path(), "place place.json --format json");
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  const Json row = Json::parse(outcome.out).at("strategies").at(0);
+  CHECK(row.at("busiest_link").is_null());
+  CHECK(row.at("busiest_link_bytes") == 0.0);
+  CHECK(row.at("step_time").get<double>() > 0.0);
+}
+
 TEST_CASE("place: bad input is refused with a text that says what is wrong") {
   const ScratchFolder scratch;
   write_file(scratch.path() / "place.json", kPlace);
