@@ -185,28 +185,63 @@ class PartScan {
   /// Layer by layer, so that the counts of one layer stay at hand while the block's rows of it pass.
   template <class T, class K>
   void tally(std::size_t first, std::size_t last, K k, std::uint32_t* counts, std::size_t stride) {
-    std::fill(stamps_.begin(), stamps_.end(), std::uint32_t{0});
-    std::uint32_t* stamps = stamps_.data();
-    std::size_t duplicates = 0;
-    std::uint32_t stamp = 0;
     const std::size_t of_token = ids_.layers * k * sizeof(T);
-    std::uint32_t* table = counts;
+    const bool packs = k <= sizeof(std::uint64_t) && width_ <= std::size_t{1} << 8;
+    std::fill(stamps_.begin(), stamps_.end(), std::uint32_t{0});
+    stamp_ = 0;
     for (const std::size_t layer : layers_) {
-      const std::byte* row = ids_.data.data() + first * of_token + layer * k * sizeof(T);
-      for (std::size_t token = first; token < last; ++token, row += of_token) {
-        ++stamp;
-        unsigned twice = 0;
-        for (std::size_t slot = 0; slot < k; ++slot) {
-          const auto id = static_cast<std::size_t>(load<T>(row, slot));
-          ++table[id];
-          twice |= stamps[id] == stamp ? 1U : 0U;
-          stamps[id] = stamp;
-        }
-        duplicates += twice;
-      }
-      table += stride;
+      const std::byte* rows = ids_.data.data() + first * of_token + layer * k * sizeof(T);
+      duplicates_ += packs ? tally_packed<T>(rows, of_token, last - first, k, counts)
+                           : tally_stamped<T>(rows, of_token, last - first, k, counts);
+      counts += stride;
     }
-    duplicates_ += duplicates;
+  }
+
+  /// Counts `tokens` rows that begin `of_token` bytes after one another; returns those that name an expert twice.
+  template <class T, class K>
+  std::size_t tally_stamped(const std::byte* row, std::size_t of_token, std::size_t tokens, K k, std::uint32_t* table) {
+    std::uint32_t* stamps = stamps_.data();
+    std::uint32_t stamp = stamp_;
+    std::size_t duplicates = 0;
+    for (std::size_t token = 0; token < tokens; ++token, row += of_token) {
+      ++stamp;
+      unsigned twice = 0;
+      for (std::size_t slot = 0; slot < k; ++slot) {
+        const auto id = static_cast<std::size_t>(load<T>(row, slot));
+        ++table[id];
+        twice |= stamps[id] == stamp ? 1U : 0U;
+        stamps[id] = stamp;
+      }
+      duplicates += twice;
+    }
+    stamp_ = stamp;
+    return duplicates;
+  }
+
+  /// The same where a row fits one word, a byte an id: two are equal where the word less itself turned by some bytes
+  /// has a zero byte (the test for one: Warren, Hacker's Delight, 2nd edition, section 6-1).
+  template <class T, class K>
+  static std::size_t tally_packed(const std::byte* row, std::size_t of_token, std::size_t tokens, K k,
+                                  std::uint32_t* table) {
+    constexpr std::uint64_t kOnes = 0x0101010101010101U;
+    const unsigned bits = 8 * static_cast<unsigned>(k);
+    const std::uint64_t beyond = bits < 64 ? ~std::uint64_t{0} << (bits % 64) : 0;
+    std::size_t duplicates = 0;
+    for (std::size_t token = 0; token < tokens; ++token, row += of_token) {
+      std::uint64_t word = 0;
+      for (std::size_t slot = 0; slot < k; ++slot) {
+        const auto id = static_cast<std::uint64_t>(load<T>(row, slot));
+        ++table[id];
+        word |= id << 8 * slot;
+      }
+      std::uint64_t zeros = 0;
+      for (unsigned turn = 8; 2 * turn <= bits; turn += 8) {
+        const std::uint64_t difference = (word ^ (word >> turn | word << (bits - turn))) | beyond;
+        zeros |= (difference - kOnes) & ~difference;
+      }
+      duplicates += (zeros & kOnes << 7) != 0 ? 1 : 0;
+    }
+    return duplicates;
   }
 
   /// The same id by id, for blocks that hold something else than ids in range.
@@ -271,6 +306,7 @@ class PartScan {
   bool counting_ = true;
   std::vector<std::uint32_t> counts_;  ///< [layers, width]
   std::vector<std::uint32_t> stamps_;  ///< row of the block that named an expert last
+  std::uint32_t stamp_ = 0;            ///< rows of the block so far
   std::vector<FillerCount> fillers_;   ///< per layer
   std::size_t largest_ = 0;            ///< of the ids that were not counted, or looked at one by one
   std::size_t duplicates_ = 0;
