@@ -47,14 +47,11 @@ RandomStream::RandomStream(std::uint64_t seed, std::string_view name, std::uint6
   key_ = {low(key), high(key)};
 }
 
-std::uint64_t RandomStream::bits() {
-  if (left_ == 0) {
-    const auto block = philox4x32({low(block_), high(block_), low(index_), high(index_)}, key_);
-    ++block_;
-    ready_ = {block[0] | (std::uint64_t{block[1]} << 32), block[2] | (std::uint64_t{block[3]} << 32)};
-    left_ = 2;
-  }
-  return ready_[static_cast<std::size_t>(2 - left_--)];
+void RandomStream::refill() {
+  const auto block = philox4x32({low(block_), high(block_), low(index_), high(index_)}, key_);
+  ++block_;
+  ready_ = {block[0] | (std::uint64_t{block[1]} << 32), block[2] | (std::uint64_t{block[3]} << 32)};
+  left_ = 2;
 }
 
 double RandomStream::uniform() { return static_cast<double>(bits() >> 11) * 0x1.0p-53; }

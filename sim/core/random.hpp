@@ -19,8 +19,21 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, st
 class RandomStream {
  public:
   RandomStream(std::uint64_t seed, std::string_view name, std::uint64_t index = 0);
+  /// The stream of the same seed and name with another index, from its beginning.
+  [[nodiscard]] RandomStream at(std::uint64_t index) const {
+    RandomStream other = *this;
+    other.index_ = index;
+    other.block_ = 0;
+    other.left_ = 0;
+    return other;
+  }
 
-  std::uint64_t bits();
+  std::uint64_t bits() {
+    if (left_ == 0) {
+      refill();
+    }
+    return ready_[static_cast<std::size_t>(2 - left_--)];
+  }
   /// Uniform in [0, 1), 53 random bits.
   double uniform();
   /// Uniform in 0 .. bound−1 without bias (Lemire 2019); bound > 0.
@@ -38,6 +51,8 @@ class RandomStream {
   }
 
  private:
+  void refill();
+
   std::array<std::uint32_t, 2> key_;
   std::uint64_t index_;
   std::uint64_t block_ = 0;

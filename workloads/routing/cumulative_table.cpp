@@ -21,7 +21,7 @@ CumulativeTable::CumulativeTable(std::span<const double> weights, std::span<cons
   }
   upper_.back() = 2.0;  // rounding must not leave a u without an item
 
-  constexpr std::size_t kCellsPerItem = 4;
+  constexpr std::size_t kCellsPerItem = 16;  // hardly a comparison fails, which the processor could not foresee
   guide_.resize(std::bit_ceil(kCellsPerItem * items_.size()));
   guide_scale_ = static_cast<double>(guide_.size());
   std::size_t place = 0;

@@ -83,7 +83,7 @@ ExpertSampler::Pool ExpertSampler::pool_at(double u) const {
     const auto group = static_cast<std::size_t>(std::countr_zero(groups));
     sum += group_weights_[group];
     pool.group[pool.count] = static_cast<std::uint8_t>(group);
-    pool.upper[pool.count++] = sum;
+    pool.edge[++pool.count] = sum;
   }
   return pool;
 }

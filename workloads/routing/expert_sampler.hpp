@@ -45,7 +45,7 @@ class ExpertSampler {
   struct Pool {
     std::size_t count = 0;                                  ///< drawn groups; 0 where there is no limit
     std::array<std::uint8_t, kMostGroupsPerToken> group{};  ///< their numbers
-    std::array<double, kMostGroupsPerToken> upper{};        ///< running sums of their weights
+    std::array<double, kMostGroupsPerToken + 1> edge{};     ///< running sums of their weights, from 0
   };
   /// A token's pool from one uniform number.
   [[nodiscard]] Pool pool_at(double u) const;
@@ -55,13 +55,12 @@ class ExpertSampler {
     if (pool.count == 0) {
       return tables_.front().at(u);
     }
-    const double x = u * pool.upper[pool.count - 1];
+    const double x = u * pool.edge[pool.count];
     std::size_t i = 0;
-    while (i + 1 < pool.count && x >= pool.upper[i]) {
-      ++i;
+    for (std::size_t group = 1; group < pool.count; ++group) {  // all of them: nothing for the processor to guess
+      i += x >= pool.edge[group] ? 1 : 0;
     }
-    const double below = i == 0 ? 0.0 : pool.upper[i - 1];
-    const double within = std::min((x - below) / (pool.upper[i] - below), 1.0 - 0x1p-53);
+    const double within = std::min((x - pool.edge[i]) / (pool.edge[i + 1] - pool.edge[i]), 1.0 - 0x1p-53);
     return static_cast<ExpertIndex>(pool.group[i] * group_size_ + tables_[pool.group[i]].at(within));
   }
   /// An expert of the pool that is not among `chosen`, drawn in proportion to the weights of those that are not.

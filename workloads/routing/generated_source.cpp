@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -14,7 +16,25 @@ namespace {
 
 constexpr std::size_t kAttempts = 8;      ///< looks of a slot at places that depend on the token's point
 constexpr std::size_t kTopicPoints = 4;   ///< points of one passage
-constexpr std::size_t kLongestRun = 256;  ///< tokens worked on as one task; correlation ends there
+constexpr std::size_t kLongestRun = 256;  ///< tokens that hang together; correlation ends there
+constexpr std::size_t kTokensOfTask = 2048;
+
+/// Where parts of the runs begin that have about `tokens` tokens each, and the end.
+std::vector<std::size_t> split(std::span<const TokenRun> runs, std::size_t tokens) {
+  std::vector<std::size_t> begins{0};
+  std::size_t sum = 0;
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    sum += runs[r].count;
+    if (sum >= tokens) {
+      begins.push_back(r + 1);
+      sum = 0;
+    }
+  }
+  if (begins.back() != runs.size()) {
+    begins.push_back(runs.size());
+  }
+  return begins;
+}
 
 }  // namespace
 
@@ -147,12 +167,11 @@ double GeneratedSource::decided_share() const {
   return decided;
 }
 
-void GeneratedSource::choose(std::uint32_t point, std::size_t layer, RandomStream& random,
+void GeneratedSource::choose(std::uint32_t point, std::size_t layer, HalfWords& words,
                              std::span<ExpertIndex> out) const {
   const ExpertSampler& sampler = (*samplers_)[layer];
   const double* offsets = offsets_.data() + layer * shape_.k * kAttempts;
   const double place = (static_cast<double>(point) + 0.5) / static_cast<double>(points_);
-  HalfWords words(random);
   if (tables_) {
     (*tables_)[layer].choose(point, correlation_.shared, sampler, words, out);
     return;
@@ -185,20 +204,38 @@ StepRouting GeneratedSource::draw(const TokenBatch& batch, std::uint64_t seed, c
   step.choices.resize(shape_.layers * step.shape.tokens * shape_.k);
   const std::vector<TokenRun> runs = runs_of(batch, kLongestRun);
 
-  constexpr std::size_t kRunsPerTask = 64;  // decode batches are runs of one token
-  const std::size_t tasks = (runs.size() + kRunsPerTask - 1) / kRunsPerTask;
-  pool.for_each_index(tasks, [&](std::size_t task) {
-    const std::size_t end = std::min(runs.size(), (task + 1) * kRunsPerTask);
-    for (std::size_t r = task * kRunsPerTask; r < end; ++r) {
-      const TokenSlot& slot = batch.tokens[runs[r].first];
-      RandomStream random(seed, "routing.generated", std::uint64_t{slot.sequence} << 32 | slot.position);
+  // One stream for each sequence's points and one for its choices in each layer.
+  const RandomStream points(seed, "routing.generated.points");
+  std::vector<RandomStream> choices;
+  for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+    choices.emplace_back(seed, fmt::format("routing.generated.{}", layer));
+  }
+  const auto index_of = [&](const TokenRun& run) {
+    const TokenSlot& slot = batch.tokens[run.first];
+    return std::uint64_t{slot.sequence} << 32 | slot.position;
+  };
+
+  // The points of some thousand tokens first, then their choices layer by layer: a layer's tables stay in the cache.
+  const std::vector<std::size_t> parts = split(runs, kTokensOfTask);
+  pool.for_each_index(parts.size() - 1, [&](std::size_t part) {
+    const auto of_task = std::span(runs).subspan(parts[part], parts[part + 1] - parts[part]);
+    std::vector<std::uint32_t> paths;  // [tokens, layers]
+    for (const TokenRun& run : of_task) {
+      RandomStream random = points.at(index_of(run));
       Walk walk(*this, random);
-      for (std::size_t i = 0; i < runs[r].count; ++i) {
-        const std::size_t token = runs[r].first + i;
+      for (std::size_t i = 0; i < run.count; ++i) {
         const std::span<const std::uint32_t> path = walk.next();
-        for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
-          choose(path[layer], layer, random,
-                 std::span(step.choices).subspan((layer * step.shape.tokens + token) * shape_.k, shape_.k));
+        paths.insert(paths.end(), path.begin(), path.end());
+      }
+    }
+    for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+      const std::uint32_t* point = paths.data() + layer;
+      for (const TokenRun& run : of_task) {
+        RandomStream random = choices[layer].at(index_of(run));
+        HalfWords words(random);
+        ExpertIndex* out = step.choices.data() + (layer * step.shape.tokens + run.first) * shape_.k;
+        for (std::size_t i = 0; i < run.count; ++i, point += shape_.layers, out += shape_.k) {
+          choose(*point, layer, words, std::span(out, shape_.k));
         }
       }
     }

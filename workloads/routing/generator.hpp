@@ -176,7 +176,7 @@ class GeneratedSource final : public RoutingSource {
   class Walk;
   void lay_out_points();
   void lay_out_tables();
-  void choose(std::uint32_t point, std::size_t layer, RandomStream& random, std::span<ExpertIndex> out) const;
+  void choose(std::uint32_t point, std::size_t layer, HalfWords& words, std::span<ExpertIndex> out) const;
 
   RoutingShape shape_;
   RoutingCorrelation correlation_;
