@@ -7,10 +7,6 @@ namespace moesim {
 
 namespace {
 
-std::size_t node_count(const Cluster& cluster, std::size_t ranks) {
-  return cluster.node_of(RankId(ranks - 1)).index() + 1;
-}
-
 /// What one rank sends another without forwarding.
 double direct_count(const LayerTraffic& traffic, DispatchProtocol protocol, std::size_t from, std::size_t to) {
   const bool copies = protocol == DispatchProtocol::kDeepEpLowLatency || protocol == DispatchProtocol::kNaive;
@@ -45,7 +41,7 @@ Exchange forwarded_dispatch(const LayerTraffic& traffic, const DispatchPlan& pla
   Exchange exchange = token_exchange(StepOperator::kDispatch, traffic, plan);
   const Cluster& cluster = *plan.cluster;
   const std::size_t ranks = traffic.ranks;
-  const std::size_t nodes = node_count(cluster, ranks);
+  const std::size_t nodes = traffic.nodes();
   for (std::size_t from = 0; from < ranks; ++from) {
     const RankId home(from);
     // Once over the network to each other node, then from the relay to that node's other ranks.
@@ -81,7 +77,7 @@ Exchange forwarded_combine(const LayerTraffic& traffic, const DispatchPlan& plan
   Exchange exchange = token_exchange(StepOperator::kCombine, traffic, plan);
   const Cluster& cluster = *plan.cluster;
   const std::size_t ranks = traffic.ranks;
-  const std::size_t nodes = node_count(cluster, ranks);
+  const std::size_t nodes = traffic.nodes();
   for (std::size_t home = 0; home < ranks; ++home) {
     const RankId target(home);
     std::vector<std::vector<std::uint32_t>> gathered(nodes);

@@ -9,16 +9,12 @@ namespace moesim {
 
 namespace {
 
-std::size_t node_count(const Cluster& cluster, std::size_t ranks) {
-  return cluster.node_of(RankId(ranks - 1)).index() + 1;
-}
-
 /// Buffers are sent and computed whole: what a rank sends an expert is its share of the expert's rows, and no row is
 /// left out because a token has another expert there.
 void count_buffers(LayerTraffic& traffic, const LayerPlacement& placement, const Cluster& cluster,
                    std::span<const std::size_t> first_token, const CapacityLayout& layout) {
   const std::size_t ranks = traffic.ranks;
-  const std::size_t nodes = traffic.node_tokens.size() / ranks;
+  const std::size_t nodes = traffic.nodes();
   std::fill(traffic.copies.begin(), traffic.copies.end(), 0U);
   std::fill(traffic.node_tokens.begin(), traffic.node_tokens.end(), 0U);
   for (auto& rows : traffic.computed) {
@@ -96,7 +92,7 @@ Copies copies_of(const LayerPlacement& placement, const Cluster& cluster) {
 void count_choices(LayerTraffic& traffic, const Copies& all, std::span<const std::uint16_t> choices, std::size_t k,
                    std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken) {
   const std::size_t ranks = traffic.ranks;
-  const std::size_t nodes = traffic.node_tokens.size() / ranks;
+  const std::size_t nodes = traffic.nodes();
   // Whether a token has been counted for a rank or node: the last token that was, plus one.
   std::vector<std::size_t> seen_rank(ranks, 0);
   std::vector<std::size_t> seen_node(nodes, 0);
@@ -145,7 +141,7 @@ LayerTraffic count_traffic(const LayerPlacement& placement, const Cluster& clust
                            std::span<const std::size_t> first_token, std::span<const std::uint32_t> taken,
                            const RowPadding& padding) {
   const std::size_t ranks = placement.ranks();
-  const std::size_t nodes = node_count(cluster, ranks);
+  const std::size_t nodes = cluster.node_of(RankId(ranks - 1)).index() + 1;
   ensure(first_token.size() == ranks + 1 && first_token.back() * k == choices.size(),
          "routing and ranks disagree on the number of tokens");
   ensure(taken.empty() || taken.size() == choices.size(), "every choice goes to one copy");

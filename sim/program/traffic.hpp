@@ -24,6 +24,7 @@ struct LayerTraffic {
   std::vector<std::uint32_t> tokens;       ///< [from, to]: distinct tokens of `from` with an expert on `to`
   std::vector<std::uint32_t> node_tokens;  ///< [from, node]: distinct tokens of `from` with an expert in the node
 
+  [[nodiscard]] std::size_t nodes() const { return node_tokens.size() / ranks; }
   /// Distinct tokens that a rank has rows for, its own included.
   [[nodiscard]] std::int64_t tokens_at(std::size_t to) const {
     std::int64_t sum = 0;

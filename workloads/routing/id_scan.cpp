@@ -153,8 +153,10 @@ class PartScan {
       }
       raise_largest(static_cast<std::size_t>(high));
     }
-    with_k(ids_.k,
-           [&](auto k) { counting_ ? tally<T>(first, last, k, counts_.data(), width_) : one_row<T>(first, last, k); });
+    // No id is negative, so that signed and unsigned types are counted alike.
+    with_k(ids_.k, [&](auto k) {
+      counting_ ? tally<Bits>(first, last, k, counts_.data(), width_) : one_row<Bits>(first, last, k);
+    });
   }
 
   /// Calls `action` with each id of the block.
