@@ -117,9 +117,8 @@ bool LocalSearch::try_copy(std::size_t busy) {
   return true;
 }
 
-void LocalSearch::descend() {
-  while (true) {
-    const std::size_t busy = busiest();
+void LocalSearch::descend(double goal) {
+  for (std::size_t busy = busiest(); rank_load_[busy] > goal; busy = busiest()) {
     if (!try_swap(busy) && !try_copy(busy)) {
       return;
     }

@@ -17,8 +17,8 @@ class LocalSearch {
   LocalSearch(std::span<const double> loads, std::size_t ranks, std::vector<std::uint16_t> slots);
 
   /// Moves that lighten the busiest rank, until there is none: swaps of two slots, and giving a slot that holds one of
-  /// several copies to an expert of the busiest rank.
-  void descend();
+  /// several copies to an expert of the busiest rank. Ends early at a greatest load of at most `goal`.
+  void descend(double goal = 0.0);
 
   /// Rounds of a few random swaps with a descent behind them, undone where they made it worse. Ends early at a greatest
   /// load of at most `goal`.

@@ -7,6 +7,7 @@
 #include "sim/placement/bound.hpp"
 #include "sim/placement/eplb.hpp"
 #include "sim/placement/local_search.hpp"
+#include "sim/placement/relabel.hpp"
 #include "sim/placement/strategies.hpp"
 
 namespace moesim {
@@ -18,6 +19,10 @@ constexpr std::size_t kWork = std::size_t{40} * 288 * 32;
 constexpr std::size_t kFewestRounds = 4;
 /// A greatest load so close to its bound is as good as the bound.
 constexpr double kCloseEnough = 1e-3;
+/// Where experts lie already, a layer may take that much longer than the fastest if fewer of them move.
+constexpr double kWorthMoving = 5e-3;
+/// Greatest loads above the bound at which a descent from where experts lie stops: each moves fewer than the next.
+constexpr std::array kStops = {0.1, 0.05, 0.02, 0.0};
 
 std::vector<std::uint16_t> slots_of(const LayerPlacement& layer) {
   std::vector<std::uint16_t> slots;
@@ -30,7 +35,8 @@ std::vector<std::uint16_t> slots_of(const LayerPlacement& layer) {
 
 /// Lightens the busiest rank, and with it the busiest link of a protocol that sends every copy, from several starts;
 /// then takes what the clock says is fastest, the other strategies' placements included. So no layer is slower than
-/// any of theirs, by that clock. The number of steps is fixed, not the time: the same seed gives the same placement.
+/// any of theirs, by that clock. Where experts lie already, it also looks near by, and of what is about as fast takes
+/// what moves least. The number of steps is fixed, not the time: the same seed gives the same placement.
 class Search final : public LayerwiseStrategy {
  protected:
   [[nodiscard]] std::vector<std::uint16_t> place_layer(const PlacementProblem& problem,
@@ -43,14 +49,37 @@ class Search final : public LayerwiseStrategy {
       LocalSearch search(loads, problem.ranks, starts[i]);
       RandomStream random(problem.seed, "placement.search", layer * starts.size() + i);
       search.improve(std::max(kFewestRounds, kWork / (problem.slots() * problem.ranks)), goal, random);
-      if (std::find(found.begin(), found.end(), search.slots()) == found.end()) {
-        found.push_back(search.slots());
-      }
+      add(found, search.slots());
+    }
+    if (problem.before != nullptr && fits(problem, problem.before->layers[layer])) {
+      add_near(found, slots_of(problem.before->layers[layer]), problem, loads, goal);
     }
     return problem.clock != nullptr ? fastest(problem, layer, std::move(found)) : lightest(problem, loads, found);
   }
 
  private:
+  using Slots = std::vector<std::uint16_t>;
+
+  static void add(std::vector<Slots>& found, Slots slots) {
+    if (std::find(found.begin(), found.end(), slots) == found.end()) {
+      found.push_back(std::move(slots));
+    }
+  }
+
+  /// Names the ranks of what was found so that few copies move from `now`, and adds what few moves make of `now`.
+  static void add_near(std::vector<Slots>& found, const Slots& now, const PlacementProblem& problem,
+                       std::span<const double> loads, double goal) {
+    for (Slots& slots : found) {
+      slots = relabelled(slots, now, problem.ranks, problem.ranks_per_node);
+    }
+    add(found, now);
+    LocalSearch search(loads, problem.ranks, now);
+    for (const double stop : kStops) {
+      search.descend(goal * (1.0 + stop));
+      add(found, search.slots());
+    }
+  }
+
   /// Of equally many slots on every rank, as the search keeps them.
   static bool fits(const PlacementProblem& problem, const LayerPlacement& layer) {
     for (std::size_t rank = 0; rank < problem.ranks; ++rank) {
@@ -92,33 +121,39 @@ class Search final : public LayerwiseStrategy {
     return starts;
   }
 
-  static std::vector<std::uint16_t> lightest(const PlacementProblem& problem, std::span<const double> loads,
-                                             const std::vector<std::vector<std::uint16_t>>& found) {
-    const auto load = [&](const std::vector<std::uint16_t>& slots) {
-      return LocalSearch(loads, problem.ranks, slots).busiest_load();
-    };
+  static Slots lightest(const PlacementProblem& problem, std::span<const double> loads,
+                        const std::vector<Slots>& found) {
+    const auto load = [&](const Slots& slots) { return LocalSearch(loads, problem.ranks, slots).busiest_load(); };
     return *std::min_element(found.begin(), found.end(),
-                             [&](const auto& a, const auto& b) { return load(a) < load(b); });
+                             [&](const Slots& a, const Slots& b) { return load(a) < load(b); });
   }
 
-  static std::vector<std::uint16_t> fastest(const PlacementProblem& problem, std::size_t layer,
-                                            std::vector<std::vector<std::uint16_t>> found) {
-    double least = std::numeric_limits<double>::infinity();
-    std::vector<std::uint16_t> best;
-    for (auto& slots : found) {
-      const double time = problem.clock->time(layer, layer_of_slots(problem.experts, problem.ranks, slots));
-      if (time < least) {
-        least = time;
-        best = std::move(slots);
-      }
+  static Slots fastest(const PlacementProblem& problem, std::size_t layer, std::vector<Slots> found) {
+    std::vector<double> times;
+    for (const Slots& slots : found) {
+      times.push_back(problem.clock->time(layer, layer_of_slots(problem.experts, problem.ranks, slots)));
     }
     for (const TimedPlacement& known : problem.known) {
-      if (known.layer_time[layer] < least && fits(problem, known.placement.layers[layer])) {
-        least = known.layer_time[layer];
-        best = slots_of(known.placement.layers[layer]);
+      if (fits(problem, known.placement.layers[layer])) {
+        found.push_back(slots_of(known.placement.layers[layer]));
+        times.push_back(known.layer_time[layer]);
       }
     }
-    return best;
+    const auto least = std::min_element(times.begin(), times.end());
+    if (problem.before == nullptr || !fits(problem, problem.before->layers[layer])) {
+      return found[static_cast<std::size_t>(least - times.begin())];
+    }
+    const Slots now = slots_of(problem.before->layers[layer]);
+    const Slots* best = nullptr;
+    std::size_t fewest = 0;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const std::size_t moved = moved_copies(found[i], now, problem.ranks);
+      if (times[i] <= *least * (1.0 + kWorthMoving) && (best == nullptr || moved < fewest)) {
+        best = &found[i];
+        fewest = moved;
+      }
+    }
+    return *best;
   }
 };
 
