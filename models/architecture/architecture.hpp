@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "models/architecture/released_types.hpp"
 #include "models/hardware/data_type.hpp"
 #include "sim/config/catalogue.hpp"
 #include "sim/config/describe.hpp"
@@ -258,10 +259,13 @@ struct Architecture {
   std::vector<LayerRun> layers;
   std::int64_t extra_parameters = 0;  ///< what the shapes do not say: patch and position embeddings, classifier head
   int multi_token_prediction_layers = 0;  ///< depth of MTP modules that ship with the model, not counted in `layers`
-  std::optional<DataType> expert_weight_type;  ///< as released, where it differs from the scenario's default (gpt-oss)
+  std::optional<DataType> weight_type;    ///< of matrices, as released; absent: bf16 or not known
+  std::optional<DataType> expert_weight_type;  ///< of routed experts, where it differs
   std::optional<PublishedParameters> published;
   std::map<std::string, std::string> sources;
   std::vector<std::string> unverified;
+
+  [[nodiscard]] ReleasedTypes released() const { return {weight_type, expert_weight_type}; }
 
   static constexpr std::string_view kDoc = "The shape of a model";
   template <class F>
@@ -279,8 +283,9 @@ struct Architecture {
                Rules::at_least(0));
     f.optional("multi_token_prediction_layers", &Architecture::multi_token_prediction_layers,
                "MTP modules that ship with the model, not counted in layers", Rules::between(0, 64));
+    f.optional("weight_type", &Architecture::weight_type, "Type in which the matrices are released");
     f.optional("expert_weight_type", &Architecture::expert_weight_type,
-               "Type in which the experts' weights are released");
+               "Type in which the routed experts' are released, where it differs");
     f.optional("published", &Architecture::published, "Parameter counts that the authors published");
     f.optional("sources", &Architecture::sources, "Field → source of its figure; \"*\" for all others");
     f.optional("unverified", &Architecture::unverified, "Fields whose figure was not read in a source");

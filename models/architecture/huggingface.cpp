@@ -9,6 +9,25 @@
 
 namespace moesim {
 
+namespace {
+
+/// What `quantization_config` says of the weights: DeepSeek's fp8 with a scale for each block of 128 × 128, fp8 with
+/// one for each tensor, gpt-oss's mxfp4 of the experts. Other ways of quantising are no type that is known here.
+void read_released_types(const HuggingFaceReader& config, Architecture& architecture) {
+  if (!config.has("quantization_config")) {
+    return;
+  }
+  const HuggingFaceReader quantization = config.inside("quantization_config");
+  const std::string method = quantization.text_or("quant_method", "");
+  if (method == "mxfp4") {
+    architecture.expert_weight_type = DataType::kMxFp4;
+  } else if (method == "fp8") {
+    architecture.weight_type = quantization.has("weight_block_size") ? DataType::kFp8Block : DataType::kFp8;
+  }
+}
+
+}  // namespace
+
 Architecture read_huggingface_config(const Document& document) {
   std::vector<Diagnostic> faults;
   const Cursor root(document, faults);
@@ -33,6 +52,7 @@ Architecture read_huggingface_config(const Document& document) {
         fmt::format("expected one of {}, found \"{}\"{}", fmt::join(known, ", "), type, did_you_mean(type, known)));
   }
   Architecture architecture = family->read(config);
+  read_released_types(config, architecture);
   if (!faults.empty()) {
     throw ConfigError(std::move(faults));
   }

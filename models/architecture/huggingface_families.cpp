@@ -147,10 +147,6 @@ Architecture gpt_oss(const Config& config) {
     return Block{.mixer = windowed(attention, slides ? window : std::nullopt), .feed_forward = moe};
   });
   architecture.extra_parameters = static_cast<std::int64_t>(layers) * attention.heads;
-  if (config.has("quantization_config") &&
-      config.inside("quantization_config").text_or("quant_method", "") == "mxfp4") {
-    architecture.expert_weight_type = DataType::kMxFp4;
-  }
   return architecture;
 }
 

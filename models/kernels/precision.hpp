@@ -3,6 +3,7 @@
 #include <optional>
 #include <string_view>
 
+#include "models/architecture/released_types.hpp"
 #include "models/hardware/data_type.hpp"
 #include "sim/config/describe.hpp"
 
@@ -10,7 +11,8 @@ namespace moesim {
 
 /// In which types a model's tensors are stored, computed with and sent.
 struct Precision {
-  DataType weights = DataType::kBf16;              ///< attention, dense and shared-expert matrices
+  /// Attention, dense and shared-expert matrices; absent: as released, else bf16.
+  std::optional<DataType> weights = std::nullopt;
   std::optional<DataType> experts = std::nullopt;  ///< routed experts; absent: as released, else like `weights`
   DataType embedding = DataType::kBf16;  ///< embedding, LM head, router, norms: quantised checkpoints leave these alone
   DataType kv = DataType::kBf16;
@@ -18,15 +20,18 @@ struct Precision {
   DataType dispatch = DataType::kBf16;  ///< tokens on their way to the experts
   DataType combine = DataType::kBf16;   ///< results on their way back
 
-  /// `released` is Architecture::expert_weight_type.
-  [[nodiscard]] DataType expert_weights(std::optional<DataType> released) const {
-    return experts.value_or(released.value_or(weights));
+  [[nodiscard]] DataType matrix_weights(const ReleasedTypes& released) const {
+    return weights.value_or(released.weights.value_or(DataType::kBf16));
+  }
+  [[nodiscard]] DataType expert_weights(const ReleasedTypes& released) const {
+    return experts.value_or(released.experts.value_or(matrix_weights(released)));
   }
 
   static constexpr std::string_view kDoc = "Types of a model's tensors";
   template <class F>
   static void describe(F& f) {
-    f.optional("weights", &Precision::weights, "Attention, dense and shared-expert matrices");
+    f.optional("weights", &Precision::weights,
+               "Attention, dense and shared-expert matrices; absent: as the model was released, else bf16");
     f.optional("experts", &Precision::experts, "Routed experts; absent: as the model was released, else like weights");
     f.optional("embedding", &Precision::embedding, "Embedding, LM head, router and norms");
     f.optional("kv", &Precision::kv, "KV cache");

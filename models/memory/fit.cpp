@@ -135,7 +135,7 @@ std::string tensor_parallel_remedy(const MemoryRequest& request, const Accelerat
 
 std::string precision_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
   const Bytes narrow = element_size(DataType::kFp8);
-  const DataType experts = request.precision.expert_weights(request.model.architecture().expert_weight_type);
+  const DataType experts = request.precision.expert_weights(request.model.architecture().released());
   std::vector<std::string> remedies;
   MemoryRequest changed = request;
   if (element_size(experts) > narrow) {

@@ -79,8 +79,8 @@ MemoryFootprint footprint(const MemoryRequest& request) {
   ensure(request.tensor_parallel >= 1 && request.expert_tensor_parallel >= 1, "no ranks to share weights");
   ensure(request.expert_slots.size() == model.moe_layers(), "expert slots are not given for every MoE layer");
 
-  const Bytes weight = element_size(request.precision.weights);
-  const Bytes expert_weight = element_size(request.precision.expert_weights(architecture.expert_weight_type));
+  const Bytes weight = element_size(request.precision.matrix_weights(architecture.released()));
+  const Bytes expert_weight = element_size(request.precision.expert_weights(architecture.released()));
   const Bytes plain = element_size(request.precision.embedding);
   const ParameterCount all = total_parameters(model);
 

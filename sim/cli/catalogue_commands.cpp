@@ -60,32 +60,82 @@ bool is_unverified(const Json& unverified, const std::string& field) {
   });
 }
 
-/// Every figure on a line of its own, with its source, and marked where nobody has read it in one.
-void show_fields(const Json& json, const std::string& path, const Json& sources, const Json& unverified) {
-  if (json.is_object()) {
-    for (const auto& [key, value] : json.items()) {
-      if (path.empty() && (key == "sources" || key == "unverified" || key == "schema")) {
-        continue;
+/// Every figure on a line of its own, with the number of its source, and marked where nobody has read it in one; the
+/// sources below.
+class FieldTable {
+ public:
+  explicit FieldTable(const Json& root)
+      : sources_(root.value("sources", Json::object())), unverified_(root.value("unverified", Json::array())) {
+    add(root, {});
+  }
+
+  void print() const {
+    std::size_t path_width = 0;
+    std::size_t text_width = 0;
+    constexpr std::size_t kWidestText = 40;
+    for (const Row& row : rows_) {
+      path_width = std::max(path_width, row.path.size());
+      text_width = std::max(text_width, std::min(row.text.size(), kWidestText));
+    }
+    for (const Row& row : rows_) {
+      fmt::print("  {:<{}}  {:<{}}{}{}\n", row.path, path_width, row.text, text_width,
+                 row.source > 0 ? fmt::format("  [{}]", row.source) : "", row.unverified ? " UNVERIFIED" : "");
+    }
+    fmt::print("{}", cited_.empty() ? "" : "\n");
+    for (std::size_t i = 0; i < cited_.size(); ++i) {
+      fmt::print("  [{}] {}\n", i + 1, cited_[i]);
+    }
+  }
+
+ private:
+  struct Row {
+    std::string path;
+    std::string text;
+    std::size_t source = 0;  ///< 1 …; 0: none given
+    bool unverified = false;
+  };
+
+  void add(const Json& json, const std::string& path) {
+    if (json.is_object()) {
+      for (const auto& [key, value] : json.items()) {
+        if (path.empty() && (key == "sources" || key == "unverified" || key == "schema")) {
+          continue;
+        }
+        add(value, path.empty() ? key : path + "/" + key);
       }
-      show_fields(value, path.empty() ? key : path + "/" + key, sources, unverified);
+      return;
     }
-    return;
-  }
-  if (json.is_array() && !json.empty() && json.front().is_object()) {
-    for (std::size_t i = 0; i < json.size(); ++i) {
-      show_fields(json[i], fmt::format("{}/{}", path, i), sources, unverified);
+    if (json.is_array() && !json.empty() && json.front().is_object()) {
+      for (std::size_t i = 0; i < json.size(); ++i) {
+        add(json[i], fmt::format("{}/{}", path, i));
+      }
+      return;
     }
-    return;
+    constexpr std::size_t kLongest = 400;  // fitted trees have hundred thousands of characters: --format json has them
+    std::string text = json.is_string() ? json.get<std::string>() : json.dump();
+    if (text.size() > kLongest) {
+      text = fmt::format("({} characters)", text.size());
+    }
+    rows_.push_back({path, std::move(text), number_of(source_of(sources_, path)), is_unverified(unverified_, path)});
   }
-  constexpr std::size_t kLongest = 400;  // fitted trees have hundred thousands of characters: --format json has them
-  std::string text = json.is_string() ? json.get<std::string>() : json.dump();
-  if (text.size() > kLongest) {
-    text = fmt::format("({} characters)", text.size());
+
+  std::size_t number_of(const std::string& source) {
+    if (source.empty()) {
+      return 0;
+    }
+    const auto known = std::find(cited_.begin(), cited_.end(), source);
+    const auto number = static_cast<std::size_t>(known - cited_.begin()) + 1;
+    if (known == cited_.end()) {
+      cited_.push_back(source);
+    }
+    return number;
   }
-  const std::string source = source_of(sources, path);
-  fmt::print("  {:<44} {:<24}{}{}\n", path, text, is_unverified(unverified, path) ? " UNVERIFIED" : "",
-             source.empty() ? "" : "  [" + source + "]");
-}
+
+  Json sources_;
+  Json unverified_;
+  std::vector<Row> rows_;
+  std::vector<std::string> cited_;
+};
 
 void show_parameters(const Document& document) {
   const Model model(decode_document<Architecture>(document), {document.name(), {}});
@@ -159,7 +209,7 @@ void show(const std::string& kind_name, const std::string& name, OutputFormat fo
   } else {
     fmt::print("{}\n", name);
   }
-  show_fields(root, {}, root.value("sources", Json::object()), root.value("unverified", Json::array()));
+  FieldTable(root).print();
   if (kind.schema == "moesim.model/1") {
     show_parameters(document);
   }

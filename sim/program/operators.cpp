@@ -23,7 +23,7 @@ Gemm gemm(const OperatorContext& context, std::int64_t m, std::int64_t n, std::i
           .n = n,
           .k = k,
           .batch = batch,
-          .weight = context.precision.weights,
+          .weight = context.weights,
           .activation = context.precision.activations};
 }
 
@@ -197,7 +197,7 @@ KernelList feed_forward(const OperatorContext& context, StepOperator op, std::in
     return {};
   }
   return {{op, gemm(context, rows, width * up_matrices, context.hidden)},
-          activation_kernel(context, op, context.precision.weights, rows, width, up_matrices),
+          activation_kernel(context, op, context.weights, rows, width, up_matrices),
           {op, gemm(context, rows, context.hidden, width)}};
 }
 

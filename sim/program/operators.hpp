@@ -36,6 +36,7 @@ struct OperatorContext {
   int hidden = 0;
   int tensor_parallel = 1;
   Precision precision;
+  DataType weights = DataType::kBf16;
   DataType expert_weights = DataType::kBf16;
 };
 

@@ -24,7 +24,8 @@ class StepBuilder {
       : plan_(plan),
         pool_(pool),
         context_{plan.model->architecture().hidden, plan.tensor_parallel, plan.precision,
-                 plan.precision.expert_weights(plan.model->architecture().expert_weight_type)},
+                 plan.precision.matrix_weights(plan.model->architecture().released()),
+                 plan.precision.expert_weights(plan.model->architecture().released())},
         first_token_(token_offsets(expert_groups(),
                                    in_place() ? static_cast<int>(expert_groups()) : plan.tensor_parallel,
                                    plan.batch.tokens())) {

@@ -34,14 +34,19 @@ std::string heading(const StepResult& result) {
   text += fmt::format("attention DP{} x TP{}",
                       result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
                       scenario.parallelism.tensor_parallel);
+  const Precision& types = scenario.precision;
+  const std::string other_types =
+      fmt::format(", KV cache {}, activations {}", name_of(types.kv), name_of(types.activations));
   if (result.imbalance.empty()) {  // a dense model has no experts to place
-    return text + '\n';
+    return text + fmt::format("\nweights {}{}\n", name_of(result.weights), other_types);
   }
   const Parallelism& parallelism = scenario.parallelism;
   text += fmt::format(
       ", experts EP{}{}, {} placement, dispatch {}\n", parallelism.expert_parallel(),
       parallelism.expert_tensor_parallel > 1 ? fmt::format(" x TP{}", parallelism.expert_tensor_parallel) : "",
       scenario.placement.strategy, name_of(scenario.dispatch.protocol));
+  text += fmt::format("weights {}, experts {}{}, dispatch {}, combine {}\n", name_of(result.weights),
+                      name_of(result.expert_weights), other_types, name_of(types.dispatch), name_of(types.combine));
   text += fmt::format("routing: {}\n", result.routing_provenance);
   return text;
 }

@@ -74,7 +74,7 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
 /// Measured experts are whole operators: what they were timed with includes permuting rows there and back
 /// (aiconfigurator's collectors time fused MoE layers, from hidden states and router scores to hidden states).
 Permutation permutation_of(const PreparedStep& step) {
-  const DataType type = step.scenario.precision.expert_weights(step.model.architecture().expert_weight_type);
+  const DataType type = step.scenario.precision.expert_weights(step.model.architecture().released());
   const auto& fitted = step.profile.fitted;
   return fitted && fitted->find(FitFamily::kExperts, type) ? Permutation::kInExperts : Permutation::kApart;
 }
@@ -182,7 +182,10 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   result.parameters_active = active_parameters(step.model);
   const std::int64_t groups = scenario.parallelism.ranks / scenario.parallelism.tensor_parallel;
   result.model_work = model_flops(step.model, step.batch) * static_cast<double>(groups);
-  result.reference_peak = reference_peak(result.accelerator, scenario.precision.weights);
+  const ReleasedTypes released = step.model.architecture().released();
+  result.weights = scenario.precision.matrix_weights(released);
+  result.expert_weights = scenario.precision.expert_weights(released);
+  result.reference_peak = reference_peak(result.accelerator, result.weights);
   result.ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
   result.layers = step.model.layers().size();
   result.tokens = step.batch.tokens() * groups;

@@ -47,7 +47,7 @@ TEST_CASE("A serving run becomes a scenario laid out like the server") {
   CHECK(scenario->parallelism.tensor_parallel == 2);
   CHECK(scenario->parallelism.expert_parallel() == 1);
   CHECK(scenario->dispatch.protocol == DispatchProtocol::kAllReduce);
-  CHECK(scenario->precision.expert_weights(std::nullopt) == DataType::kMxFp4);
+  CHECK(scenario->precision.expert_weights({}) == DataType::kMxFp4);
   CHECK(std::get<ProfileName>(scenario->kernels).value == "h200-vllm");
 }
 

@@ -82,6 +82,7 @@ TEST_CASE("DeepSeek-V3 in bf16 on eight H100s does not fit, and says from how ma
   const Model model = load_model(ModelName{"deepseek-v3"}, {"test", ""});
   const Accelerator h100 = find_accelerator("h100-sxm", {"test", ""});
   const MemoryRequest request{.model = model,
+                              .precision = {.weights = DataType::kBf16},
                               .expert_ranks = 8,
                               .expert_slots = std::vector<std::size_t>(model.moe_layers(), 32),
                               .sequences = 16,

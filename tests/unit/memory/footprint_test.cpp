@@ -49,6 +49,29 @@ TEST_CASE("DeepSeek-V3 over 32 expert ranks in fp8") {
   CHECK(sum == held.total());
 }
 
+TEST_CASE("Weights are of the type that the model was released in, unless another is asked for") {
+  const auto held = [](const char* name, Precision precision) {
+    const Model model = load(name);
+    return footprint(MemoryRequest{.model = model,
+                                   .precision = precision,
+                                   .expert_ranks = 1,
+                                   .expert_slots = slots(model, 8),
+                                   .sequences = 1,
+                                   .tokens_per_sequence = 1,
+                                   .step_tokens = 1});
+  };
+  const double v3 = 8.0 * 58 * 44040192;  // parameters of eight experts in 58 layers, as above
+  CHECK(held("deepseek-v3", {}).expert_weights.base() == v3);
+  CHECK(held("deepseek-v3", {.weights = DataType::kBf16}).expert_weights.base() == 2.0 * v3);
+  CHECK(held("deepseek-v3", {.weights = DataType::kBf16, .experts = DataType::kFp8}).expert_weights.base() == v3);
+  CHECK(held("deepseek-v3", {.weights = DataType::kBf16}).dense_weights.base() ==
+        2.0 * held("deepseek-v3", {}).dense_weights.base());
+  // OLMoE is released in bf16: 16 layers of experts with 3·2048·1024 parameters.
+  CHECK(held("olmoe-1b-7b", {}).expert_weights.base() == 2.0 * 8 * 16 * 3 * 2048 * 1024);
+  // gpt-oss: experts in mxfp4, whatever the type of the other weights.
+  CHECK(held("gpt-oss-20b", {}).expert_weights == held("gpt-oss-20b", {.weights = DataType::kFp8}).expert_weights);
+}
+
 TEST_CASE("A latent cache is whole on every tensor-parallel rank, unless tokens are split") {
   const Model model = load("deepseek-v3");
   CHECK(kv_bytes_per_token(model, DataType::kBf16, 1).base() == 70272);
@@ -59,7 +82,11 @@ TEST_CASE("A latent cache is whole on every tensor-parallel rank, unless tokens 
 
 TEST_CASE("Latent attention's down-projections are on every tensor-parallel rank") {
   const Model model = load("deepseek-v3");
-  MemoryRequest request{.model = model, .tensor_parallel = 8, .expert_ranks = 8, .expert_slots = slots(model, 32)};
+  MemoryRequest request{.model = model,
+                        .precision = {.weights = DataType::kBf16},
+                        .tensor_parallel = 8,
+                        .expert_ranks = 8,
+                        .expert_slots = slots(model, 32)};
   // Split over 8: 1536·128·192 + 512·128·256 + 128·128·7168. Whole: 7168·(1536 + 576) and the norms.
   const double split = 1536.0 * 128 * 192 + 512.0 * 128 * 256 + 128.0 * 128 * 7168;
   const double whole = 7168.0 * (1536 + 576) + 1536 + 512;

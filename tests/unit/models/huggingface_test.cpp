@@ -65,6 +65,22 @@ TEST_CASE("A Hugging Face configuration gives the layers of the catalogue's entr
   CHECK(read.architecture().expert_weight_type == known.architecture().expert_weight_type);
 }
 
+TEST_CASE("The types of released weights are those of quantization_config") {
+  const auto read = [](Json quantization) {
+    Json config = config_of("qwen3-235b-a22b");
+    config["quantization_config"] = std::move(quantization);
+    return read_huggingface_config(Document::parse("config.json", config.dump())).released();
+  };
+  const ReleasedTypes block = read({{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"weight_block_size", {128, 128}}});
+  CHECK(block.weights == DataType::kFp8Block);
+  CHECK_FALSE(block.experts);
+  CHECK(read({{"quant_method", "fp8"}}).weights == DataType::kFp8);
+  const ReleasedTypes mxfp4 = read({{"quant_method", "mxfp4"}});
+  CHECK_FALSE(mxfp4.weights);
+  CHECK(mxfp4.experts == DataType::kMxFp4);
+  CHECK_FALSE(read({{"quant_method", "awq"}, {"bits", 4}}).weights);
+}
+
 TEST_CASE("Dense models have as many parameters as their checkpoints") {
   // Per layer: attention h·(heads + 2·kv_heads)·d + heads·d·h, three matrices h·f, two norms h; twice the vocabulary
   // times h; a last norm.
