@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sim/cli/document_argument.hpp"
 #include "sim/core/units.hpp"
 #include "sim/report/number.hpp"
 
@@ -31,6 +32,19 @@ std::string limit_text(const CaseOutcome& outcome) {
 }
 
 }  // namespace
+
+std::vector<Document> case_documents(std::span<const std::string> names) {
+  std::vector<Document> documents;
+  for (const std::string& name : names) {
+    documents.push_back(read_document_argument(name, "file of cases", case_catalogue(), {}));
+  }
+  if (names.empty()) {
+    for (const std::string_view name : case_catalogue().names()) {
+      documents.push_back(case_catalogue().find(name, {}));
+    }
+  }
+  return documents;
+}
 
 std::size_t count_of(std::span<const CaseOutcome> outcomes, CaseVerdict verdict) {
   return static_cast<std::size_t>(std::count_if(

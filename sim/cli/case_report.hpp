@@ -2,11 +2,16 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 #include "sim/config/document.hpp"
 #include "validate/cases/published.hpp"
 
 namespace moesim {
+
+/// The files of cases that are named, in the catalogue or by path; all of the catalogue where there are no names.
+/// Throws ConfigError.
+std::vector<Document> case_documents(std::span<const std::string> names);
 
 /// Published figures against predictions, in the order given: as rows of text, as Markdown, and as JSON rows.
 std::string case_table(std::span<const CaseOutcome> outcomes);

@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <tuple>
+#include <optional>
+#include <span>
+#include <utility>
 
 #include "sim/cli/case_report.hpp"
 #include "sim/cli/commands.hpp"
@@ -14,6 +16,7 @@
 #include "sim/core/file.hpp"
 #include "sim/report/result_frame.hpp"
 #include "validate/cases/serving.hpp"
+#include "validate/fit/calibrate.hpp"
 #include "validate/fit/table_validation.hpp"
 
 namespace moesim {
@@ -23,6 +26,7 @@ namespace {
 struct AllOptions : CommonOptions {
   std::string data;
   std::string readme;
+  std::vector<std::string> cases;
 };
 
 /// Errors of one operator on one GPU, whatever the software.
@@ -37,9 +41,17 @@ struct OperatorRow {
   [[nodiscard]] double mape() const { return sum / static_cast<double>(n); }
 };
 
+/// Errors of serving runs with something in common.
+struct ServingRow {
+  std::string name;
+  FitErrors errors;
+};
+
 struct Everything {
-  std::vector<OperatorRow> operators;  ///< the worst first
-  std::vector<std::pair<std::string, ServingErrors>> serving;
+  std::vector<OperatorRow> operators;           ///< the worst first
+  std::vector<ServingRow> systems;              ///< all runs of each
+  std::vector<ServingRow> serving;              ///< by system, server and model, the worst first
+  std::map<std::string, std::size_t> left_out;  ///< reason → runs
   std::vector<CaseOutcome> cases;
   std::vector<InputFile> inputs;
   std::vector<std::string> warnings;
@@ -83,20 +95,37 @@ void add_table(const std::filesystem::path& path, const TaskPool& pool,
   }
 }
 
+/// Why a run was left out, without its name and figures: "does not fit" of "RUN: does not fit: 181.2 GB needed …".
+std::string kind_of(const SkippedRun& skipped) {
+  std::string_view reason = skipped.reason;
+  if (reason.starts_with(skipped.id)) {
+    reason.remove_prefix(std::min(reason.size(), reason.find(": ") + 2));
+  }
+  return std::string(reason.substr(0, reason.find_first_of(":;\n")));
+}
+
 void add_serving(const std::filesystem::path& path, const TaskPool& pool, Everything& all) {
   if (!std::filesystem::is_regular_file(path)) {
     all.warnings.push_back(fmt::format("{}: no such file: no serving runs", path.string()));
     return;
   }
-  const ServingTable table = read_serving_table(path);
-  for (const char* system : {"h100_sxm", "h200_sxm"}) {
-    ServingValidation result = validate_serving(table, system, pool);
-    for (ServingErrors& group : result.groups) {
-      all.serving.emplace_back(fmt::format("{} {} {}", group.system, group.backend, group.model), std::move(group));
-    }
+  const ServingValidation result = validate_serving(read_serving_table(path), "", pool);
+  std::map<std::string, std::vector<double>> systems;
+  for (const ServingPrediction& run : result.predictions) {
+    systems[run.run.system].push_back(run.error());
   }
-  std::stable_sort(all.serving.begin(), all.serving.end(),
-                   [](const auto& a, const auto& b) { return a.second.errors.mape > b.second.errors.mape; });
+  for (auto& [system, errors] : systems) {
+    all.systems.push_back({system, errors_of(std::move(errors))});
+  }
+  for (const ServingErrors& group : result.groups) {
+    all.serving.push_back({fmt::format("{} {} {}", group.system, group.backend, group.model), group.errors});
+  }
+  const auto worse = [](const ServingRow& a, const ServingRow& b) { return a.errors.mape > b.errors.mape; };
+  std::stable_sort(all.systems.begin(), all.systems.end(), worse);
+  std::stable_sort(all.serving.begin(), all.serving.end(), worse);
+  for (const SkippedRun& skipped : result.skipped) {
+    ++all.left_out[kind_of(skipped)];
+  }
   all.inputs.push_back({path, sha256_of_file(path)});
 }
 
@@ -121,39 +150,49 @@ Everything validate_everything(const AllOptions& options) {
     add_serving(data / "end_to_end" / "serving.csv.gz", pool, all);
   }
   std::vector<CaseFile> files;
-  for (const std::string_view name : case_catalogue().names()) {
-    files.push_back(decode_document<CaseFile>(case_catalogue().find(name, {})));
+  for (const Document& document : case_documents(options.cases)) {
+    files.push_back(decode_document<CaseFile>(document));
   }
   all.cases = validate_cases(files, pool);
   return all;
 }
 
+std::string serving_rows(std::span<const ServingRow> rows, std::string_view head) {
+  std::string text =
+      fmt::format("| {} | n | MAPE | median | p90 | worst | bias |\n|---|---|---|---|---|---|---|\n", head);
+  for (const auto& [name, errors] : rows) {
+    text +=
+        fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:+.1f} |\n", name, errors.n, 100.0 * errors.mape,
+                    100.0 * errors.median, 100.0 * errors.p90, 100.0 * errors.worst, 100.0 * errors.bias);
+  }
+  return text + '\n';
+}
+
 std::string markdown_of(const Everything& all) {
-  std::string text;
+  std::string text = "Published runs, to which nothing was fitted, misses first:\n\n" + case_markdown(all.cases) + '\n';
+  if (!all.serving.empty()) {
+    text +=
+        "Time per output token of measured serving runs, to which nothing was fitted; errors in percent, the worst "
+        "first:\n\n" +
+        serving_rows(all.systems, "system") + serving_rows(all.serving, "system, server, model");
+    std::string reasons;
+    for (const auto& [reason, count] : all.left_out) {
+      reasons += fmt::format("{}{} {}", reasons.empty() ? "" : "; ", count, reason);
+    }
+    text += reasons.empty() ? "" : fmt::format("Left out: {}.\n\n", reasons);
+  }
   if (!all.operators.empty()) {
     text +=
-        "Kernels and collectives, predicted against public tables, by GPU and operator; errors in percent. Rows of "
-        "these tables were fitted to; `moesim show fits` and `moesim show profiles` have the errors of rows that were "
-        "held back.\n\n| GPU | operator | n | MAPE | worst | bias |\n|---|---|---|---|---|---|\n";
+        "Kernels and collectives, predicted against public tables, by GPU and operator, the worst first; errors in "
+        "percent. Rows of these tables were fitted to; `moesim show fits` and `moesim show profiles` have the errors "
+        "of rows that were held back.\n\n| GPU | operator | n | MAPE | worst | bias |\n|---|---|---|---|---|---|\n";
     for (const OperatorRow& row : all.operators) {
       text += fmt::format("| {} | {} | {} | {:.1f} | {:.0f} | {:+.1f} |\n", row.gpu, row.op, row.n, 100.0 * row.mape(),
                           100.0 * row.worst, 100.0 * row.bias / static_cast<double>(row.n));
     }
     text += '\n';
   }
-  if (!all.serving.empty()) {
-    text +=
-        "Time per output token of measured serving runs, to which nothing was fitted:\n\n| system, server, model | n "
-        "| MAPE | median | p90 | worst | bias |\n|---|---|---|---|---|---|---|\n";
-    for (const auto& [name, group] : all.serving) {
-      const FitErrors& errors = group.errors;
-      text += fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:+.1f} |\n", name, errors.n,
-                          100.0 * errors.mape, 100.0 * errors.median, 100.0 * errors.p90, 100.0 * errors.worst,
-                          100.0 * errors.bias);
-    }
-    text += '\n';
-  }
-  return text + "Published runs, to which nothing was fitted:\n\n" + case_markdown(all.cases);
+  return text;
 }
 
 Json all_json(const AllOptions& options, const Everything& all) {
@@ -176,12 +215,14 @@ Json all_json(const AllOptions& options, const Everything& all) {
                                  {"worst", row.worst},
                                  {"bias", row.bias / static_cast<double>(row.n)}});
   }
-  json["serving"] = Json::array();
-  for (const auto& [name, group] : all.serving) {
-    Json row = {{"group", name}};
-    row.update(Codec<FitErrors>::encode(group.errors));
-    json["serving"].push_back(std::move(row));
+  for (const auto& [key, rows] : {std::pair("systems", &all.systems), std::pair("serving", &all.serving)}) {
+    json[key] = Json::array();
+    for (const ServingRow& row : *rows) {
+      json[key].push_back({{"group", row.name}});
+      json[key].back().update(Codec<FitErrors>::encode(row.errors));
+    }
   }
+  json["left_out"] = all.left_out;
   json["cases"] = case_rows(all.cases);
   return json;
 }
@@ -189,24 +230,32 @@ Json all_json(const AllOptions& options, const Everything& all) {
 constexpr std::string_view kBegin = "<!-- accuracy: begin -->\n";
 constexpr std::string_view kEnd = "<!-- accuracy: end -->";
 
-/// Replaces what stands between the marks.
-void write_section(const std::string& path, const std::string& section) {
-  std::string text = read_file(path);
-  const std::size_t begin = text.find(kBegin);
-  const std::size_t end = text.find(kEnd);
-  if (begin == std::string::npos || end == std::string::npos || end < begin) {
-    throw ConfigError(
-        {path, ""}, fmt::format("expected the marks {} and {}, found none", kBegin.substr(0, kBegin.size() - 1), kEnd));
+/// The text of a file around what its marks enclose. Throws ConfigError where it has none.
+struct Surroundings {
+  explicit Surroundings(const std::string& path) {
+    const std::string text = read_file(path);
+    const std::size_t begin = text.find(kBegin);
+    const std::size_t end = text.find(kEnd);
+    if (begin == std::string::npos || end == std::string::npos || end < begin) {
+      throw ConfigError({path, ""}, fmt::format("expected the marks {} and {}, found none",
+                                                kBegin.substr(0, kBegin.size() - 1), kEnd));
+    }
+    before = text.substr(0, begin + kBegin.size());
+    after = text.substr(end);
   }
-  const std::size_t from = begin + kBegin.size();
-  write_file(path, text.substr(0, from) + section + text.substr(end));
-}
+  std::string before;
+  std::string after;
+};
 
 void validate_all(const AllOptions& options, int& exit_code) {
+  std::optional<Surroundings> readme;  // looked at first: the work takes minutes
+  if (!options.readme.empty()) {
+    readme.emplace(options.readme);
+  }
   const Everything all = validate_everything(options);
   const std::string section = markdown_of(all);
-  if (!options.readme.empty()) {
-    write_section(options.readme, section);
+  if (readme) {
+    write_file(options.readme, readme->before + section + readme->after);
   }
   deliver(options, {all_json(options, all), section, all.warnings, {{"accuracy.md", section}}});
   if (!all_as_expected(all.cases)) {
@@ -223,6 +272,7 @@ void add_validate_all(CLI::App& validate, int& exit_code) {
   command->add_option("--data", options->data,
                       "Folder with measured/**.csv.gz and end_to_end/serving.csv.gz as aiconfigurator writes them "
                       "(default: only published cases)");
+  command->add_option("--cases", options->cases, "Names of `moesim list cases`, or files of cases (default: all)");
   command->add_option("--readme", options->readme, "File whose section between the accuracy marks is replaced");
   options->add_threads(*command);
   options->add_out(*command);

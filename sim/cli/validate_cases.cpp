@@ -5,7 +5,6 @@
 #include "sim/cli/case_report.hpp"
 #include "sim/cli/commands.hpp"
 #include "sim/cli/deliver.hpp"
-#include "sim/cli/document_argument.hpp"
 #include "sim/config/decode.hpp"
 #include "sim/report/result_frame.hpp"
 
@@ -16,20 +15,6 @@ namespace {
 struct CaseOptions : CommonOptions {
   std::vector<std::string> files;
 };
-
-/// Those named, else all that come with the program.
-std::vector<Document> case_documents(const CaseOptions& options) {
-  std::vector<Document> documents;
-  for (const std::string& file : options.files) {
-    documents.push_back(read_document_argument(file, "file of cases", case_catalogue(), {}));
-  }
-  if (options.files.empty()) {
-    for (const std::string_view name : case_catalogue().names()) {
-      documents.push_back(case_catalogue().find(name, {}));
-    }
-  }
-  return documents;
-}
 
 Json cases_json(const CaseOptions& options, const std::vector<Document>& documents,
                 const std::vector<CaseOutcome>& outcomes) {
@@ -57,7 +42,7 @@ Json cases_json(const CaseOptions& options, const std::vector<Document>& documen
 }
 
 void validate_published(const CaseOptions& options, int& exit_code) {
-  const std::vector<Document> documents = case_documents(options);
+  const std::vector<Document> documents = case_documents(options.files);
   std::vector<CaseFile> files;
   for (const Document& document : documents) {
     files.push_back(decode_document<CaseFile>(document));

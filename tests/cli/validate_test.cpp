@@ -96,3 +96,23 @@ TEST_CASE("validate cases: exit code 0 within the tolerance, 1 with a miss, and 
   CHECK(read_file(scratch.path() / "done" / "cases.md").find("| own: ring | 1 s |") != std::string::npos);
   CHECK(run_program(scratch.path(), "check far.json").exit_code == 0);
 }
+
+TEST_CASE("validate all: writes the section between the marks of a file, and wants the marks first") {
+  const ScratchFolder scratch;
+  write_file(scratch.path() / "near.json", case_file("12 us"));
+  write_file(scratch.path() / "README.md", "Before\n<!-- accuracy: begin -->\nold\n<!-- accuracy: end -->\nAfter\n");
+  const Outcome done = run_program(scratch.path(), "validate all --cases near.json --readme README.md");
+  CHECK(done.exit_code == 0);
+  const std::string text = read_file(scratch.path() / "README.md");
+  CHECK(text.starts_with("Before\n<!-- accuracy: begin -->\nPublished runs"));
+  CHECK(text.find("| own: ring | 12 us |") != std::string::npos);
+  CHECK(text.find("old") == std::string::npos);
+  CHECK(text.ends_with("<!-- accuracy: end -->\nAfter\n"));
+
+  write_file(scratch.path() / "bare.md", "no marks\n");
+  const Outcome bare = run_program(scratch.path(), "validate all --cases near.json --readme bare.md");
+  CHECK(bare.exit_code == 2);
+  CHECK(bare.err ==
+        "error: bare.md: expected the marks <!-- accuracy: begin --> and <!-- accuracy: end -->, found none\n");
+  CHECK(read_file(scratch.path() / "bare.md") == "no marks\n");
+}
