@@ -69,6 +69,15 @@ constexpr std::array kExperts = {"rows"sv,
                                  "up matrices"sv,
                                  "intensity"sv,
                                  "light"sv};
+constexpr std::array kContiguous = {
+    "rows"sv,           "activated"sv,     "rows of the busiest"sv, "tokens"sv,
+    "local experts"sv,  "hidden"sv,        "intermediate"sv,        "rows per activated"sv,
+    "imbalance"sv,      "padding 128"sv,   "waves up 128"sv,        "tail up 128"sv,
+    "waves down 128"sv, "tail down 128"sv, "intensity"sv,           "light"sv};
+constexpr std::array kMasked = {
+    "rows"sv,         "activated"sv,          "rows of the busiest"sv, "local experts"sv, "hidden"sv,
+    "intermediate"sv, "rows per activated"sv, "imbalance"sv,           "padding 64"sv,    "waves up 64"sv,
+    "tail up 64"sv,   "waves down 64"sv,      "tail down 64"sv,        "intensity"sv,     "light"sv};
 constexpr std::array kContext = {"sequences"sv,         "query"sv,     "keys"sv,     "heads"sv,           "kv heads"sv,
                                  "head width"sv,        "window"sv,    "group"sv,    "keys per window"sv, "tokens"sv,
                                  "sequences x heads"sv, "waves 128"sv, "tail 128"sv, "waves 64"sv,        "tail 64"sv,
@@ -112,6 +121,8 @@ const Features& features_of(FitFamily family) {
   static constexpr std::array<std::size_t, 2> kWidths{1, 2};                // n, k
   static constexpr std::array<std::size_t, 3> kBatchedWidths{1, 2, 3};      // n, k, batch
   static constexpr std::array<std::size_t, 6> kLayer{4, 5, 6, 7, 8, 21};    // experts, widths, power law
+  static constexpr std::array<std::size_t, 3> kReceived{4, 5, 6};           // local experts, widths
+  static constexpr std::array<std::size_t, 3> kBuffered{3, 4, 5};           // the same
   static constexpr std::array<std::size_t, 5> kHeads{0, 3, 4, 5, 6};        // sequences, heads, head width, window
   static constexpr std::array<std::size_t, 5> kDecodeHeads{0, 2, 3, 4, 5};  // the same
   static constexpr std::array<std::size_t, 2> kLatentHeads{0, 3};           // sequences, heads
@@ -120,6 +131,8 @@ const Features& features_of(FitFamily family) {
   static constexpr Features kOfGemm{kGemm, 3, kWidths, 0};
   static constexpr Features kOfBatched{kBatched, 4, kBatchedWidths, 0};
   static constexpr Features kOfExperts{kExperts, 9, kLayer, 3};
+  static constexpr Features kOfContiguous{kContiguous, 7, kReceived, 0};
+  static constexpr Features kOfMasked{kMasked, 6, kBuffered, 0};
   static constexpr Features kOfContext{kContext, 7, kHeads, 1};
   static constexpr Features kOfLatentContext{kLatentContext, 4, kLatentHeads, 1};
   static constexpr Features kOfGeneration{kGeneration, 6, kDecodeHeads, 1};
@@ -133,6 +146,10 @@ const Features& features_of(FitFamily family) {
       return kOfBatched;
     case FitFamily::kExperts:
       return kOfExperts;
+    case FitFamily::kContiguousExperts:
+      return kOfContiguous;
+    case FitFamily::kMaskedExperts:
+      return kOfMasked;
     case FitFamily::kContextAttention:
       return kOfContext;
     case FitFamily::kLatentContextAttention:

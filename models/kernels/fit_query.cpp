@@ -95,23 +95,71 @@ Duration expected_of(const Experts& experts, const FitQuery& query, double rows,
   return std::max(work, query.memory) + kExposed * std::min(work, query.memory) + moved / accelerator.memory_bandwidth;
 }
 
-FitQuery query(const Experts& experts, const Accelerator& accelerator) {
-  Builder out(experts, accelerator);
-  out.needs(demand_of(experts));
+/// What the rows of a rank's experts add up to.
+struct RowSums {
   double rows = 0.0;
   double activated = 0.0;
-  double blocks = 0.0;
-  double half = 0.0;
-  double narrow = 0.0;
+  double blocks = 0.0;  ///< of 128 rows
+  double half = 0.0;    ///< of 64
+  double narrow = 0.0;  ///< of 16
   std::int64_t most = 0;
-  for (const std::int64_t count : experts.rows) {
-    rows += as_double(count);
-    activated += count > 0 ? 1.0 : 0.0;
-    blocks += tiles(count, 128);
-    half += tiles(count, 64);
-    narrow += tiles(count, 16);
-    most = std::max(most, count);
+};
+
+RowSums sums_of(const std::vector<std::int64_t>& rows) {
+  RowSums sums;
+  for (const std::int64_t count : rows) {
+    sums.rows += as_double(count);
+    sums.activated += count > 0 ? 1.0 : 0.0;
+    sums.blocks += tiles(count, 128);
+    sums.half += tiles(count, 64);
+    sums.narrow += tiles(count, 16);
+    sums.most = std::max(sums.most, count);
   }
+  return sums;
+}
+
+/// Grouped GEMMs over rows that came by DeepEP (DeepGEMM's contiguous and masked layouts). R rows, R' once each
+/// expert's are padded to blocks, of T tokens of width h that arrived:
+///   max(work·R'/R, traffic) + [contiguous] (T·h·3 B + R·h·3 B) / bandwidth
+/// Only the contiguous layout moves tokens: each is read in 8 bits, written for each of its experts, and their results,
+/// in 16 bits, are read and summed into one (SGLang, ep_scatter and ep_gather).
+FitQuery dispatched_query(const Experts& experts, const Accelerator& accelerator) {
+  Builder out(experts, accelerator);
+  out.needs(demand_of(experts));
+  RowSums sums = sums_of(experts.rows);
+  const bool contiguous = experts.layout == ExpertLayout::kContiguous;
+  const double padded = contiguous ? 128.0 * sums.blocks : 64.0 * sums.half;
+  const Duration work = out.query().compute * (sums.rows > 0.0 ? padded / sums.rows : 1.0);
+  const double arrived = contiguous ? as_double(experts.tokens) + sums.rows : 0.0;
+  out.expect(std::max(work, out.query().memory) +
+             bytes(arrived * as_double(experts.hidden) * 3.0) / accelerator.memory_bandwidth);
+  sums.rows = std::max(sums.rows, 1.0);
+  sums.activated = std::max(sums.activated, 1.0);
+  out.add(std::log2(sums.rows));
+  out.add(std::log2(sums.activated));
+  out.add(log2_of(sums.most));
+  if (contiguous) {
+    out.add(log2_of(experts.tokens));
+  }
+  out.add(log2_of(static_cast<std::int64_t>(experts.rows.size())));
+  out.add(log2_of(experts.hidden));
+  out.add(log2_of(experts.intermediate));
+  out.add(std::log2(sums.rows / sums.activated));
+  out.add(std::log2(as_double(sums.most) * sums.activated / sums.rows));
+  out.add(std::log2(std::max(padded / sums.rows, 1.0)));
+  const double blocks = contiguous ? sums.blocks : sums.half;
+  out.waves(blocks * tiles(experts.intermediate * experts.up_matrices, 128));
+  out.waves(blocks * tiles(experts.hidden, 128));
+  return out.take();
+}
+
+FitQuery query(const Experts& experts, const Accelerator& accelerator) {
+  if (experts.layout != ExpertLayout::kSorted) {
+    return dispatched_query(experts, accelerator);
+  }
+  Builder out(experts, accelerator);
+  out.needs(demand_of(experts));
+  auto [rows, activated, blocks, half, narrow, most] = sums_of(experts.rows);
   out.expect(expected_of(experts, out.query(), rows, 64.0 * half, accelerator));
   rows = std::max(rows, 1.0);
   activated = std::max(activated, 1.0);
@@ -264,7 +312,12 @@ std::pair<FitFamily, DataType> family_of(const FittableKernel& kernel) {
     std::pair<FitFamily, DataType> operator()(const Gemm& k) const {
       return {k.batch > 1 ? FitFamily::kBatchedGemm : FitFamily::kGemm, k.weight};
     }
-    std::pair<FitFamily, DataType> operator()(const Experts& k) const { return {FitFamily::kExperts, k.weight}; }
+    std::pair<FitFamily, DataType> operator()(const Experts& k) const {
+      return {k.layout == ExpertLayout::kMasked       ? FitFamily::kMaskedExperts
+              : k.layout == ExpertLayout::kContiguous ? FitFamily::kContiguousExperts
+                                                      : FitFamily::kExperts,
+              k.weight};
+    }
     std::pair<FitFamily, DataType> operator()(const ContextAttention& k) const {
       return {k.qk_head_dim == k.v_head_dim ? FitFamily::kContextAttention : FitFamily::kLatentContextAttention, k.kv};
     }
@@ -281,6 +334,20 @@ std::pair<FitFamily, DataType> family_of(const FittableKernel& kernel) {
     }
   };
   return std::visit(Visitor{}, kernel);
+}
+
+Experts sorted(const Experts& experts) {
+  Experts out = experts;
+  out.layout = ExpertLayout::kSorted;
+  std::int64_t copies = 0;
+  for (const std::int64_t rows : experts.rows) {
+    copies += rows;
+  }
+  // Tokens of all ranks, as far as this rank's share of the copies tells.
+  const auto local = static_cast<std::int64_t>(experts.rows.size());
+  out.tokens = std::max<std::int64_t>(
+      copies * experts.experts / std::max<std::int64_t>(local * experts.experts_per_token, 1), 1);
+  return out;
 }
 
 std::optional<FittableKernel> fittable(const Kernel& kernel) {

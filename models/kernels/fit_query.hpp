@@ -23,6 +23,8 @@ enum class FitFamily {
   kGemm,
   kBatchedGemm,
   kExperts,
+  kContiguousExperts,
+  kMaskedExperts,
   kContextAttention,
   kGenerationAttention,
   kLatentContextAttention,
@@ -36,6 +38,8 @@ struct EnumNames<FitFamily> {
       {{FitFamily::kGemm, "gemm"},
        {FitFamily::kBatchedGemm, "batched_gemm"},
        {FitFamily::kExperts, "moe"},
+       {FitFamily::kContiguousExperts, "moe_contiguous"},
+       {FitFamily::kMaskedExperts, "moe_masked"},
        {FitFamily::kContextAttention, "context_attention"},
        {FitFamily::kGenerationAttention, "generation_attention"},
        {FitFamily::kLatentContextAttention, "mla_context"},
@@ -97,6 +101,10 @@ std::size_t shape_features(FitFamily family);
 /// Which features say that two kernels are sizes of one shape, and which one says what size: a logarithm.
 std::span<const std::size_t> shape_key_features(FitFamily family);
 std::size_t size_feature(FitFamily family);
+
+/// The same rows as they would come to an operator that sorts tokens itself: what stands for experts behind a dispatch
+/// where none of those were measured.
+Experts sorted(const Experts& experts);
 
 /// std::nullopt where no family is measured for it (a GroupedGemm alone, a streaming kernel).
 std::optional<FittableKernel> fittable(const Kernel& kernel);

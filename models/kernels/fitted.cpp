@@ -26,9 +26,29 @@ const Catalogue& fitted_catalogue() {
   return catalogue;
 }
 
-double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, double lowest,
-                     double highest) {
-  return std::exp(std::clamp(trees.at(query.features.values()) + curves.at(query), lowest, highest));
+namespace {
+
+/// The range is stated with few digits, and a few percent more of anything are no extrapolation.
+constexpr double kSlack = 0.05;
+
+/// By how much a feature, in most cases a logarithm to base 2, lies outside what was measured.
+double beyond(const KernelFit& fit, std::size_t feature, double value) {
+  const std::vector<double>& range = fit.range[feature];
+  return std::max({range[0] - kSlack - value, value - range[1] - kSlack, 0.0});
+}
+
+}  // namespace
+
+double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, const KernelFit& fit) {
+  const auto values = query.features.values();
+  double distance = 0.0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    distance = std::max(distance, beyond(fit, i, values[i]));
+  }
+  const double far = std::min(distance, 1.0);
+  const double lowest = fit.lowest + far * (fit.usual_lowest.value_or(fit.lowest) - fit.lowest);
+  const double highest = fit.highest + far * (fit.usual_highest.value_or(fit.highest) - fit.highest);
+  return std::exp(std::clamp(trees.at(values) + curves.at(query), lowest, highest));
 }
 
 FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
@@ -53,8 +73,13 @@ FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
         })) {
       faults.push_back({here("range"), fmt::format("expected {} pairs, smallest and largest", names.size())});
     }
-    if (fit.lowest > fit.highest || fit.highest > 20.0 || fit.lowest < -20.0) {
-      faults.push_back({here("lowest"), "expected lowest and highest in order, between -20 and 20"});
+    const double usual_lowest = fit.usual_lowest.value_or(fit.lowest);
+    const double usual_highest = fit.usual_highest.value_or(fit.highest);
+    if (fit.lowest > usual_lowest || usual_lowest > usual_highest || usual_highest > fit.highest ||
+        fit.highest > 20.0 || fit.lowest < -20.0) {
+      faults.push_back({here("lowest"),
+                        "expected lowest and highest in order, between -20 and 20, and the usual ones "
+                        "between them"});
     }
     if (fit.edges.size() != names.size()) {
       faults.push_back({here("edges"), fmt::format("expected {} lists, found {}", names.size(), fit.edges.size())});
@@ -93,20 +118,46 @@ std::optional<std::size_t> FittedKernels::find(FitFamily family, DataType type, 
   return first;
 }
 
+std::optional<FittedKernels::Choice> FittedKernels::choose(const FittableKernel& kernel,
+                                                           std::string_view variant) const {
+  const auto [family, type] = family_of(kernel);
+  if (const auto fit = find(family, type, variant)) {
+    return Choice{*fit, kernel};
+  }
+  const auto* experts = std::get_if<Experts>(&kernel);
+  if (experts == nullptr || experts->layout == ExpertLayout::kSorted) {
+    return std::nullopt;
+  }
+  const auto fit = find(FitFamily::kExperts, type);
+  return fit ? std::optional(Choice{*fit, sorted(*experts)}) : std::nullopt;
+}
+
 FittedKernels::Prediction FittedKernels::predict(std::size_t index, const FittableKernel& kernel,
                                                  const Accelerator& accelerator) const {
   const KernelFit& fit = profile_.fits[index];
   const FitQuery query = fit_query(kernel, accelerator_);
   const bool measured_here = &accelerator == &accelerator_ || accelerator.name == accelerator_.name;
   const FitQuery here = measured_here ? query : fit_query(kernel, accelerator);
-  const double factor = fitted_factor(trees_[index], curves_[index], query, fit.lowest, fit.highest);
+  const double factor = fitted_factor(trees_[index], curves_[index], query, fit);
   const Duration light = here.light();
   Prediction out{.time = std::max(factor * (fit.floor + here.expected), light), .light = light, .floor = fit.floor};
   const auto values = query.features.values();
   out.in_range = true;
-  for (std::size_t i = 0; i < shape_features(fit.family); ++i) {
-    constexpr double kSlack = 1e-3;  // the range is stated with few digits
-    out.in_range = out.in_range && values[i] >= fit.range[i][0] - kSlack && values[i] <= fit.range[i][1] + kSlack;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    out.in_range = out.in_range && beyond(fit, i, values[i]) <= 0.0;
+  }
+  return out;
+}
+
+std::vector<std::string> FittedKernels::outside(std::size_t index, const FittableKernel& kernel) const {
+  const KernelFit& fit = profile_.fits[index];
+  const FitQuery query = fit_query(kernel, accelerator_);
+  const auto values = query.features.values();
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (beyond(fit, i, values[i]) > 0.0) {
+      out.push_back(fit.features[i]);
+    }
   }
   return out;
 }
@@ -134,7 +185,17 @@ KernelProfile load_kernel_profile(const ProfileChoice& choice, const Place& plac
   if (is_fitted) {
     const auto profile = decode_document<FittedProfile>(*document);
     out.fitted = std::make_shared<FittedKernels>(profile, Place{document->name(), ""});
-    out.base = load_profile(ProfileName{profile.base}, {document->name(), "/base"});
+    const Place at{document->name(), "/base"};
+    if (fitted_catalogue().contains(profile.base)) {
+      const auto behind = decode_document<FittedProfile>(fitted_catalogue().find(profile.base, at));
+      if (fitted_catalogue().contains(behind.base)) {
+        throw ConfigError(at, fmt::format("expected a profile whose own base has no fits, found \"{}\"", profile.base));
+      }
+      out.behind = std::make_shared<FittedKernels>(behind, at);
+      out.base = load_profile(ProfileName{behind.base}, at);
+    } else {
+      out.base = load_profile(ProfileName{profile.base}, at);
+    }
     out.name = profile.name;
   } else {
     out.base = load_profile(choice, place);
@@ -144,17 +205,22 @@ KernelProfile load_kernel_profile(const ProfileChoice& choice, const Place& plac
   return out;
 }
 
+std::optional<KernelProfile::Choice> KernelProfile::choose(const FittableKernel& kernel,
+                                                           std::string_view variant) const {
+  for (const auto& from : {fitted, behind}) {
+    if (auto choice = from ? from->choose(kernel, variant) : std::nullopt) {
+      return Choice{from, *std::move(choice)};
+    }
+  }
+  return std::nullopt;
+}
+
 namespace {
 
 class FittedModel final : public CostModel {
  public:
   FittedModel(const KernelProfile& profile, const Accelerator& accelerator)
-      : fitted_(profile.fitted), accelerator_(accelerator), base_(make_cost_model(profile.base, accelerator)) {
-    if (accelerator.name != fitted_->accelerator().name) {
-      unmeasured_ = fmt::format("profile {} was fitted on {}; its utilisations are taken to hold on {} too",
-                                fitted_->profile().name, fitted_->accelerator().name, accelerator.name);
-    }
-  }
+      : profile_(profile), accelerator_(accelerator), base_(make_cost_model(profile.base, accelerator)) {}
 
   [[nodiscard]] KernelCost cost(const Kernel& kernel) const override {
     KernelCost cost = base_->cost(kernel);
@@ -164,13 +230,14 @@ class FittedModel final : public CostModel {
           found || std::holds_alternative<Streaming>(kernel) ? cost.confidence : Confidence::kExtrapolated;
       return cost;
     }
-    const FittedKernels::Prediction prediction = fitted_->predict(found->fit, found->kernel, accelerator_);
-    const FitQuery query = fit_query(found->kernel, accelerator_);
+    const auto& [from, choice] = *found;
+    const FittedKernels::Prediction prediction = from->predict(choice.fit, choice.kernel, accelerator_);
+    const FitQuery query = fit_query(choice.kernel, accelerator_);
     // Traffic beyond what HBM can carry in that time would hold the kernel up again where links are shared.
     cost.time = std::max(prediction.time, cost.demand.traffic / accelerator_.memory_bandwidth);
     cost.busy = cost.time - std::min(prediction.floor, cost.time - prediction.light);
     cost.bound = query.compute > query.memory ? Bound::kCompute : Bound::kMemory;
-    cost.confidence = prediction.in_range && unmeasured_.empty() ? Confidence::kMeasured : Confidence::kExtrapolated;
+    cost.confidence = prediction.in_range && measured_here(*from) ? Confidence::kMeasured : Confidence::kExtrapolated;
     return cost;
   }
 
@@ -179,49 +246,40 @@ class FittedModel final : public CostModel {
     if (!found) {
       std::vector<std::string> all = base_->warnings(kernel);
       if (!std::holds_alternative<Streaming>(kernel)) {
-        all.push_back(fmt::format("profile {} has no fit for {}: its base profile's terms are used",
-                                  fitted_->profile().name, name_of(operator_of(kernel))));
+        all.push_back(fmt::format("profile {} has no fit for {}: its base profile's terms are used", profile_.name,
+                                  name_of(operator_of(kernel))));
       }
       return all;
     }
+    const auto& [from, choice] = *found;
     std::vector<std::string> all;
-    if (!unmeasured_.empty()) {
-      all.push_back(unmeasured_);
+    if (!measured_here(*from)) {
+      all.push_back(fmt::format("profile {} was fitted on {}; its utilisations are taken to hold on {} too",
+                                from->profile().name, from->accelerator().name, accelerator_.name));
     }
-    if (!fitted_->predict(found->fit, found->kernel, accelerator_).in_range) {
-      const KernelFit& fit = fitted_->profile().fits[found->fit];
+    if (const auto outside = from->outside(choice.fit, choice.kernel); !outside.empty()) {
+      const KernelFit& fit = from->profile().fits[choice.fit];
       all.push_back(
-          fmt::format("a {} in {} lies outside the shapes that profile {} was fitted on: the utilisation of "
+          fmt::format("a {} in {} lies outside the shapes that profile {} was fitted on ({}): the utilisation of "
                       "the nearest is taken",
-                      name_of(fit.family), name_of(fit.type), fitted_->profile().name));
+                      name_of(fit.family), name_of(fit.type), from->profile().name, fmt::join(outside, ", ")));
     }
     return all;
   }
 
  private:
-  struct Found {
-    std::size_t fit;
-    FittableKernel kernel;
-  };
-
-  [[nodiscard]] std::optional<Found> lookup(const Kernel& kernel) const {
-    std::optional<FittableKernel> fittable_kernel = fittable(kernel);
-    if (!fittable_kernel) {
-      return std::nullopt;
-    }
-    const FitQuery query = fit_query(*fittable_kernel, fitted_->accelerator());
-    std::optional<std::size_t> fit = fitted_->find(query.family, query.type);
-    // Heads of an absorbed projection run as separate GEMMs where no batched one was measured.
-    if (!fit) {
-      return std::nullopt;
-    }
-    return Found{*fit, std::move(*fittable_kernel)};
+  [[nodiscard]] std::optional<KernelProfile::Choice> lookup(const Kernel& kernel) const {
+    const std::optional<FittableKernel> fittable_kernel = fittable(kernel);
+    return fittable_kernel ? profile_.choose(*fittable_kernel) : std::nullopt;
   }
 
-  std::shared_ptr<const FittedKernels> fitted_;
+  [[nodiscard]] bool measured_here(const FittedKernels& fits) const {
+    return fits.accelerator().name == accelerator_.name;
+  }
+
+  KernelProfile profile_;
   Accelerator accelerator_;
   std::unique_ptr<CostModel> base_;
-  std::string unmeasured_;
 };
 
 }  // namespace

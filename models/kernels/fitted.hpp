@@ -31,8 +31,10 @@
 /// never measured are taken to be tuned; their own curves say what was measured.
 ///
 /// With that, light / time, the utilisation, is bounded, and held at the nearest known shapes' beyond the measured ones
-/// (aiconfigurator's rule). On another accelerator the trees see the measured one's features and light is its own:
-/// utilisation is what carries over.
+/// (aiconfigurator's rule). What trees say there, though, may be what one odd shape at the border had: with the
+/// distance from what was measured the bounds close, until at twice (or half) a feature's range only the factors remain
+/// that four fifths of the measurements have. On another accelerator the trees see the measured one's features and
+/// light is its own: utilisation is what carries over.
 namespace moesim {
 
 /// One family of kernels of one type and implementation.
@@ -45,6 +47,8 @@ struct KernelFit {
   Duration floor;
   double lowest = 0.0;
   double highest = 0.0;
+  std::optional<double> usual_lowest;  ///< as lowest and highest, of four fifths of the measurements
+  std::optional<double> usual_highest;
   std::vector<std::string> features;
   std::vector<std::vector<double>> range;  ///< [features]: smallest and largest value measured
   std::vector<std::vector<double>> edges;  ///< [features]: thresholds
@@ -66,6 +70,8 @@ struct KernelFit {
     f.required("floor", &KernelFit::floor, "The shortest kernel", Rules::above_zero());
     f.required("lowest", &KernelFit::lowest, "Lower bound of the trees' sum");
     f.required("highest", &KernelFit::highest, "Upper bound of the trees' sum");
+    f.optional("usual_lowest", &KernelFit::usual_lowest, "Lower bound far outside the range; absent: as inside");
+    f.optional("usual_highest", &KernelFit::usual_highest, "Upper bound far outside the range; absent: as inside");
     f.required("features", &KernelFit::features,
                "What the trees look at; logarithms to base 2 but for tails and sizes modulo 16");
     f.required("range", &KernelFit::range, "Smallest and largest value measured, by feature");
@@ -83,7 +89,7 @@ struct FittedProfile {
   std::string accelerator;  ///< in the catalogue
   std::string framework;
   std::string framework_version;
-  std::string base = "roofline";  ///< profile for kernels that are not fitted, and for communication
+  std::string base = "roofline";  ///< profile for what is not fitted: terms, or another's fits with its own base
   std::vector<KernelFit> fits;    ///< of several for one family and type, the first is used
   std::map<std::string, std::string> sources;
 
@@ -116,12 +122,23 @@ class FittedKernels {
   /// Index of the fit of this variant, else the first of the family and type; std::nullopt if there is none.
   [[nodiscard]] std::optional<std::size_t> find(FitFamily family, DataType type, std::string_view variant = {}) const;
 
+  /// A fit, and the kernel as that fit knows it.
+  struct Choice {
+    std::size_t fit = 0;
+    FittableKernel kernel;
+  };
+  /// find() for the kernel; for experts behind a dispatch, where none of those were measured, the fit of experts that
+  /// sort tokens themselves.
+  [[nodiscard]] std::optional<Choice> choose(const FittableKernel& kernel, std::string_view variant = {}) const;
+
   struct Prediction {
     Duration time;
     Duration light;
     Duration floor;
     bool in_range = false;
   };
+  /// Names of the features in which a kernel lies outside what was measured.
+  [[nodiscard]] std::vector<std::string> outside(std::size_t index, const FittableKernel& kernel) const;
   [[nodiscard]] Prediction predict(std::size_t index, const FittableKernel& kernel,
                                    const Accelerator& accelerator) const;
 
@@ -137,7 +154,15 @@ struct KernelProfile {
   RooflineProfile base;
   CommunicationProfile communication;           ///< of the base
   std::shared_ptr<const FittedKernels> fitted;  ///< nullptr in a profile without fits
+  std::shared_ptr<const FittedKernels> behind;  ///< of a base that is fitted too: for what `fitted` has no fit for
   std::string name;
+
+  struct Choice {
+    std::shared_ptr<const FittedKernels> from;
+    FittedKernels::Choice choice;
+  };
+  /// The fit that predicts a kernel: of the profile, else of its base.
+  [[nodiscard]] std::optional<Choice> choose(const FittableKernel& kernel, std::string_view variant = {}) const;
 };
 
 /// Throws ConfigError: unknown name, bad file, or a profile that contradicts itself.
@@ -145,8 +170,7 @@ KernelProfile load_kernel_profile(const ProfileChoice& choice, const Place& plac
 
 std::unique_ptr<CostModel> make_cost_model(const KernelProfile& profile, const Accelerator& accelerator);
 
-/// exp of the sum of trees and curve, within the bounds.
-double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, double lowest,
-                     double highest);
+/// exp of the sum of trees and curve, within the bounds of the fit.
+double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, const KernelFit& fit);
 
 }  // namespace moesim

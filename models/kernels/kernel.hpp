@@ -37,11 +37,18 @@ struct GroupedGemm {
   DataType activation = DataType::kBf16;
 };
 
+/// How an expert block's rows come to it, and so which implementation works on them.
+enum class ExpertLayout {
+  kSorted,      ///< hidden states of tokens: one operator brings them into their experts' order, and back
+  kContiguous,  ///< tokens that DeepEP's normal kernels received: each expert's rows fill whole blocks of 128
+  kMasked       ///< DeepEP's low-latency kernels laid rows down in a buffer for each expert
+};
+
 /// The whole of the routed experts' work on one rank, as serving systems measure and often fuse it: per expert
 /// up = A[rows_e, hidden]·W[hidden, up_matrices·intermediate], the activation, and down[rows_e, hidden].
 struct Experts {
   std::vector<std::int64_t> rows = {};  ///< per local expert
-  std::int64_t tokens = 0;              ///< that entered the operator: on this rank's behalf, or of all ranks
+  std::int64_t tokens = 0;              ///< that entered the operator: received by this rank, or of all ranks
   std::int64_t experts = 0;             ///< of the layer, on all ranks
   std::int64_t experts_per_token = 0;
   std::int64_t hidden = 0;
@@ -51,6 +58,7 @@ struct Experts {
   std::optional<double> exponent = std::nullopt;
   DataType weight = DataType::kBf16;
   DataType activation = DataType::kBf16;
+  ExpertLayout layout = ExpertLayout::kSorted;
 };
 
 /// Which keys a query sees: those up to its own position, or (encoders) all.

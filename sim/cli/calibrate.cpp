@@ -88,7 +88,9 @@ void calibrate_kernels(const CalibrateOptions& options) {
   CalibrationOptions how;
   how.name = profile_name(options);
   how.folds = options.folds;
+  static_cast<void>(load_kernel_profile(profile_choice(options.base), {"--base", ""}));
   Calibration result = calibrate(tables, accelerator, how, TaskPool(options.thread_count()));
+  result.profile.base = options.base;
   result.profile.sources["*"] = source_of(options);
   warnings.insert(warnings.end(), result.warnings.begin(), result.warnings.end());
   write_file(options.output, Codec<FittedProfile>::encode(result.profile).dump() + '\n');
@@ -202,7 +204,8 @@ void add_calibrate(CLI::App& app) {
   command->add_option("--gpu", options->gpu, "Accelerator of the tables (default: what they or their folders name)");
   command->add_option("--source", options->source, "Where the measurements come from, to be noted in the profile");
   command->add_option("--base", options->base,
-                      "For tables of communication: profile whose terms are replaced (default: roofline)");
+                      "Profile for what is not in the tables; for tables of communication: whose terms are replaced "
+                      "(default: roofline)");
   command->add_option("--folds", options->folds, "Folds of the validation")->check(CLI::Range(2, 20));
   add_table_format(*command, options->table_format);
   options->add_threads(*command);

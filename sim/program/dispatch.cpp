@@ -53,6 +53,18 @@ bool stays_in_place(DispatchProtocol protocol) { return protocol == DispatchProt
 
 bool delivers_rows(DispatchProtocol protocol) { return protocol == DispatchProtocol::kDeepEpLowLatency; }
 
+ExpertLayout layout_of(DispatchProtocol protocol) {
+  switch (protocol) {
+    case DispatchProtocol::kDeepEpLowLatency:
+      return ExpertLayout::kMasked;
+    case DispatchProtocol::kPerGpu:
+    case DispatchProtocol::kDeepEpNormal:
+      return ExpertLayout::kContiguous;
+    default:
+      return ExpertLayout::kSorted;
+  }
+}
+
 std::string_view dispatch_obstacle(DispatchProtocol protocol, const Cluster& cluster, std::size_t ranks) {
   if (protocol == DispatchProtocol::kOneSided && !cluster.same_scale_up(RankId(0), RankId(ranks - 1))) {
     return "it needs all ranks in one scale-up domain";

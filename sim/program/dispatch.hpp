@@ -65,5 +65,7 @@ bool stays_in_place(DispatchProtocol protocol);
 
 /// Whether a protocol delivers one row per copy, in the order of the experts, so that nothing is to be permuted.
 bool delivers_rows(DispatchProtocol protocol);
+/// How what it delivers lies before the experts.
+ExpertLayout layout_of(DispatchProtocol protocol);
 
 }  // namespace moesim

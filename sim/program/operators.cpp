@@ -251,7 +251,7 @@ KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts
 }
 
 KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows,
-                          int ways) {
+                          const ExpertArrival& arrival, int ways) {
   std::int64_t copies = 0;
   for (const std::int64_t count : rows) {
     copies += count;
@@ -259,9 +259,11 @@ KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts
   if (copies == 0) {
     return {};
   }
-  // Tokens of all ranks, as far as this rank's share of the copies tells.
+  // Else tokens of all ranks, as far as this rank's share of the copies tells.
   const auto local = static_cast<std::int64_t>(rows.size());
-  const std::int64_t tokens = std::max<std::int64_t>(copies * moe.experts / (local * moe.experts_per_token), 1);
+  const std::int64_t tokens = arrival.layout == ExpertLayout::kContiguous
+                                  ? arrival.tokens
+                                  : std::max<std::int64_t>(copies * moe.experts / (local * moe.experts_per_token), 1);
   return {{StepOperator::kExperts, Experts{.rows = std::move(rows),
                                            .tokens = tokens,
                                            .experts = moe.experts,
@@ -270,7 +272,8 @@ KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts
                                            .intermediate = split(moe.intermediate, ways),
                                            .up_matrices = moe.gated ? 2 : 1,
                                            .weight = context.expert_weights,
-                                           .activation = context.precision.activations}}};
+                                           .activation = context.precision.activations,
+                                           .layout = arrival.layout}}};
 }
 
 KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens,

@@ -51,9 +51,14 @@ KernelList cross_attention_kernels(const OperatorContext& context, const Grouped
 KernelList dense_kernels(const OperatorContext& context, const DenseFeedForward& dense, std::int64_t tokens);
 /// Scores [tokens, experts] and the choice of experts.
 KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens);
+/// How the rows came to a rank, and from how many tokens that were sent to it alone.
+struct ExpertArrival {
+  ExpertLayout layout = ExpertLayout::kSorted;
+  std::int64_t tokens = 0;
+};
 /// The rank's routed experts over the rows that arrived, [local experts]; `ways`: ranks that share the inner width.
 KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows,
-                          int ways = 1);
+                          const ExpertArrival& arrival, int ways = 1);
 /// The shared experts (or dense residual) over so many tokens; `ways`: ranks that share the inner width.
 KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens,
                                  int ways = 1);

@@ -257,24 +257,27 @@ class StepBuilder {
     for (std::size_t first = 0; first < plan_.ranks; first += group) {
       const DataType type = plan_.precision.activations;
       const std::size_t at = first / group;
-      const auto stored = store(permuted_experts(moe, traffic.computed[at], traffic.tokens_at(at), type, type));
+      const ExpertArrival arrival{ExpertLayout::kSorted, traffic.tokens_at(at)};
+      const auto stored = store(permuted_experts(moe, traffic.computed[at], arrival, type, type));
       for (std::size_t rank = first; rank < first + group; ++rank) {
         run(rank, stored);
       }
     }
   }
 
-  /// The experts' kernels over `rows`, between those that bring `tokens` into their order and back, where there are
+  /// The experts' kernels over `rows`, between those that bring the tokens into their order and back, where there are
   /// such.
-  KernelList permuted_experts(const MixtureOfExperts& moe, const std::vector<std::int64_t>& rows, std::int64_t tokens,
-                              DataType arrived, DataType sent) {
+  KernelList permuted_experts(const MixtureOfExperts& moe, const std::vector<std::int64_t>& rows,
+                              const ExpertArrival& arrival, DataType arrived, DataType sent) {
     const std::int64_t copies = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
-    const bool permutes = tokens > 0 && plan_.permutation == Permutation::kApart;
+    const std::int64_t tokens = arrival.tokens;
+    const bool permutes =
+        tokens > 0 && arrival.layout != ExpertLayout::kMasked && plan_.permutation == Permutation::kApart;
     KernelList kernels;
     if (permutes) {
       kernels.push_back(permute_kernel(context_, tokens, copies, arrived));
     }
-    for (OperatorKernel& kernel : expert_kernels(context_, moe, rows, plan_.expert_tensor_parallel)) {
+    for (OperatorKernel& kernel : expert_kernels(context_, moe, rows, arrival, plan_.expert_tensor_parallel)) {
       kernels.push_back(std::move(kernel));
     }
     if (permutes) {
@@ -323,9 +326,10 @@ class StepBuilder {
     }
     const DataType arrived = plan_.ranks > 1 ? precision.dispatch : precision.activations;
     const DataType sent = plan_.ranks > 1 ? precision.combine : precision.activations;
+    const ExpertLayout layout = plan_.ranks > 1 ? layout_of(plan_.dispatch) : ExpertLayout::kSorted;
     for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-      run(rank, store(permuted_experts(moe, traffic.computed[rank], rows_arrive ? 0 : traffic.tokens_at(rank), arrived,
-                                       sent)));
+      const ExpertArrival arrival{layout, traffic.tokens_at(rank)};
+      run(rank, store(permuted_experts(moe, traffic.computed[rank], arrival, arrived, sent)));
     }
     if (plan_.ranks > 1) {
       dispatch.token_bytes = bytes_of(context_.hidden, precision.combine);

@@ -75,8 +75,9 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
 /// (aiconfigurator's collectors time fused MoE layers, from hidden states and router scores to hidden states).
 Permutation permutation_of(const PreparedStep& step) {
   const DataType type = step.scenario.precision.expert_weights(step.model.architecture().released());
-  const auto& fitted = step.profile.fitted;
-  return fitted && fitted->find(FitFamily::kExperts, type) ? Permutation::kInExperts : Permutation::kApart;
+  const ExpertLayout layout = layout_of(step.scenario.dispatch.protocol);
+  const bool whole = step.profile.choose(Experts{.weight = type, .layout = layout}).has_value();
+  return whole ? Permutation::kInExperts : Permutation::kApart;
 }
 
 /// Rows over all layers and ranks.

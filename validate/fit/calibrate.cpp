@@ -41,6 +41,8 @@ struct Group {
   Duration floor;
   double lowest = 0.0;
   double highest = 0.0;
+  double usual_lowest = 0.0;
+  double usual_highest = 0.0;
 
   void prepare(const Accelerator& accelerator) {
     std::vector<double> times;
@@ -63,14 +65,43 @@ struct Group {
     const auto [low, high] = std::minmax_element(samples.target.begin(), samples.target.end());
     lowest = std::floor(*low * 100.0) / 100.0;
     highest = std::ceil(*high * 100.0) / 100.0;
+    constexpr double kUnusual = 0.1;  // on either side
+    std::vector<double> sorted = samples.target;
+    std::sort(sorted.begin(), sorted.end());
+    const auto at = static_cast<std::size_t>(kUnusual * static_cast<double>(sorted.size()));
+    usual_lowest = std::floor(sorted[at] * 100.0) / 100.0;
+    usual_highest = std::ceil(sorted[sorted.size() - 1 - at] * 100.0) / 100.0;
+  }
+
+  /// The fit but for trees and curves.
+  [[nodiscard]] KernelFit terms() const {
+    KernelFit fit;
+    fit.family = family;
+    fit.type = type;
+    fit.variant = variant;
+    fit.rows = rows.size();
+    fit.floor = floor;
+    fit.lowest = lowest;
+    fit.highest = highest;
+    fit.usual_lowest = usual_lowest;
+    fit.usual_highest = usual_highest;
+    for (const std::string_view name : feature_names(family)) {
+      fit.features.emplace_back(name);
+    }
+    for (const std::vector<double>& column : samples.columns) {
+      const auto [low, high] = std::minmax_element(column.begin(), column.end());
+      fit.range.push_back({std::floor(*low * 1e4) / 1e4, std::ceil(*high * 1e4) / 1e4});
+    }
+    return fit;
   }
 
   static Duration round_figure(Duration time) { return seconds(std::round(time.base() * 1e8) / 1e8); }
 
-  [[nodiscard]] double error(const TreeSum& trees, const CurveTerms& curves, std::uint32_t row) const {
+  [[nodiscard]] double error(const KernelFit& fit, const TreeSum& trees, const CurveTerms& curves,
+                             std::uint32_t row) const {
     const FitQuery& query = queries[row];
     const Duration predicted =
-        std::max(fitted_factor(trees, curves, query, lowest, highest) * (floor + query.expected), query.light());
+        std::max(fitted_factor(trees, curves, query, fit) * (floor + query.expected), query.light());
     return predicted / rows[row]->time - 1.0;
   }
 };
@@ -195,8 +226,9 @@ std::vector<double> fold_errors(const Group& group, std::span<const std::uint32_
   }
   const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
   const CurveTerms curves = curve_terms(group, trees, known);
+  const KernelFit fit = group.terms();
   for (const std::uint32_t row : held) {
-    errors.push_back(group.error(trees, curves, row));
+    errors.push_back(group.error(fit, trees, curves, row));
   }
   return errors;
 }
@@ -212,23 +244,9 @@ KernelFit fit_of(const Group& group, std::span<const std::uint32_t> kept, const 
   std::vector<std::uint32_t> all(group.rows.size());
   std::iota(all.begin(), all.end(), 0u);
   const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
-  KernelFit fit;
-  fit.family = group.family;
-  fit.type = group.type;
-  fit.variant = group.variant;
-  fit.rows = group.rows.size();
+  KernelFit fit = group.terms();
   if (kept.size() < all.size()) {
     fit.set_aside = all.size() - kept.size();
-  }
-  fit.floor = group.floor;
-  fit.lowest = group.lowest;
-  fit.highest = group.highest;
-  for (const std::string_view name : feature_names(group.family)) {
-    fit.features.emplace_back(name);
-  }
-  for (const std::vector<double>& column : group.samples.columns) {
-    const auto [low, high] = std::minmax_element(column.begin(), column.end());
-    fit.range.push_back({std::floor(*low * 1e4) / 1e4, std::ceil(*high * 1e4) / 1e4});
   }
   fit.edges = trees.edges();
   fit.trees = trees.text();

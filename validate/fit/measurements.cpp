@@ -231,7 +231,13 @@ class Rows {
                                                         load.expert_parallel, load.experts_per_token, load.experts));
     }
     const std::string source = optional_text("kernel_source");
-    m.kernel = Experts{.rows = recorded ? recorded_rows(load) : expert_rows_.of(load),
+    const bool dispatched = m.op != "moe";
+    const ExpertLayout layout = m.op == "moe_context"      ? ExpertLayout::kContiguous
+                                : m.op == "moe_generation" ? ExpertLayout::kMasked
+                                                           : ExpertLayout::kSorted;
+    m.kernel = Experts{.rows = recorded                                          ? recorded_rows(load)
+                               : dispatched && !distribution.starts_with(kPower) ? evenly_received(load, layout)
+                                                                                 : expert_rows_.of(load),
                        .tokens = load.tokens,
                        .experts = load.experts,
                        .experts_per_token = load.experts_per_token,
@@ -239,11 +245,15 @@ class Rows {
                        .intermediate = std::max<std::int64_t>(count("inter_size") / tensor_parallel, 1),
                        .up_matrices = is_gated(source, load, count("inter_size")) ? 2 : 1,
                        .exponent = recorded ? std::nullopt : std::optional(load.exponent),
-                       .weight = *type};
+                       .weight = *type,
+                       .layout = layout};
     // The same kernels, gated or not. The name of the type, too: mxfp4 and 4-bit integers are one type here.
     const std::string kernels = source == kUngated ? "moe_torch_flow_cutlass" : source;
     m.variant = fmt::format("{}{}{} {}", kernels, m.op == "moe" ? "" : " ", m.op == "moe" ? "" : m.op, dtype);
     m.shape = fmt::format("{} {} {} {}", text("hidden_size"), text("inter_size"), text("topk"), text("num_experts"));
+    if (dispatched) {  // the kernel knows nothing of other ranks' experts
+      m.shape += fmt::format(" on {}", load.expert_parallel);
+    }
     m.size = fmt::format("{} {} {} {}", text("num_tokens"), text("moe_tp_size"), text("moe_ep_size"), distribution);
     if (recorded) {
       m.size += fmt::format(" {}", text("expert_rows"));
@@ -259,6 +269,27 @@ class Rows {
     const bool nemotron = (load.experts == 512 && load.experts_per_token == 22) ||
                           (load.experts == 128 && load.experts_per_token == 6 && width == 1856);
     return source != kUngated && !(source.starts_with("vllm_") && nemotron);
+  }
+
+  /// What each expert of a rank works on where aiconfigurator's collector of DeepEP's experts has "uniform" routing
+  /// (collector/sglang/collect_wideep_deepep_moe.py): T·k/E rows, rounded down, or, where that is none, one row for the
+  /// first T·k/R experts. For the contiguous layout the rows of all experts are cut into blocks of 128, and a block is
+  /// multiplied by one expert's weights: rows that do not fill blocks are computed by fewer experts.
+  static std::vector<std::int64_t> evenly_received(const RoutedLoad& load, ExpertLayout layout) {
+    constexpr std::int64_t kBlock = 128;
+    const std::int64_t local = load.experts / load.expert_parallel;
+    const std::int64_t each = load.tokens * load.experts_per_token / load.experts;
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(local), each);
+    if (layout == ExpertLayout::kContiguous && each % kBlock != 0) {
+      const std::int64_t blocks = (each * local + kBlock - 1) / kBlock;
+      for (std::int64_t e = 0; e < local; ++e) {
+        rows[static_cast<std::size_t>(e)] = kBlock * (blocks / local + (e < blocks % local ? 1 : 0));
+      }
+    } else if (each == 0) {
+      const std::int64_t some = std::min(load.tokens * load.experts_per_token / load.expert_parallel, local);
+      std::fill_n(rows.begin(), some, 1);
+    }
+    return rows;
   }
 
   /// What a replay of recorded routing gave to each expert of the rank that was timed, with blanks between.

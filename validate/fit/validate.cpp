@@ -105,9 +105,10 @@ Validation validate(const MeasurementTable& table, const KernelProfile& profile,
   for (const Measurement& m : table.rows) {
     const auto [family, type] = family_of(m.kernel);
     std::optional<Duration> predicted;
-    if (const auto fit = profile.fitted ? profile.fitted->find(family, type, m.variant) : std::nullopt) {
-      predicted = profile.fitted->predict(*fit, m.kernel, accelerator).time;
-      const KernelFit& used = profile.fitted->profile().fits[*fit];
+    if (const auto found = profile.choose(m.kernel, m.variant)) {
+      const auto& [from, choice] = *found;
+      predicted = from->predict(choice.fit, choice.kernel, accelerator).time;
+      const KernelFit& used = from->profile().fits[choice.fit];
       if (used.variant != m.variant) {
         ++borrowed[fmt::format("{} ({})", m.op, m.variant)];
       }
