@@ -153,6 +153,7 @@ const Features& features_of(FitFamily family) {
     case FitFamily::kContextAttention:
       return kOfContext;
     case FitFamily::kLatentContextAttention:
+    case FitFamily::kAbsorbedContextAttention:
       return kOfLatentContext;
     case FitFamily::kGenerationAttention:
       return kOfGeneration;

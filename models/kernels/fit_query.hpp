@@ -28,6 +28,7 @@ enum class FitFamily {
   kContextAttention,
   kGenerationAttention,
   kLatentContextAttention,
+  kAbsorbedContextAttention,
   kLatentGenerationAttention,
   kLatentContextModule,
   kLatentGenerationModule
@@ -43,6 +44,7 @@ struct EnumNames<FitFamily> {
        {FitFamily::kContextAttention, "context_attention"},
        {FitFamily::kGenerationAttention, "generation_attention"},
        {FitFamily::kLatentContextAttention, "mla_context"},
+       {FitFamily::kAbsorbedContextAttention, "mla_context_absorbed"},
        {FitFamily::kLatentGenerationAttention, "mla_generation"},
        {FitFamily::kLatentContextModule, "mla_context_module"},
        {FitFamily::kLatentGenerationModule, "mla_generation_module"}});

@@ -121,8 +121,14 @@ std::optional<std::size_t> FittedKernels::find(FitFamily family, DataType type, 
 std::optional<FittedKernels::Choice> FittedKernels::choose(const FittableKernel& kernel,
                                                            std::string_view variant) const {
   const auto [family, type] = family_of(kernel);
-  if (const auto fit = find(family, type, variant)) {
-    return Choice{*fit, kernel};
+  // Blocks of fp8 are fp8 to the tensor cores; the scales' few bytes are part of the kernel.
+  const DataType sibling = type == DataType::kFp8Block ? DataType::kFp8
+                           : type == DataType::kFp8    ? DataType::kFp8Block
+                                                       : type;
+  for (const DataType measured : {type, sibling}) {
+    if (const auto fit = find(family, measured, variant)) {
+      return Choice{*fit, kernel};
+    }
   }
   const auto* experts = std::get_if<Experts>(&kernel);
   if (experts == nullptr || experts->layout == ExpertLayout::kSorted) {

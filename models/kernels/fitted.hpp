@@ -127,8 +127,8 @@ class FittedKernels {
     std::size_t fit = 0;
     FittableKernel kernel;
   };
-  /// find() for the kernel; for experts behind a dispatch, where none of those were measured, the fit of experts that
-  /// sort tokens themselves.
+  /// find() for the kernel. For fp8, scaled by tensor or by block, the other's fit where its own is missing; for
+  /// experts behind a dispatch, where none of those were measured, the fit of experts that sort tokens themselves.
   [[nodiscard]] std::optional<Choice> choose(const FittableKernel& kernel, std::string_view variant = {}) const;
 
   struct Prediction {

@@ -16,6 +16,7 @@
 #include "sim/report/error_table.hpp"
 #include "sim/report/result_frame.hpp"
 #include "validate/fit/communication_fit.hpp"
+#include "validate/fit/dispatch_fit.hpp"
 #include "validate/fit/table_validation.hpp"
 #include "validate/fit/validate.hpp"
 
@@ -132,6 +133,17 @@ RooflineProfile with_terms(const CalibrateOptions& options, const KernelProfile&
   return profile;
 }
 
+void with_dispatch(const CalibrateOptions& options, const DispatchFit& fit, RooflineProfile& profile) {
+  if (fit.low_latency) {
+    profile.communication.low_latency = *fit.low_latency;
+    profile.sources["communication.low_latency"] = source_of(options);
+  }
+  if (fit.high_throughput) {
+    profile.communication.high_throughput = *fit.high_throughput;
+    profile.sources["communication.high_throughput"] = source_of(options);
+  }
+}
+
 void calibrate_communication(const CalibrateOptions& options, const std::vector<CommunicationTable>& tables) {
   std::vector<MeasurementTable> heads;
   std::vector<std::string> warnings;
@@ -143,7 +155,10 @@ void calibrate_communication(const CalibrateOptions& options, const std::vector<
   const KernelProfile base = load_kernel_profile(profile_choice(options.base), {"--base", ""});
   const CommunicationFit fit = fit_communication(tables, accelerator, base, options.folds);
   warnings.insert(warnings.end(), fit.warnings.begin(), fit.warnings.end());
-  const RooflineProfile profile = with_terms(options, base, accelerator, fit.terms);
+  const DispatchFit dispatch = fit_dispatch(tables, accelerator, base, options.folds, TaskPool(options.thread_count()));
+  warnings.insert(warnings.end(), dispatch.warnings.begin(), dispatch.warnings.end());
+  RooflineProfile profile = with_terms(options, base, accelerator, fit.terms);
+  with_dispatch(options, dispatch, profile);
   check_profile(profile, {options.output, ""});
   write_file(options.output, Codec<RooflineProfile>::encode(profile).dump(1) + '\n');
   Json json = frame(options, warnings);
@@ -158,6 +173,22 @@ void calibrate_communication(const CalibrateOptions& options, const std::vector<
       json["operators"].push_back(std::move(row));
       text += error_row(fmt::format("{}, {} GPUs", name_of(collective), terms.ranks), terms.unseen_sizes);
     }
+  }
+  for (const DispatchErrors& found : dispatch.errors) {
+    const std::string name =
+        fmt::format("deepep {} {}, {}", found.source == CommunicationSource::kDeepEpNormal ? "normal" : "low latency",
+                    name_of(found.op), found.network ? "several nodes" : "one node");
+    Json row = {{"operator", name}, {"rows", found.rows}};
+    if (found.in_grid) {
+      row["in_grid"] = errors_json(*found.in_grid);
+    }
+    if (found.out_of_grid) {
+      row["out_of_grid"] = errors_json(*found.out_of_grid);
+    }
+    json["operators"].push_back(std::move(row));
+    text += name + '\n';
+    text += error_row("  rows held back", found.in_grid);
+    text += error_row("  shapes held back", found.out_of_grid);
   }
   text += fmt::format("written to {}\n", options.output);
   deliver(options, {std::move(json), std::move(text), warnings});

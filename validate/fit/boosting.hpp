@@ -18,7 +18,7 @@ struct Samples {
 
 struct BoostingOptions {
   std::size_t trees = 240;
-  std::size_t leaves = 40;        ///< at most, per tree
+  std::size_t leaves = 60;        ///< at most, per tree
   double rate = 0.1;              ///< share of each tree's correction that is applied
   double row_share = 0.8;         ///< drawn anew for each tree
   double feature_share = 0.8;     ///< likewise

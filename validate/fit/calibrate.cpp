@@ -174,9 +174,12 @@ CurveTerms curve_terms(const Group& group, const TreeSum& trees, std::span<const
 BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t rows) {
   if (rows < 4000) {
     options.leaves = std::min<std::size_t>(options.leaves, 8);
-  } else if (family != FitFamily::kGenerationAttention) {
-    options.trees = std::min<std::size_t>(options.trees, 120);
-    options.leaves = std::min<std::size_t>(options.leaves, 24);
+  } else {
+    // As many trees as a profile may hold say more if each says more.
+    options.rate = 2.0 * options.rate;
+    const bool split = family == FitFamily::kGenerationAttention;  // keys over units, by rules of the library's own
+    options.trees = std::min<std::size_t>(options.trees, split ? 200 : 120);
+    options.leaves = std::min<std::size_t>(options.leaves, split ? 60 : 24);
   }
   return options;
 }

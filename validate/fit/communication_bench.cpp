@@ -96,9 +96,9 @@ CollectivePhases CommunicationBench::phases(const MeasuredCollective& row, std::
   return found == nullptr || !found->eligible(groups, row.bytes) ? CollectivePhases{} : found->build(groups, row.bytes);
 }
 
-Duration CommunicationBench::run(CollectivePhases phases, std::size_t ranks) const {
-  return execute(collective_program(std::move(phases), ranks), cluster(ranks), *costs_, profile_.communication)
-      .end.duration();
+Duration CommunicationBench::run(CollectivePhases phases, std::size_t ranks,
+                                 const CommunicationProfile& profile) const {
+  return execute(collective_program(std::move(phases), ranks), cluster(ranks), *costs_, profile).end.duration();
 }
 
 Duration CommunicationBench::predict(const MeasuredCollective& row) const {
@@ -113,7 +113,7 @@ Duration CommunicationBench::predict(const MeasuredCollective& row) const {
   for (const std::string_view name : names) {
     CollectivePhases way = phases(row, name);
     if (!way.empty()) {
-      const Duration time = run(std::move(way), row.ranks);
+      const Duration time = run(std::move(way), row.ranks, profile_.communication);
       best = best ? std::min(*best, time) : time;
     }
   }
@@ -121,7 +121,8 @@ Duration CommunicationBench::predict(const MeasuredCollective& row) const {
   return *best;
 }
 
-CommunicationBench::Parts CommunicationBench::predict(const MeasuredDispatch& row, StepOperator op) const {
+CommunicationBench::Parts CommunicationBench::predict(const MeasuredDispatch& row, StepOperator op,
+                                                      const CommunicationProfile& profile) const {
   const std::size_t ranks = ranks_of(row);
   const Cluster& on = cluster(ranks);
   const bool out = op == StepOperator::kDispatch;
@@ -133,9 +134,9 @@ CommunicationBench::Parts CommunicationBench::predict(const MeasuredDispatch& ro
                           (hidden * activation_element_size(out ? DataType::kFp8Block : DataType::kBf16)).base()};
   const LayerTraffic traffic = expected_traffic(row, on, ranks);
   CollectivePhases phases = out ? dispatch_phases(traffic, plan) : combine_phases(traffic, plan);
-  NetworkTerms terms(on, profile_.communication, ranks);
+  NetworkTerms terms(on, profile, ranks);
   const Duration notify = terms.terms(std::get<Exchange>(phases.front())).notify;
-  return {run(std::move(phases), ranks), notify};
+  return {run(std::move(phases), ranks, profile), notify};
 }
 
 }  // namespace moesim

@@ -42,10 +42,14 @@ class CommunicationBench {
     Duration total;
     Duration notify;  ///< of that
   };
-  [[nodiscard]] Parts predict(const MeasuredDispatch& row, StepOperator op) const;
+  [[nodiscard]] Parts predict(const MeasuredDispatch& row, StepOperator op) const {
+    return predict(row, op, profile_.communication);
+  }
+  /// By other terms than the profile's.
+  [[nodiscard]] Parts predict(const MeasuredDispatch& row, StepOperator op, const CommunicationProfile& profile) const;
 
  private:
-  [[nodiscard]] Duration run(CollectivePhases phases, std::size_t ranks) const;
+  [[nodiscard]] Duration run(CollectivePhases phases, std::size_t ranks, const CommunicationProfile& profile) const;
 
   CommunicationSource source_;
   KernelProfile profile_;

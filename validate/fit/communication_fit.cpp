@@ -87,9 +87,10 @@ CommunicationFit fit_communication(const std::vector<CommunicationTable>& tables
   CommunicationFit fit;
   std::map<std::pair<ProfiledCollective, std::size_t>, std::vector<DomainSample>> groups;
   std::optional<Bandwidth> bandwidth;
+  bool dispatches = false;
   for (const CommunicationTable& table : tables) {
     if (table.collectives.empty()) {
-      fit.warnings.push_back(fmt::format("{}: no collectives in it: nothing is fitted to it", table.head.file));
+      dispatches = true;
       continue;
     }
     const CommunicationBench bench(cluster_of(accelerator, {"--gpu", ""}), table, profile);
@@ -113,7 +114,7 @@ CommunicationFit fit_communication(const std::vector<CommunicationTable>& tables
     fit.terms[collective].push_back(fit_domain(samples, static_cast<int>(ranks),
                                                {.folds = folds, .path_share = kPathShare, .bandwidth = *bandwidth}));
   }
-  if (fit.terms.empty()) {
+  if (fit.terms.empty() && !dispatches) {
     throw ConfigError({tables.empty() ? "tables" : tables.front().head.file, ""},
                       "expected collectives inside one scale-up domain, found none that can be fitted");
   }

@@ -93,7 +93,7 @@ TEST_CASE("kernels that obey a law are predicted by it") {
   const Gemm beyond{.m = 1, .n = 65536, .k = 512};
   CHECK(costs->cost(beyond).confidence == Confidence::kExtrapolated);
   CHECK(costs->warnings(beyond) ==
-        std::vector<std::string>{"a gemm in bf16 lies outside the shapes that profile law was fitted on: the "
+        std::vector<std::string>{"a gemm in bf16 lies outside the shapes that profile law was fitted on (n): the "
                                  "utilisation of the nearest is taken"});
 
   // Utilisation carries over: B200 has more FLOP/s, so that a large GEMM takes less time by that factor.
@@ -155,6 +155,82 @@ TEST_CASE("shapes far slower than their like are set aside, and remembered") {
   between.intermediate = 768;
   const Duration law = seconds(20e-6) + 1.5 * fit_query(between, h200).expected;
   CHECK(fitted.predict(0, between, h200).time / law == Approx(1.0).margin(0.25));
+}
+
+TEST_CASE("far outside what was measured the law still holds, and the way there has no steps") {
+  // Every factor of the law's rows lies between 1 and 1.5 of floor + light; the bounds close on the usual ones of them.
+  const Calibration result = calibrate({lawful({512, 1024, 2048, 4096, 8192})}, "h200-sxm", quick(), TaskPool(1));
+  const FittedKernels fitted(result.profile, {"law", ""});
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  RandomStream random(7, "outside");
+  for (int i = 0; i < 200; ++i) {
+    const auto size = [&](double least, double most) {
+      return static_cast<std::int64_t>(std::exp2(least + (most - least) * random.uniform()));
+    };
+    const Gemm gemm{.m = size(0, 22), .n = size(4, 19), .k = size(4, 19)};
+    const Duration law = seconds(4e-6) + 1.5 * fit_query(gemm, h200).light();
+    CAPTURE(gemm.m, gemm.n, gemm.k);
+    const double ratio = fitted.predict(0, gemm, h200).time / law;
+    CHECK(ratio > 0.6);
+    CHECK(ratio < 1.7);
+  }
+  // From the border on, a percent more of a width never changes the time by more than a few percent.
+  Duration last = fitted.predict(0, Gemm{.m = 16384, .n = 8192, .k = 8192}, h200).time;
+  for (double n = 8192.0 * 1.01; n < 8.0 * 8192.0; n *= 1.01) {
+    const auto width = static_cast<std::int64_t>(n);
+    const Duration time = fitted.predict(0, Gemm{.m = 16384, .n = width, .k = 8192}, h200).time;
+    CHECK(time / last == Approx(1.01).margin(0.05));
+    last = time;
+  }
+}
+
+TEST_CASE("what a profile has no fit for, its base has: another type, another layout, another profile") {
+  const KernelProfile sglang = load_kernel_profile(ProfileName{"h200-sglang"}, {"test", ""});
+  const KernelProfile trtllm = load_kernel_profile(ProfileName{"h200-trtllm"}, {"test", ""});
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  const auto by_sglang = make_cost_model(sglang, h200);
+  const auto by_trtllm = make_cost_model(trtllm, h200);
+  const Gemm gemm{.m = 256, .n = 4096, .k = 7168};
+  CHECK(by_sglang->cost(gemm).time == by_trtllm->cost(gemm).time);
+  CHECK(sglang.choose(gemm)->from->profile().name == "h200-trtllm");
+  // Heads' projections in blocks of fp8 by the fit of fp8.
+  const Gemm heads{.m = 128, .n = 512, .k = 128, .batch = 128, .weight = DataType::kFp8Block};
+  CHECK(trtllm.choose(heads)->from->profile().fits[trtllm.choose(heads)->choice.fit].type == DataType::kFp8);
+  // Masked experts where none were measured: 8 experts with 32 rows each stem from 8·32·256/(8·8) tokens.
+  Experts masked{.rows = std::vector<std::int64_t>(8, 32),
+                 .tokens = 200,
+                 .experts = 256,
+                 .experts_per_token = 8,
+                 .hidden = 7168,
+                 .intermediate = 2048,
+                 .weight = DataType::kFp8Block,
+                 .layout = ExpertLayout::kMasked};
+  Experts same = masked;
+  same.layout = ExpertLayout::kSorted;
+  same.tokens = 1024;
+  CHECK(by_trtllm->cost(masked).time == by_trtllm->cost(same).time);
+  CHECK(family_of(sglang.choose(masked)->choice.kernel).first == FitFamily::kMaskedExperts);
+}
+
+TEST_CASE("experts behind DeepEP at the sizes of large deployments stay near their speed of light") {
+  // Eight experts of DeepSeek-V3 in blocks of fp8 are 8·44 MB: 73 µs at 4.8 TB/s; two thirds of that rate were measured
+  // on 32 ranks with 16 to 128 rows each. 4096 rows each are 32768·88 MFLOP: 1.46 ms at 1979 TFLOP/s, half of that
+  // rate is reached, and tokens are moved in and out besides.
+  const KernelProfile profile = load_kernel_profile(ProfileName{"h200-sglang"}, {"test", ""});
+  const auto costs = make_cost_model(profile, find_accelerator("h200-sxm", {}));
+  Experts experts{.rows = std::vector<std::int64_t>(8, 64),
+                  .tokens = 400,
+                  .experts = 256,
+                  .experts_per_token = 8,
+                  .hidden = 7168,
+                  .intermediate = 2048,
+                  .weight = DataType::kFp8Block,
+                  .layout = ExpertLayout::kMasked};
+  CHECK(costs->cost(experts).time.base() == Approx(112e-6).epsilon(0.15));
+  experts.layout = ExpertLayout::kContiguous;
+  experts.rows.assign(8, 4096);
+  experts.tokens = 29000;
+  CHECK(costs->cost(experts).time.base() == Approx(2.8e-3).epsilon(0.25));
 }
 
 TEST_CASE("a profile survives its file, and one of another version is refused") {

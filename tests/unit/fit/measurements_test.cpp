@@ -52,6 +52,57 @@ TEST_CASE("a row becomes a kernel, its latency milliseconds") {
   CHECK(table.framework == "TRTLLM");
 }
 
+TEST_CASE("experts behind DeepEP: what uniform routing gives each, by layout") {
+  const std::string header =
+      "framework,version,device,op_name,kernel_source,moe_dtype,num_tokens,hidden_size,inter_size,topk,num_experts,"
+      "moe_tp_size,moe_ep_size,distribution,latency\n";
+  const auto row = [](const std::string& op, int tokens, int ranks) {
+    return "SGLang,1,NVIDIA H200," + op + ",deepepmoe,fp8_block," + std::to_string(tokens) + ",7168,2048,8,256,1," +
+           std::to_string(ranks) + ",uniform,0.5\n";
+  };
+  const MeasurementTable table =
+      read(header + row("moe_context", 8192, 8) + row("moe_context", 128, 8) + row("moe_context", 1024, 4) +
+           row("moe_generation", 512, 8) + row("moe_generation", 16, 4));
+  REQUIRE(table.rows.size() == 5);
+  const auto experts = [&](std::size_t i) { return std::get<Experts>(table.rows[i].kernel); };
+  // 8192 tokens, 8 of 256 experts each: 256 rows for each of the 32 local ones, whole blocks of 128.
+  CHECK(experts(0).layout == ExpertLayout::kContiguous);
+  CHECK(experts(0).rows == std::vector<std::int64_t>(32, 256));
+  // 128 tokens: 4 rows for each of 32 experts fill one block, which one expert computes.
+  std::vector<std::int64_t> one(32, 0);
+  one[0] = 128;
+  CHECK(experts(1).rows == one);
+  // 1024 tokens: 32 rows for each of 64 experts fill 16 blocks.
+  std::vector<std::int64_t> sixteen(64, 0);
+  std::fill_n(sixteen.begin(), 16, 128);
+  CHECK(experts(2).rows == sixteen);
+  // A buffer for each expert needs no blocks: 512·8/256 rows.
+  CHECK(experts(3).layout == ExpertLayout::kMasked);
+  CHECK(experts(3).rows == std::vector<std::int64_t>(32, 16));
+  // 16 tokens are half a row for each expert: 16·8/4 of the 64 local ones get one.
+  std::vector<std::int64_t> half(64, 0);
+  std::fill_n(half.begin(), 32, 1);
+  CHECK(experts(4).rows == half);
+  CHECK(table.rows[0].shape != table.rows[2].shape);  // other ranks are another shape
+}
+
+TEST_CASE("SGLang's prompts attend to the latent, which is another kernel") {
+  const std::string header =
+      "framework,version,device,op_name,kernel_source,mla_dtype,kv_cache_dtype,num_heads,batch_size,isl,tp_size,step,"
+      "latency\n";
+  const MeasurementTable table = read(header +
+                                      "SGLang,1,NVIDIA H200,mla_context,flash_attention,bfloat16,bfloat16,64,2,1024,1,"
+                                      "0,0.34\nTRTLLM,1,NVIDIA H200,mla_context,default,bfloat16,bfloat16,64,2,1024,1,"
+                                      "0,0.14\n");
+  REQUIRE(table.rows.size() == 2);
+  CHECK(family_of(table.rows[0].kernel).first == FitFamily::kAbsorbedContextAttention);
+  CHECK(family_of(table.rows[1].kernel).first == FitFamily::kLatentContextAttention);
+  // Work is in proportion to the widths: (576 + 512) / (192 + 128).
+  const Flops absorbed = demand_of(std::get<ContextAttention>(table.rows[0].kernel)).work;
+  const Flops expanded = demand_of(std::get<ContextAttention>(table.rows[1].kernel)).work;
+  CHECK(absorbed / expanded == Approx(1088.0 / 320.0));
+}
+
 TEST_CASE("gzipped tables read as plain ones, damaged ones are refused") {
   const std::string path = (std::filesystem::temp_directory_path() / "moesim_fit_table.csv.gz").string();
   const std::string text = kGemmHeader + kGemmRow;
