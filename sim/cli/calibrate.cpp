@@ -128,8 +128,10 @@ RooflineProfile with_terms(const CalibrateOptions& options, const KernelProfile&
     table[collective] = fitted;
   }
   profile.name = profile_name(options);
-  profile.sources[own ? "communication.in_domain" : fmt::format("communication.in_domain_on.{}", on.name)] =
-      source_of(options);
+  if (!terms.empty()) {
+    profile.sources[own ? "communication.in_domain" : fmt::format("communication.in_domain_on.{}", on.name)] =
+        source_of(options);
+  }
   return profile;
 }
 
