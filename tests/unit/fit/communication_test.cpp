@@ -7,6 +7,7 @@
 #include "validate/fit/communication_bench.hpp"
 #include "validate/fit/communication_fit.hpp"
 #include "validate/fit/communication_validate.hpp"
+#include "validate/fit/dispatch_fit.hpp"
 #include "validate/fit/domain_fit.hpp"
 
 using namespace moesim;
@@ -161,4 +162,49 @@ TEST_CASE("Rows on eight nodes of DeepEP's normal kernels are left out, with a w
   CHECK(result.operators[1].op == "deepep normal dispatch, 1 node");
   REQUIRE(result.warnings.size() == 1);
   CHECK(result.warnings[0].find("1 rows on 8 nodes left out") != std::string::npos);
+}
+
+// Rows as terms that differ from the profile's would have them: the fit finds terms that predict the same, and rows and
+// shapes that it had not seen.
+TEST_CASE("A fit of DeepEP's terms predicts what other terms had made") {
+  const KernelProfile profile = load_kernel_profile(ProfileName{}, {"test", ""});
+  CommunicationProfile truth = profile.communication;
+  for (TransferTerms* terms : {&truth.low_latency.dispatch, &truth.low_latency.combine}) {
+    terms->scale_up_efficiency *= 0.8;
+    terms->scale_up_overhead = 1.6 * terms->scale_up_overhead;
+    terms->scale_up_units->per_token = 1.3 * terms->scale_up_units->per_token;
+  }
+  CommunicationTable table;
+  table.source = CommunicationSource::kDeepEpLowLatency;
+  for (const std::int64_t hidden : {2048, 4096, 7168}) {
+    for (std::int64_t tokens = 1; tokens <= 1024; tokens *= 4) {
+      for (const std::int64_t experts : {64, 256}) {
+        table.dispatches.push_back(
+            {.tokens = tokens, .hidden = hidden, .experts = experts, .experts_per_token = 8, .units = std::nullopt});
+      }
+    }
+  }
+  const CommunicationBench bench("hgx-h200", table, profile);
+  for (MeasuredDispatch& row : table.dispatches) {
+    row.dispatch = bench.predict(row, StepOperator::kDispatch, truth).total;
+    row.combine = bench.predict(row, StepOperator::kCombine, truth).total;
+  }
+  const DispatchFit fit = fit_dispatch({table}, "h200-sxm", profile, 2, TaskPool(1));
+  CHECK_FALSE(fit.high_throughput);
+  REQUIRE(fit.low_latency);
+  REQUIRE(fit.errors.size() == 2);
+  for (const DispatchErrors& found : fit.errors) {
+    CHECK(found.rows == 36);
+    REQUIRE(found.in_grid);
+    CHECK(found.in_grid->n == 36);
+    CHECK(found.in_grid->mape < 0.03);
+    REQUIRE(found.out_of_grid);
+    CHECK(found.out_of_grid->n == 36);
+    CHECK(found.out_of_grid->mape < 0.06);
+  }
+  CommunicationProfile fitted = profile.communication;
+  fitted.low_latency = *fit.low_latency;
+  for (const MeasuredDispatch& row : table.dispatches) {
+    CHECK(bench.predict(row, StepOperator::kDispatch, fitted).total / row.dispatch == Approx(1.0).margin(0.05));
+  }
 }
