@@ -177,7 +177,7 @@ TEST_CASE("A fit of DeepEP's terms predicts what other terms had made") {
   CommunicationTable table;
   table.source = CommunicationSource::kDeepEpLowLatency;
   for (const std::int64_t hidden : {2048, 4096, 7168}) {
-    for (std::int64_t tokens = 1; tokens <= 1024; tokens *= 4) {
+    for (std::int64_t tokens = 1; tokens <= 1024; tokens *= 2) {
       for (const std::int64_t experts : {64, 256}) {
         table.dispatches.push_back(
             {.tokens = tokens, .hidden = hidden, .experts = experts, .experts_per_token = 8, .units = std::nullopt});
@@ -189,17 +189,17 @@ TEST_CASE("A fit of DeepEP's terms predicts what other terms had made") {
     row.dispatch = bench.predict(row, StepOperator::kDispatch, truth).total;
     row.combine = bench.predict(row, StepOperator::kCombine, truth).total;
   }
-  const DispatchFit fit = fit_dispatch({table}, "h200-sxm", profile, 2, TaskPool(1));
+  const DispatchFit fit = fit_dispatch({table}, "h200-sxm", profile, 3, TaskPool(1));
   CHECK_FALSE(fit.high_throughput);
   REQUIRE(fit.low_latency);
   REQUIRE(fit.errors.size() == 2);
   for (const DispatchErrors& found : fit.errors) {
-    CHECK(found.rows == 36);
+    CHECK(found.rows == 66);
     REQUIRE(found.in_grid);
-    CHECK(found.in_grid->n == 36);
+    CHECK(found.in_grid->n == 66);
     CHECK(found.in_grid->mape < 0.03);
     REQUIRE(found.out_of_grid);
-    CHECK(found.out_of_grid->n == 36);
+    CHECK(found.out_of_grid->n == 66);
     CHECK(found.out_of_grid->mape < 0.06);
   }
   CommunicationProfile fitted = profile.communication;
