@@ -234,8 +234,8 @@ FitQuery query(const GenerationAttention& a, const Accelerator& accelerator) {
   return out.take();
 }
 
-/// Bound by the cache up to 64 heads, by work beyond. Of the peak rate such kernels reach two thirds: 660 of 989 TFLOP/s
-/// on Hopper (deepseek-ai/FlashMLA, README, 22 April 2025).
+/// Bound by the cache up to 64 heads, by work beyond. Of the peak rate such kernels reach two thirds: 660 of 989
+/// TFLOP/s on Hopper (deepseek-ai/FlashMLA, README, 22 April 2025).
 FitQuery query(const LatentGenerationAttention& a, const Accelerator& accelerator) {
   constexpr double kReached = 0.667;
   Builder out(a, accelerator);
