@@ -19,12 +19,8 @@ Overloaded(F...) -> Overloaded<F...>;
 Bytes elements(std::int64_t count, DataType type) { return static_cast<double>(count) * activation_element_size(type); }
 
 Gemm gemm(const OperatorContext& context, std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t batch = 1) {
-  return {.m = m,
-          .n = n,
-          .k = k,
-          .batch = batch,
-          .weight = context.weights,
-          .activation = context.precision.activations};
+  return {
+      .m = m, .n = n, .k = k, .batch = batch, .weight = context.weights, .activation = context.precision.activations};
 }
 
 /// Rotary embedding of queries and keys (and their norms), and the append to the cache: reads what the projection
