@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <ctime>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -20,6 +22,7 @@ constexpr std::size_t kGpusPerLeaf = 16;
 constexpr double kPort = 450e9;
 constexpr double kNic = 50e9;
 constexpr double kOversubscription = 2.0;
+constexpr double kEpsilon = 1e-2;
 
 enum class Network : std::uint8_t { kNonBlocking, kLeafSpine };
 
@@ -54,8 +57,12 @@ struct Ports {
   std::vector<ResourceId> port_out, port_in, nic_out, nic_in, up, down;
 };
 
+/// Who gets much: the same few from everybody, or each sender has its own favourites, so that all get about the same.
+enum class Receivers : std::uint8_t { kHot, kBalanced };
+
 /// Bytes from i to j: the popularity of j, Zipf(1.0) over the GPUs in shuffled order, times lognormal(σ = 0.3).
-std::vector<Flow> all_to_all(const Ports& ports, std::size_t gpus, std::uint64_t seed) {
+std::vector<Flow> all_to_all(const Ports& ports, std::size_t gpus, std::uint64_t seed,
+                             Receivers receivers = Receivers::kHot) {
   RandomStream random(seed, "all-to-all");
   std::vector<double> popularity(gpus);
   for (std::size_t rank = 0; rank < gpus; ++rank) {
@@ -64,6 +71,9 @@ std::vector<Flow> all_to_all(const Ports& ports, std::size_t gpus, std::uint64_t
   random.shuffle(std::span(popularity));
   std::vector<Flow> flows;
   for (std::size_t from = 0; from < gpus; ++from) {
+    if (receivers == Receivers::kBalanced) {
+      random.shuffle(std::span(popularity));
+    }
     for (std::size_t to = 0; to < gpus; ++to) {
       if (from != to) {
         flows.push_back(
@@ -108,51 +118,55 @@ std::vector<double> run(FluidSystem& system, const std::vector<Flow>& flows, std
 }
 
 /// All flows start at once, each time in a new system: nothing is left from the time before.
-void exact(benchmark::State& state, Network network) {
+void exact(benchmark::State& state, Network network, Receivers receivers) {
   const auto gpus = static_cast<std::size_t>(state.range(0));
   for (auto _ : state) {
     FluidSystem system;
     const Ports ports(system, gpus, network);
     state.PauseTiming();
-    const std::vector<Flow> flows = all_to_all(ports, gpus, 1);
+    const std::vector<Flow> flows = all_to_all(ports, gpus, 1, receivers);
     state.ResumeTiming();
     benchmark::DoNotOptimize(run(system, flows, gpus, SimTime()));
   }
   state.SetComplexityN(state.range(0));
 }
-BENCHMARK_CAPTURE(exact, non_blocking, Network::kNonBlocking)
+BENCHMARK_CAPTURE(exact, non_blocking, Network::kNonBlocking, Receivers::kHot)
     ->RangeMultiplier(2)
     ->Range(32, 256)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
-BENCHMARK_CAPTURE(exact, leaf_spine, Network::kLeafSpine)
+BENCHMARK_CAPTURE(exact, leaf_spine, Network::kLeafSpine, Receivers::kHot)
     ->RangeMultiplier(2)
     ->Range(32, 256)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+BENCHMARK_CAPTURE(exact, balanced, Network::kNonBlocking, Receivers::kBalanced)
+    ->RangeMultiplier(2)
+    ->Range(32, 128)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
 
 /// The same with an epsilon; what it does to the finish times, relative to the exact ones, where those do not take too
 /// long.
-void bounded(benchmark::State& state, Network network) {
+void bounded(benchmark::State& state, Network network, Receivers receivers) {
   const auto gpus = static_cast<std::size_t>(state.range(0));
-  constexpr double kEpsilon = 1e-2;
-  constexpr std::size_t kLargestExact = 256;
+  const std::size_t largest_exact = receivers == Receivers::kHot ? 256 : 128;
   std::vector<double> finish;
   for (auto _ : state) {
     FluidSystem system(FluidOptions{.epsilon = kEpsilon});
     const Ports ports(system, gpus, network);
     state.PauseTiming();
-    const std::vector<Flow> flows = all_to_all(ports, gpus, 1);
+    const std::vector<Flow> flows = all_to_all(ports, gpus, 1, receivers);
     state.ResumeTiming();
     finish = run(system, flows, gpus, SimTime());
   }
   state.SetComplexityN(state.range(0));
-  if (gpus > kLargestExact) {
+  if (gpus > largest_exact) {
     return;
   }
   FluidSystem system;
   const Ports ports(system, gpus, network);
-  const std::vector<double> expected = run(system, all_to_all(ports, gpus, 1), gpus, SimTime());
+  const std::vector<double> expected = run(system, all_to_all(ports, gpus, 1, receivers), gpus, SimTime());
   std::vector<double> error;
   for (std::size_t flow = 0; flow < finish.size(); ++flow) {
     error.push_back(std::abs(finish[flow] / expected[flow] - 1.0));
@@ -164,16 +178,57 @@ void bounded(benchmark::State& state, Network network) {
   state.counters["error_completion"] =
       *std::max_element(finish.begin(), finish.end()) / *std::max_element(expected.begin(), expected.end()) - 1.0;
 }
-BENCHMARK_CAPTURE(bounded, non_blocking, Network::kNonBlocking)
+BENCHMARK_CAPTURE(bounded, non_blocking, Network::kNonBlocking, Receivers::kHot)
     ->RangeMultiplier(2)
     ->Range(32, 1024)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
-BENCHMARK_CAPTURE(bounded, leaf_spine, Network::kLeafSpine)
+BENCHMARK_CAPTURE(bounded, leaf_spine, Network::kLeafSpine, Receivers::kHot)
     ->RangeMultiplier(2)
     ->Range(32, 1024)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
+BENCHMARK_CAPTURE(bounded, balanced, Network::kNonBlocking, Receivers::kBalanced)
+    ->RangeMultiplier(2)
+    ->Range(32, 1024)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+
+/// How the cost grows with the number of GPUs N: counter `exponent` is log(t₂/t₁)/log(N₂/N₁) of the shortest of several
+/// runs each, of the processor's time. There are N² flows.
+void growth(benchmark::State& state, double epsilon, Network network, Receivers receivers) {
+  const auto seconds = [&](std::size_t gpus) {
+    constexpr int kRuns = 3;
+    double best = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < kRuns; ++i) {
+      FluidSystem system(FluidOptions{.epsilon = epsilon});
+      const Ports ports(system, gpus, network);
+      const std::vector<Flow> flows = all_to_all(ports, gpus, 1, receivers);
+      const std::clock_t begin = std::clock();
+      benchmark::DoNotOptimize(run(system, flows, gpus, SimTime()));
+      best = std::min(best, static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC);
+    }
+    return best;
+  };
+  const auto smaller = static_cast<std::size_t>(state.range(0));
+  const auto larger = static_cast<std::size_t>(state.range(1));
+  for (auto _ : state) {
+    const double first = seconds(smaller);
+    const double second = seconds(larger);
+    state.SetIterationTime(second);
+    state.counters["exponent"] =
+        std::log(second / first) / std::log(static_cast<double>(larger) / static_cast<double>(smaller));
+  }
+}
+void once(benchmark::internal::Benchmark* bench) {
+  bench->Args({64, 128})->Iterations(1)->UseManualTime()->Unit(benchmark::kMillisecond);
+}
+BENCHMARK_CAPTURE(growth, exact_non_blocking, 0.0, Network::kNonBlocking, Receivers::kHot)->Apply(once);
+BENCHMARK_CAPTURE(growth, exact_leaf_spine, 0.0, Network::kLeafSpine, Receivers::kHot)->Apply(once);
+BENCHMARK_CAPTURE(growth, exact_balanced, 0.0, Network::kNonBlocking, Receivers::kBalanced)->Apply(once);
+BENCHMARK_CAPTURE(growth, bounded_non_blocking, kEpsilon, Network::kNonBlocking, Receivers::kHot)->Apply(once);
+BENCHMARK_CAPTURE(growth, bounded_leaf_spine, kEpsilon, Network::kLeafSpine, Receivers::kHot)->Apply(once);
+BENCHMARK_CAPTURE(growth, bounded_balanced, kEpsilon, Network::kNonBlocking, Receivers::kBalanced)->Apply(once);
 
 /// A step: 116 exchanges one after the other in one system, each GPU starting 1 µs after the one before.
 void step(benchmark::State& state) {
