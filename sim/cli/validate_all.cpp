@@ -172,7 +172,7 @@ std::string markdown_of(const Everything& all) {
   std::string text = "Published runs, to which nothing was fitted, misses first:\n\n" + case_markdown(all.cases) + '\n';
   if (!all.serving.empty()) {
     text +=
-        "Time per output token of measured serving runs, to which nothing was fitted; errors in percent, the worst "
+        "Time per output token of measured serving runs, to which no profile was fitted; errors in percent, the worst "
         "first:\n\n" +
         serving_rows(all.systems, "system") + serving_rows(all.serving, "system, server, model");
     std::string reasons;

@@ -63,6 +63,7 @@ int ways(const TableRow& row, std::string_view column) {
 /// checkpoints leave attention in 16 bits.
 Precision precision_of(const ServingRun& run) {
   Precision precision;
+  precision.weights = DataType::kBf16;
   if (run.precision == "fp8") {
     precision.weights = DataType::kFp8Block;
   } else if (run.precision == "int4" || run.model.starts_with("openai/")) {

@@ -78,7 +78,8 @@ struct ServingValidation {
 /// it generates its O tokens, and the server stops decoding for the prompts that come in, so that
 ///   time per output token = decode step of B sequences + B · prefill of one prompt / O.
 /// `system`, if not empty: only runs on that. Nothing is fitted to the runs: kernels come from the profile of the GPU
-/// and the server, routing from the power law of exponent 1.01 that aiconfigurator takes for DeepSeek-V3's.
+/// and the server, routing from power laws of exponent 1.01: as wide as aiconfigurator takes it for the models that it
+/// matched, DeepSeek's and Qwen3-235B, as recordings are for the others.
 ServingValidation validate_serving(const ServingTable& table, const std::string& system, const TaskPool& pool);
 
 }  // namespace moesim

@@ -127,12 +127,12 @@ TEST_CASE("the search leaves experts where they lie when loads have hardly chang
   PlacementProblem problem{.layers = 1, .experts = 64, .ranks = 8, .seed = 3, .redundant = 8, .ranks_per_node = 4};
   problem.loads = loads;
   struct MaxLoad final : LayerClock {
-    explicit MaxLoad(const std::vector<double>& loads) : loads_(loads) {}
+    explicit MaxLoad(const std::vector<double>& weighed) : loads(weighed) {}
     [[nodiscard]] double time(std::size_t /*layer*/, const LayerPlacement& placement) const override {
-      const auto ranks = rank_loads(placement, loads_);
+      const auto ranks = rank_loads(placement, loads);
       return *std::max_element(ranks.begin(), ranks.end());
     }
-    const std::vector<double>& loads_;
+    const std::vector<double>& loads;
   };
   const MaxLoad clock(loads);
   problem.clock = &clock;
