@@ -134,8 +134,7 @@ std::optional<FittedKernels::Choice> FittedKernels::choose(const FittableKernel&
   if (experts == nullptr || experts->layout == ExpertLayout::kSorted) {
     return std::nullopt;
   }
-  const auto fit = find(FitFamily::kExperts, type);
-  return fit ? std::optional(Choice{*fit, sorted(*experts)}) : std::nullopt;
+  return choose(sorted(*experts), variant);
 }
 
 FittedKernels::Prediction FittedKernels::predict(std::size_t index, const FittableKernel& kernel,

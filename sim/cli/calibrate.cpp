@@ -89,7 +89,14 @@ void calibrate_kernels(const CalibrateOptions& options) {
   CalibrationOptions how;
   how.name = profile_name(options);
   how.folds = options.folds;
-  static_cast<void>(load_kernel_profile(profile_choice(options.base), {"--base", ""}));
+  // What is written names its base, and is read wherever the catalogue is: so a name, and one step deep.
+  if (options.base.ends_with(".json")) {
+    throw ConfigError({"--base", ""}, fmt::format("expected the name of a profile, found the file {}", options.base));
+  }
+  if (load_kernel_profile(profile_choice(options.base), {"--base", ""}).behind) {
+    throw ConfigError({"--base", ""},
+                      fmt::format("expected a profile whose own base has no fits, found {}", options.base));
+  }
   Calibration result = calibrate(tables, accelerator, how, TaskPool(options.thread_count()));
   result.profile.base = options.base;
   result.profile.sources["*"] = source_of(options);

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <utility>
 
@@ -248,14 +247,14 @@ struct Surroundings {
 };
 
 void validate_all(const AllOptions& options, int& exit_code) {
-  std::optional<Surroundings> readme;  // looked at first: the work takes minutes
   if (!options.readme.empty()) {
-    readme.emplace(options.readme);
+    static_cast<void>(Surroundings(options.readme));  // the work takes minutes: no marks are told before
   }
   const Everything all = validate_everything(options);
   const std::string section = markdown_of(all);
-  if (readme) {
-    write_file(options.readme, readme->before + section + readme->after);
+  if (!options.readme.empty()) {
+    const Surroundings around(options.readme);
+    write_file(options.readme, around.before + section + around.after);
   }
   deliver(options, {all_json(options, all), section, all.warnings, {{"accuracy.md", section}}});
   if (!all_as_expected(all.cases)) {

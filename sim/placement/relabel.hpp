@@ -12,10 +12,10 @@ namespace moesim {
 /// Computing 38 (1987).
 std::vector<std::size_t> best_assignment(std::span<const double> gains, std::size_t n);
 
-/// A placement may call its nodes, and the ranks inside a node, by other names: loads stay what they are, and with
-/// equal nodes so do times. This renames those of `after` so that as many of its copies as can be lie where `before`
-/// has one, the best ranks for each pair of nodes, then the best nodes. Both [slots], the expert in each slot, rank by
-/// rank; the last node may have fewer ranks, and keeps its name.
+/// A placement may call its nodes, and the ranks inside a node, by other names: loads stay what they are, and
+/// times about so where nodes are equal and the ranks inside them too. This renames those of `after` so that as many of
+/// its copies as can be lie where `before` has one, the best ranks for each pair of nodes, then the best nodes. Both
+/// [slots], the expert in each slot, rank by rank; the last node may have fewer ranks, and keeps its name.
 std::vector<std::uint16_t> relabelled(std::span<const std::uint16_t> after, std::span<const std::uint16_t> before,
                                       std::size_t ranks, std::size_t ranks_per_node);
 

@@ -35,8 +35,9 @@ std::vector<std::uint16_t> slots_of(const LayerPlacement& layer) {
 
 /// Lightens the busiest rank, and with it the busiest link of a protocol that sends every copy, from several starts;
 /// then takes what the clock says is fastest, the other strategies' placements included. So no layer is slower than
-/// any of theirs, by that clock. Where experts lie already, it also looks near by, and of what is about as fast takes
-/// what moves least. The number of steps is fixed, not the time: the same seed gives the same placement.
+/// any of theirs, by that clock. Where experts lie already, it also looks near by, and of what is within kWorthMoving
+/// of the fastest takes what moves least. The number of steps is fixed, not the time: the same seed gives the same
+/// placement.
 class Search final : public LayerwiseStrategy {
  protected:
   [[nodiscard]] std::vector<std::uint16_t> place_layer(const PlacementProblem& problem,
@@ -66,11 +67,12 @@ class Search final : public LayerwiseStrategy {
     }
   }
 
-  /// Names the ranks of what was found so that few copies move from `now`, and adds what few moves make of `now`.
+  /// Adds what was found under names of ranks that move few copies from `now`, and what few moves make of `now`.
   static void add_near(std::vector<Slots>& found, const Slots& now, const PlacementProblem& problem,
                        std::span<const double> loads, double goal) {
-    for (Slots& slots : found) {
-      slots = relabelled(slots, now, problem.ranks, problem.ranks_per_node);
+    const std::vector<Slots> as_found = found;
+    for (const Slots& slots : as_found) {
+      add(found, relabelled(slots, now, problem.ranks, problem.ranks_per_node));
     }
     add(found, now);
     LocalSearch search(loads, problem.ranks, now);

@@ -254,7 +254,7 @@ std::vector<double> held_back(const Problem& problem, HoldBack what, std::size_t
   }
   Problem::Vector x = problem.start();
   for (std::size_t k = 0; k < x.size(); ++k) {
-    x[k] += k % 2 == 0 ? -0.3 : 0.3;  // a start that has not seen the rows held back
+    x[k] += k % 2 == 0 ? -0.3 : 0.3;  // away from the base, whose terms may have seen the rows held back
   }
   return problem.errors(problem.fit(std::move(x), std::move(known)), held);
 }

@@ -14,10 +14,12 @@ namespace moesim {
 
 namespace {
 
-constexpr std::size_t kAttempts = 8;      ///< looks of a slot at places that depend on the token's point
-constexpr std::size_t kTopicPoints = 4;   ///< points of one passage
-constexpr std::size_t kLongestRun = 256;  ///< tokens that hang together; correlation ends there
-constexpr std::size_t kTokensOfTask = 2048;
+constexpr std::size_t kAttempts = 8;       ///< looks of a slot at places that depend on the token's point
+constexpr std::size_t kTopicPoints = 4;    ///< points of one passage
+constexpr std::size_t kLongestRun = 256;   ///< tokens that hang together; correlation ends there
+constexpr std::size_t kTasks = 64;         ///< about so many, unless they had
+constexpr std::size_t kFewestOfTask = 64;  ///< tokens less than this
+constexpr std::size_t kMostOfTask = 2048;  ///< or more than this, whose points would not fit the cache
 
 /// Where parts of the runs begin that have about `tokens` tokens each, and the end.
 std::vector<std::size_t> split(std::span<const TokenRun> runs, std::size_t tokens) {
@@ -216,7 +218,8 @@ StepRouting GeneratedSource::draw(const TokenBatch& batch, std::uint64_t seed, c
   };
 
   // The points of some thousand tokens first, then their choices layer by layer: a layer's tables stay in the cache.
-  const std::vector<std::size_t> parts = split(runs, kTokensOfTask);
+  const std::vector<std::size_t> parts =
+      split(runs, std::clamp(batch.tokens.size() / kTasks, kFewestOfTask, kMostOfTask));
   pool.for_each_index(parts.size() - 1, [&](std::size_t part) {
     const auto of_task = std::span(runs).subspan(parts[part], parts[part + 1] - parts[part]);
     std::vector<std::uint32_t> paths;  // [tokens, layers]
