@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 #include <variant>
 
 #include "models/kernels/kernel.hpp"
@@ -139,6 +140,13 @@ KernelDemand demand(const Experts& experts) {
 }
 
 }  // namespace
+
+std::int64_t tokens_of_all_ranks(const Experts& experts) {
+  const std::int64_t copies = std::accumulate(experts.rows.begin(), experts.rows.end(), std::int64_t{0});
+  const auto local = static_cast<std::int64_t>(experts.rows.size());
+  const std::int64_t share = std::max<std::int64_t>(local * experts.experts_per_token, 1);
+  return std::max<std::int64_t>(copies * experts.experts / share, 1);
+}
 
 /// Query i = 0 … q−1 stands at position K − q + i and sees min(W, K − q + i + 1) keys. The first f queries, those
 /// with K − q + i + 1 ≤ W, see an arithmetic series; the others W each.

@@ -348,14 +348,7 @@ std::pair<FitFamily, DataType> family_of(const FittableKernel& kernel) {
 Experts sorted(const Experts& experts) {
   Experts out = experts;
   out.layout = ExpertLayout::kSorted;
-  std::int64_t copies = 0;
-  for (const std::int64_t rows : experts.rows) {
-    copies += rows;
-  }
-  // Tokens of all ranks, as far as this rank's share of the copies tells.
-  const auto local = static_cast<std::int64_t>(experts.rows.size());
-  out.tokens = std::max<std::int64_t>(
-      copies * experts.experts / std::max<std::int64_t>(local * experts.experts_per_token, 1), 1);
+  out.tokens = tokens_of_all_ranks(experts);
   return out;
 }
 

@@ -265,8 +265,8 @@ class FittedModel final : public CostModel {
     if (const auto outside = from->outside(choice.fit, choice.kernel); !outside.empty()) {
       const KernelFit& fit = from->profile().fits[choice.fit];
       all.push_back(
-          fmt::format("a {} in {} lies outside the shapes that profile {} was fitted on ({}): the utilisation of "
-                      "the nearest is taken",
+          fmt::format("a {} in {} lies outside the shapes that profile {} was fitted on ({}): its utilisation is held "
+                      "to what is usual there",
                       name_of(fit.family), name_of(fit.type), from->profile().name, fmt::join(outside, ", ")));
     }
     return all;

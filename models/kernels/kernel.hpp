@@ -61,6 +61,9 @@ struct Experts {
   ExpertLayout layout = ExpertLayout::kSorted;
 };
 
+/// Tokens of all ranks, as far as a rank's share of the copies tells: its rows · E / (its experts · k), at least one.
+std::int64_t tokens_of_all_ranks(const Experts& experts);
+
 /// Which keys a query sees: those up to its own position, or (encoders) all.
 enum class Mask { kCausal, kFull };
 

@@ -75,6 +75,17 @@ std::string source_of(const CalibrateOptions& options) {
   return options.source.empty() ? "measurements given to moesim calibrate" : options.source;
 }
 
+/// A row of JSON with the errors at what was held back, where anything was.
+Json with_errors(Json row, const std::optional<FitErrors>& in_grid, const std::optional<FitErrors>& out_of_grid) {
+  if (in_grid) {
+    row["in_grid"] = errors_json(*in_grid);
+  }
+  if (out_of_grid) {
+    row["out_of_grid"] = errors_json(*out_of_grid);
+  }
+  return row;
+}
+
 void calibrate_kernels(const CalibrateOptions& options) {
   std::vector<MeasurementTable> tables;
   for (const std::string& path : options.tables) {
@@ -106,15 +117,9 @@ void calibrate_kernels(const CalibrateOptions& options) {
   json["operators"] = Json::array();
   std::string text = error_heading("held-back rows");
   for (const KernelFit& fit : result.profile.fits) {
-    Json row = {
-        {"operator", name_of(fit.family)}, {"type", name_of(fit.type)}, {"variant", fit.variant}, {"rows", fit.rows}};
-    if (fit.in_grid) {
-      row["in_grid"] = errors_json(*fit.in_grid);
-    }
-    if (fit.out_of_grid) {
-      row["out_of_grid"] = errors_json(*fit.out_of_grid);
-    }
-    json["operators"].push_back(std::move(row));
+    json["operators"].push_back(with_errors(
+        {{"operator", name_of(fit.family)}, {"type", name_of(fit.type)}, {"variant", fit.variant}, {"rows", fit.rows}},
+        fit.in_grid, fit.out_of_grid));
     text += fmt::format("{} {} ({})\n", name_of(fit.family), name_of(fit.type), fit.variant);
     text += error_row("  in grid (other sizes)", fit.in_grid);
     text += error_row("  out of grid (other shapes)", fit.out_of_grid);
@@ -142,14 +147,29 @@ RooflineProfile with_terms(const CalibrateOptions& options, const KernelProfile&
   return profile;
 }
 
+/// What the terms of DeepEP's kernels come from: those that were fitted from the tables, the others as before.
+std::string dispatch_source(const CalibrateOptions& options, const DispatchFit& fit, CommunicationSource source,
+                            const std::string& before) {
+  std::string fitted;
+  for (const DispatchErrors& found : fit.errors) {
+    if (found.source == source) {
+      fitted += fmt::format("{}{} {}", fitted.empty() ? "" : ", ", name_of(found.op),
+                            found.network ? "over the network" : "in a node");
+    }
+  }
+  return fmt::format("{}: {}; else as before: {}", fitted, source_of(options), before);
+}
+
 void with_dispatch(const CalibrateOptions& options, const DispatchFit& fit, RooflineProfile& profile) {
   if (fit.low_latency) {
     profile.communication.low_latency = *fit.low_latency;
-    profile.sources["communication.low_latency"] = source_of(options);
+    std::string& source = profile.sources["communication.low_latency"];
+    source = dispatch_source(options, fit, CommunicationSource::kDeepEpLowLatency, source);
   }
   if (fit.high_throughput) {
     profile.communication.high_throughput = *fit.high_throughput;
-    profile.sources["communication.high_throughput"] = source_of(options);
+    std::string& source = profile.sources["communication.high_throughput"];
+    source = dispatch_source(options, fit, CommunicationSource::kDeepEpNormal, source);
   }
 }
 
@@ -166,6 +186,11 @@ void calibrate_communication(const CalibrateOptions& options, const std::vector<
   warnings.insert(warnings.end(), fit.warnings.begin(), fit.warnings.end());
   const DispatchFit dispatch = fit_dispatch(tables, accelerator, base, options.folds, TaskPool(options.thread_count()));
   warnings.insert(warnings.end(), dispatch.warnings.begin(), dispatch.warnings.end());
+  if (fit.terms.empty() && dispatch.errors.empty()) {
+    throw ConfigError({tables.front().head.file, ""},
+                      fmt::format("expected rows enough to fit to, found too few{}{}", warnings.empty() ? "" : ": ",
+                                  fmt::join(warnings, "; ")));
+  }
   RooflineProfile profile = with_terms(options, base, accelerator, fit.terms);
   with_dispatch(options, dispatch, profile);
   check_profile(profile, {options.output, ""});
@@ -175,11 +200,8 @@ void calibrate_communication(const CalibrateOptions& options, const std::vector<
   std::string text = error_heading("sizes held back");
   for (const auto& [collective, entries] : fit.terms) {
     for (const DomainTerms& terms : entries) {
-      Json row = {{"operator", name_of(collective)}, {"ranks", terms.ranks}};
-      if (terms.unseen_sizes) {
-        row["in_grid"] = errors_json(*terms.unseen_sizes);
-      }
-      json["operators"].push_back(std::move(row));
+      json["operators"].push_back(
+          with_errors({{"operator", name_of(collective)}, {"ranks", terms.ranks}}, terms.unseen_sizes, std::nullopt));
       text += error_row(fmt::format("{}, {} GPUs", name_of(collective), terms.ranks), terms.unseen_sizes);
     }
   }
@@ -187,14 +209,8 @@ void calibrate_communication(const CalibrateOptions& options, const std::vector<
     const std::string name =
         fmt::format("deepep {} {}, {}", found.source == CommunicationSource::kDeepEpNormal ? "normal" : "low latency",
                     name_of(found.op), found.network ? "several nodes" : "one node");
-    Json row = {{"operator", name}, {"rows", found.rows}};
-    if (found.in_grid) {
-      row["in_grid"] = errors_json(*found.in_grid);
-    }
-    if (found.out_of_grid) {
-      row["out_of_grid"] = errors_json(*found.out_of_grid);
-    }
-    json["operators"].push_back(std::move(row));
+    json["operators"].push_back(
+        with_errors({{"operator", name}, {"rows", found.rows}}, found.in_grid, found.out_of_grid));
     text += name + '\n';
     text += error_row("  rows held back", found.in_grid);
     text += error_row("  shapes held back", found.out_of_grid);

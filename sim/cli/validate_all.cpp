@@ -50,7 +50,7 @@ struct Everything {
   std::vector<OperatorRow> operators;           ///< the worst first
   std::vector<ServingRow> systems;              ///< all runs of each
   std::vector<ServingRow> serving;              ///< by system, server and model, the worst first
-  std::map<std::string, std::size_t> left_out;  ///< reason → runs
+  std::map<std::string, std::size_t> left_out;  ///< kind → runs
   std::vector<CaseOutcome> cases;
   std::vector<InputFile> inputs;
   std::vector<std::string> warnings;
@@ -94,15 +94,6 @@ void add_table(const std::filesystem::path& path, const TaskPool& pool,
   }
 }
 
-/// Why a run was left out, without its name and figures: "does not fit" of "RUN: does not fit: 181.2 GB needed …".
-std::string kind_of(const SkippedRun& skipped) {
-  std::string_view reason = skipped.reason;
-  if (reason.starts_with(skipped.id)) {
-    reason.remove_prefix(std::min(reason.size(), reason.find(": ") + 2));
-  }
-  return std::string(reason.substr(0, reason.find_first_of(":;\n")));
-}
-
 void add_serving(const std::filesystem::path& path, const TaskPool& pool, Everything& all) {
   if (!std::filesystem::is_regular_file(path)) {
     all.warnings.push_back(fmt::format("{}: no such file: no serving runs", path.string()));
@@ -123,7 +114,7 @@ void add_serving(const std::filesystem::path& path, const TaskPool& pool, Everyt
   std::stable_sort(all.systems.begin(), all.systems.end(), worse);
   std::stable_sort(all.serving.begin(), all.serving.end(), worse);
   for (const SkippedRun& skipped : result.skipped) {
-    ++all.left_out[kind_of(skipped)];
+    ++all.left_out[skipped.kind];
   }
   all.inputs.push_back({path, sha256_of_file(path)});
 }

@@ -28,12 +28,15 @@ std::string serving_table(const ServingValidation& result) {
   if (result.all) {
     text += error_row("all", *result.all);
   }
-  std::map<std::string, std::size_t> reasons;
+  std::map<std::string, std::vector<std::string>> left_out;  // kind → details
   for (const SkippedRun& skipped : result.skipped) {
-    ++reasons[skipped.reason.substr(0, skipped.reason.find('\n'))];
+    left_out[skipped.kind].push_back(skipped.details.substr(0, skipped.details.find('\n')));
   }
-  for (const auto& [reason, count] : reasons) {
-    text += fmt::format("left out: {} x {}\n", count, reason);
+  for (const auto& [kind, details] : left_out) {
+    text += fmt::format("left out: {} x {}\n", details.size(), kind);
+    for (const std::string& line : details) {
+      text += line.empty() ? "" : fmt::format("  {}\n", line);
+    }
   }
   return text;
 }
@@ -73,7 +76,7 @@ Json serving_json(const ServingOptions& options, const ServingValidation& result
   }
   json["left_out"] = Json::array();
   for (const SkippedRun& skipped : result.skipped) {
-    json["left_out"].push_back({{"id", skipped.id}, {"reason", skipped.reason}});
+    json["left_out"].push_back({{"id", skipped.id}, {"reason", skipped.kind}, {"details", skipped.details}});
   }
   return json;
 }

@@ -248,28 +248,23 @@ KernelList router_kernels(const OperatorContext& context, const MixtureOfExperts
 
 KernelList expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::vector<std::int64_t> rows,
                           const ExpertArrival& arrival, int ways) {
-  std::int64_t copies = 0;
-  for (const std::int64_t count : rows) {
-    copies += count;
-  }
-  if (copies == 0) {
+  if (std::all_of(rows.begin(), rows.end(), [](std::int64_t count) { return count == 0; })) {
     return {};
   }
-  // Else tokens of all ranks, as far as this rank's share of the copies tells.
-  const auto local = static_cast<std::int64_t>(rows.size());
-  const std::int64_t tokens = arrival.layout == ExpertLayout::kContiguous
-                                  ? arrival.tokens
-                                  : std::max<std::int64_t>(copies * moe.experts / (local * moe.experts_per_token), 1);
-  return {{StepOperator::kExperts, Experts{.rows = std::move(rows),
-                                           .tokens = tokens,
-                                           .experts = moe.experts,
-                                           .experts_per_token = moe.experts_per_token,
-                                           .hidden = context.hidden,
-                                           .intermediate = split(moe.intermediate, ways),
-                                           .up_matrices = moe.gated ? 2 : 1,
-                                           .weight = context.expert_weights,
-                                           .activation = context.precision.activations,
-                                           .layout = arrival.layout}}};
+  Experts experts{.rows = std::move(rows),
+                  .tokens = arrival.tokens,
+                  .experts = moe.experts,
+                  .experts_per_token = moe.experts_per_token,
+                  .hidden = context.hidden,
+                  .intermediate = split(moe.intermediate, ways),
+                  .up_matrices = moe.gated ? 2 : 1,
+                  .weight = context.expert_weights,
+                  .activation = context.precision.activations,
+                  .layout = arrival.layout};
+  if (arrival.layout != ExpertLayout::kContiguous) {
+    experts.tokens = tokens_of_all_ranks(experts);
+  }
+  return {{StepOperator::kExperts, std::move(experts)}};
 }
 
 KernelList shared_expert_kernels(const OperatorContext& context, const MixtureOfExperts& moe, std::int64_t tokens,

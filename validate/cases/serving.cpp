@@ -101,14 +101,14 @@ std::vector<ServingErrors> group(const std::vector<ServingPrediction>& predictio
 /// What comes out where a run can be simulated, else why not.
 struct Attempt {
   std::optional<ServingPrediction> prediction;
-  std::string reason;
+  SkippedRun skipped;
 };
 
 Attempt predict(const ServingRun& run) {
-  Attempt attempt;
+  Attempt attempt{.prediction = {}, .skipped = {run.id, {}}};
   const Place place{run.id, ""};
-  const auto decode = scenario_of(run, DecodeStep{run.sequences, run.prompt + run.output / 2}, attempt.reason);
-  const auto prefill = scenario_of(run, PrefillStep{1, run.prompt, 0}, attempt.reason);
+  const auto decode = scenario_of(run, DecodeStep{run.sequences, run.prompt + run.output / 2}, attempt.skipped.kind);
+  const auto prefill = scenario_of(run, PrefillStep{1, run.prompt, 0}, attempt.skipped.kind);
   if (!decode || !prefill) {
     return attempt;
   }
@@ -120,10 +120,12 @@ Attempt predict(const ServingRun& run) {
     prediction.per_output_token =
         prediction.decode + prediction.prefill * (static_cast<double>(run.sequences) / static_cast<double>(run.output));
     attempt.prediction = std::move(prediction);
-  } catch (const ConfigError& error) {
-    attempt.reason = error.what();
+  } catch (const ConfigError& error) {  // nothing but the layout and its memory can be wrong with such scenarios
+    attempt.skipped.kind = "refused for its memory or layout";
+    attempt.skipped.details = error.what();
   } catch (const ModelError& error) {
-    attempt.reason = error.what();
+    attempt.skipped.kind = "outside what the models hold for";
+    attempt.skipped.details = error.what();
   }
   return attempt;
 }
@@ -157,7 +159,8 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
       continue;
     }
     if (run.first_token > static_cast<double>(run.output) * run.per_output_token) {
-      table.skipped.push_back({run.id, "waited longer to begin than to end: fewer sequences ran than were asked for"});
+      table.skipped.push_back(
+          {run.id, "waited longer to begin than to end, so that fewer sequences ran than were asked for"});
       continue;
     }
     table.runs.push_back(std::move(run));
@@ -204,7 +207,7 @@ ServingValidation validate_serving(const ServingTable& table, const std::string&
     if (attempts[i].prediction) {
       result.predictions.push_back(std::move(*attempts[i].prediction));
     } else {
-      result.skipped.push_back({runs[i]->id, attempts[i].reason});
+      result.skipped.push_back(std::move(attempts[i].skipped));
     }
   }
   result.groups = group(result.predictions);

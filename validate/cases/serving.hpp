@@ -33,7 +33,8 @@ struct ServingRun {
 /// A run that cannot be simulated, and why.
 struct SkippedRun {
   std::string id;
-  std::string reason;
+  std::string kind;          ///< the same words for all runs like it
+  std::string details = {};  ///< of this run
 };
 
 struct ServingTable {

@@ -11,12 +11,13 @@
 #include "sim/core/error.hpp"
 #include "sim/core/random.hpp"
 #include "validate/fit/calibrate.hpp"
+#include "validate/fit/normal_equations.hpp"
 
 namespace moesim {
 
 namespace {
 
-constexpr std::size_t kRowsOfFit = 160;  // of one fit: more say no more about eight terms
+constexpr std::size_t kRowsOfFit = 160;  // of one fit, which runs them a hundred times
 constexpr std::size_t kLargestDeployment = 8;
 constexpr std::size_t kUnsteadyNodes = 8;  // of the normal kernels
 constexpr std::size_t kFewestRows = 20;
@@ -206,22 +207,7 @@ class Problem {
     for (std::size_t p = 0; p < n; ++p) {
       a[p][p] += damping * a[p][p] + 1e-3 * static_cast<double>(left.size());
     }
-    for (std::size_t p = 0; p < n; ++p) {  // positive definite: no pivoting
-      for (std::size_t row = p + 1; row < n; ++row) {
-        const double factor = a[row][p] / a[p][p];
-        for (std::size_t q = p; q < n; ++q) {
-          a[row][q] -= factor * a[p][q];
-        }
-        b[row] -= factor * b[p];
-      }
-    }
-    for (std::size_t p = n; p-- > 0;) {
-      for (std::size_t q = p + 1; q < n; ++q) {
-        b[p] -= a[p][q] * b[q];
-      }
-      b[p] /= a[p][p];
-    }
-    return b;
+    return solve_positive_definite(std::move(a), std::move(b));
   }
 
   const CommunicationBench& bench_;

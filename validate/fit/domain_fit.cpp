@@ -9,6 +9,7 @@
 
 #include "sim/core/error.hpp"
 #include "validate/fit/calibrate.hpp"
+#include "validate/fit/normal_equations.hpp"
 
 namespace moesim {
 
@@ -118,26 +119,6 @@ void add_equations(const Vector& x, double start, const std::vector<Row>& rows, 
   }
 }
 
-/// Gaussian elimination; the damped matrix is positive definite, so that no pivoting is needed.
-Vector solve(Matrix a, Vector b) {
-  for (std::size_t i = 0; i < kUnknowns; ++i) {
-    for (std::size_t r = i + 1; r < kUnknowns; ++r) {
-      const double factor = a[r][i] / a[i][i];
-      for (std::size_t c = i; c < kUnknowns; ++c) {
-        a[r][c] -= factor * a[i][c];
-      }
-      b[r] -= factor * b[i];
-    }
-  }
-  for (std::size_t i = kUnknowns; i-- > 0;) {
-    for (std::size_t c = i + 1; c < kUnknowns; ++c) {
-      b[i] -= a[i][c] * b[c];
-    }
-    b[i] /= a[i][i];
-  }
-  return b;
-}
-
 /// What the data say without a fit: nearly all of the shortest time but its transfer is overhead, η from what is left.
 Vector start_of(const std::vector<Row>& rows) {
   constexpr double kOverheadShare = 0.9;
@@ -186,7 +167,7 @@ Vector minimise(std::vector<Row> rows) {
       for (std::size_t i = 0; i < kUnknowns; ++i) {
         damped[i][i] += damping * (normal[i][i] + 1e-6);
       }
-      const Vector step = solve(damped, gradient);
+      const Vector step = solve_positive_definite(damped, gradient);
       Vector next = x;
       for (std::size_t i = 0; i < kUnknowns; ++i) {
         next[i] -= std::clamp(step[i], -kLargestStep, kLargestStep);

@@ -80,9 +80,9 @@ TEST_CASE("Runs that are no single server, or of unknown models, are left out wi
   CHECK_FALSE(result.all);
   REQUIRE(result.skipped.size() == 4);
   CHECK(result.skipped[0].id == "b");
-  CHECK(result.skipped[1].reason == "pipeline parallelism");
+  CHECK(result.skipped[1].kind == "pipeline parallelism");
   CHECK(result.skipped[2].id == "e");
-  CHECK(result.skipped[3].reason == "nobody/unheard-of is in no catalogue");
+  CHECK(result.skipped[3].kind == "nobody/unheard-of is in no catalogue");
 }
 
 TEST_CASE("Tables that cannot be meant are refused with their place") {

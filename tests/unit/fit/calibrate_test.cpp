@@ -93,8 +93,8 @@ TEST_CASE("kernels that obey a law are predicted by it") {
   const Gemm beyond{.m = 1, .n = 65536, .k = 512};
   CHECK(costs->cost(beyond).confidence == Confidence::kExtrapolated);
   CHECK(costs->warnings(beyond) ==
-        std::vector<std::string>{"a gemm in bf16 lies outside the shapes that profile law was fitted on (n): the "
-                                 "utilisation of the nearest is taken"});
+        std::vector<std::string>{"a gemm in bf16 lies outside the shapes that profile law was fitted on (n): its "
+                                 "utilisation is held to what is usual there"});
 
   // Utilisation carries over: B200 has more FLOP/s, so that a large GEMM takes less time by that factor.
   const Accelerator b200 = find_accelerator("b200-sxm", {});
