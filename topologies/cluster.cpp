@@ -1,6 +1,7 @@
 #include "topologies/cluster.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <utility>
@@ -199,6 +200,25 @@ Chosen read_choice(const ClusterName& name, const Place& place) {
   return {decode_document<ClusterConfig>(document), {document.name(), ""}};
 }
 
+/// Part of a pod. It wraps around where the pod does and it is as long, or where switches join its ends.
+void cut_slice(Torus& torus, const std::vector<std::size_t>& shape, const Place& place, const std::string& pod) {
+  const std::vector<std::size_t> whole = torus.shape;
+  const std::vector<TorusEdge> edges = torus_edges(torus);
+  const bool inside = shape.size() == whole.size() &&
+                      std::equal(shape.begin(), shape.end(), whole.begin(),
+                                 [](std::size_t part, std::size_t all) { return part >= 1 && part <= all; });
+  if (!inside) {
+    throw ConfigError(place, fmt::format("expected a part of {}, which is {}, found {}", pod, fmt::join(whole, " x "),
+                                         fmt::join(shape, " x ")));
+  }
+  torus.shape = shape;
+  torus.edges.emplace();
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    const bool joined = torus.slice_wrap && shape[d] % *torus.slice_wrap == 0;
+    torus.edges->push_back(shape[d] == whole[d] ? edges[d] : joined ? TorusEdge::kWrap : TorusEdge::kOpen);
+  }
+}
+
 Chosen read_choice(const CatalogueCluster& choice, const Place& place) {
   const Document document = cluster_catalogue().find(choice.name, {place.file, place.pointer + "/catalogue/name"});
   ClusterConfig config = decode_document<ClusterConfig>(document);
@@ -208,7 +228,7 @@ Chosen read_choice(const CatalogueCluster& choice, const Place& place) {
       throw ConfigError({own.file, own.pointer + "/shape"},
                         fmt::format("expected a torus to go with a shape, found {}", choice.name));
     }
-    config.scale_up.torus->shape = *choice.shape;
+    cut_slice(*config.scale_up.torus, *choice.shape, {own.file, own.pointer + "/shape"}, choice.name);
     config.gpus_per_node = 1;
     for (const std::size_t size : *choice.shape) {
       config.gpus_per_node *= config.gpus_per_node > kMaxGpus ? 1 : size;

@@ -64,6 +64,7 @@ struct EnumNames<TorusEdge> {
 struct Torus {
   std::vector<std::size_t> shape;
   std::optional<std::vector<TorusEdge>> edges;
+  std::optional<std::size_t> slice_wrap;
 
   static constexpr std::string_view kDoc = "A torus or mesh of one dimension or more";
   template <class F>
@@ -71,6 +72,10 @@ struct Torus {
     f.required("shape", &Torus::shape, "Chips in each dimension; the last counts fastest in the order of ranks",
                Rules{.minimum = 1, .maximum = 1048576, .min_items = 1});
     f.optional("edges", &Torus::edges, "One for each dimension; absent: wrap-around in all");
+    f.optional("slice_wrap", &Torus::slice_wrap,
+               "Slices of a pod wrap around in dimensions whose length is a multiple of this (optical switches between "
+               "cubes); absent: in those that are as long as the pod's",
+               Rules::at_least(1));
   }
 };
 

@@ -27,14 +27,23 @@ struct EnumNames<NormWidth> {
       {{NormWidth::kHead, "head"}, {NormWidth::kAllHeads, "all-heads"}});
 };
 
+/// Which keys a window holds: the last so many, or those since the last multiple of its size (chunked local attention,
+/// Llama 4: a query at position p sees p mod window + 1 keys).
+enum class WindowKind { kSliding, kChunked };
+template <>
+struct EnumNames<WindowKind> {
+  static constexpr auto names = std::to_array<std::pair<WindowKind, std::string_view>>(
+      {{WindowKind::kSliding, "sliding"}, {WindowKind::kChunked, "chunked"}});
+};
+
 /// Multi-head, multi-query and grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245).
 struct GroupedQueryAttention {
   static constexpr std::string_view kTag = "grouped_query";
   int heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  std::optional<int> window =
-      std::nullopt;          ///< keys a query sees at most (sliding window or chunk); absent: all before it
+  std::optional<int> window = std::nullopt;  ///< keys a query sees at most; absent: all before it
+  WindowKind window_kind = WindowKind::kSliding;
   bool bias = false;         ///< biases on the query, key and value projections
   bool output_bias = false;  ///< bias on the output projection
   bool qk_norm = false;      ///< RMSNorm with learnt gains over queries and keys
@@ -47,6 +56,8 @@ struct GroupedQueryAttention {
     f.required("kv_heads", &GroupedQueryAttention::kv_heads, "Key and value heads", Rules::between(1, 65536));
     f.required("head_dim", &GroupedQueryAttention::head_dim, "Width of one head", Rules::between(1, 65536));
     f.optional("window", &GroupedQueryAttention::window, "Keys a query sees at most", Rules::between(1, 1 << 30));
+    f.optional("window_kind", &GroupedQueryAttention::window_kind,
+               "sliding: the last keys; chunked: those since the last multiple of the window");
     f.optional("bias", &GroupedQueryAttention::bias, "Biases on the query, key and value projections");
     f.optional("output_bias", &GroupedQueryAttention::output_bias, "Bias on the output projection");
     f.optional("qk_norm", &GroupedQueryAttention::qk_norm, "Norms with learnt gains over queries and keys");

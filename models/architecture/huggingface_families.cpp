@@ -154,7 +154,8 @@ Architecture gpt_oss(const Config& config) {
 /// says which, 1 for rotary; every fourth has none where it is absent.
 Architecture llama4_text(const Config& config) {
   const GroupedQueryAttention attention = attention_with_output_bias(config);
-  const std::optional<int> chunk = window_of(config, "attention_chunk_size");
+  GroupedQueryAttention local = windowed(attention, window_of(config, "attention_chunk_size"));
+  local.window_kind = local.window ? WindowKind::kChunked : WindowKind::kSliding;
   const MixtureOfExperts moe{.experts = config.size("num_local_experts"),
                              .experts_per_token = config.size("num_experts_per_tok"),
                              .intermediate = config.size("intermediate_size"),
@@ -169,8 +170,7 @@ Architecture llama4_text(const Config& config) {
     const bool chunked = rotary.empty() ? (i + 1) % 4 != 0 : rotary[static_cast<std::size_t>(i)] != 0;
     const bool sparse =
         listed.empty() ? (i + 1) % step == 0 : std::find(listed.begin(), listed.end(), i) != listed.end();
-    return Block{.mixer = windowed(attention, chunked ? chunk : std::nullopt),
-                 .feed_forward = sparse ? FeedForward(moe) : FeedForward(dense)};
+    return Block{.mixer = chunked ? local : attention, .feed_forward = sparse ? FeedForward(moe) : FeedForward(dense)};
   });
 }
 Architecture llama4(const Config& config) { return llama4_text(config.inside("text_config")); }

@@ -29,12 +29,9 @@ DataType attention_compute(DataType kv) {
   }
 }
 
-/// Type of a GEMM's other operand: 8-bit weights are multiplied with inputs quantised alike, 4-bit weights with
-/// activations as they are, the rest with their own type.
-DataType operand_type(DataType weight, DataType activation) {
-  const bool four_bit = weight == DataType::kMxFp4 || weight == DataType::kNvFp4;
-  return four_bit ? activation : weight;
-}
+/// Type of a GEMM's other operand: 8-bit and nvfp4 weights are multiplied with inputs quantised alike, mxfp4 weights
+/// with activations as they are, the rest with their own type.
+DataType operand_type(DataType weight, DataType activation) { return weight == DataType::kMxFp4 ? activation : weight; }
 
 /// m, n, k [elements], w, a, c [B/element] of weights, inputs, outputs:
 ///   work = 2·m·n·k·batch,  traffic = batch·(m·k·a + k·n·w + m·n·c)
@@ -141,6 +138,15 @@ KernelDemand demand(const Experts& experts) {
 
 }  // namespace
 
+DataType multiplied_as(DataType weight, const Accelerator& accelerator) {
+  const bool has_own = accelerator.peak.contains(weight);
+  const bool has_fp8 = accelerator.peak.contains(DataType::kFp8);
+  if (weight == DataType::kMxFp4 && has_own && has_fp8) {
+    return DataType::kFp8;
+  }
+  return weight == DataType::kFp8Block && !has_own && has_fp8 ? DataType::kFp8 : weight;
+}
+
 std::int64_t tokens_of_all_ranks(const Experts& experts) {
   const std::int64_t copies = std::accumulate(experts.rows.begin(), experts.rows.end(), std::int64_t{0});
   const auto local = static_cast<std::int64_t>(experts.rows.size());
@@ -158,6 +164,17 @@ double attended_pairs(std::int64_t query, std::int64_t keys, std::int64_t window
   }
   const double growing = number(std::clamp<std::int64_t>(window - (keys - query), 0, query));
   return growing * prefix + growing * (growing + 1.0) / 2.0 + (number(query) - growing) * number(window);
+}
+
+/// All queries up to position n see F(n) = ⌊n/C⌋·C(C + 1)/2 + r(r + 1)/2 keys, r = n mod C.
+double chunked_pairs(std::int64_t query, std::int64_t keys, std::int64_t chunk) {
+  ensure(query >= 0 && keys >= query && chunk > 0, "attention over fewer keys than queries");
+  const double size = number(chunk);
+  const auto up_to = [&](std::int64_t position) {
+    const double rest = number(position % chunk);
+    return number(position / chunk) * size * (size + 1.0) / 2.0 + rest * (rest + 1.0) / 2.0;
+  };
+  return up_to(keys) - up_to(keys - query);
 }
 
 /// R = Σ rows_e; the activation reads R·up_matrices·intermediate and writes R·intermediate elements, 5 FLOP each.

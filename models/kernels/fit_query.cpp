@@ -17,8 +17,7 @@ double log2_of(std::int64_t value) { return std::log2(as_double(std::max<std::in
 
 /// Rate that work of this type runs at: of its own type, else of what narrow types are expanded to.
 FlopRate peak_rate(const Accelerator& accelerator, DataType type) {
-  const DataType wide = type == DataType::kFp8Block ? DataType::kFp8 : type;
-  for (const DataType candidate : {type, wide, DataType::kBf16, DataType::kFp16}) {
+  for (const DataType candidate : {multiplied_as(type, accelerator), DataType::kBf16, DataType::kFp16}) {
     if (const auto found = accelerator.peak.find(candidate); found != accelerator.peak.end()) {
       return found->second;
     }

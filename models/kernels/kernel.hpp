@@ -61,6 +61,12 @@ struct Experts {
   ExpertLayout layout = ExpertLayout::kSorted;
 };
 
+/// The type whose rate products with weights of a type run at: blocks of fp8 that the accelerator has no rate of their
+/// own for are fp8; mxfp4 is multiplied with 8-bit activations where the tensor cores know it (W4A8, the mxfp4 kernels
+/// of TensorRT-LLM and FlashInfer for Blackwell), at the rate of the wider operand. Where they do not, 4-bit weights
+/// are expanded: `fallbacks` of the profile say to what.
+DataType multiplied_as(DataType weight, const Accelerator& accelerator);
+
 /// Tokens of all ranks, as far as a rank's share of the copies tells: its rows · E / (its experts · k), at least one.
 std::int64_t tokens_of_all_ranks(const Experts& experts);
 
@@ -151,6 +157,8 @@ KernelDemand demand_of(const Kernel& kernel);
 /// Pairs of query and key that a causal mask lets through: the last `query` positions of `keys`, each of which sees
 /// itself and what is before it, at most `window` positions if that is not 0.
 double attended_pairs(std::int64_t query, std::int64_t keys, std::int64_t window);
+/// The same where a query at position p sees the p mod chunk before it and itself.
+double chunked_pairs(std::int64_t query, std::int64_t keys, std::int64_t chunk);
 
 struct KernelCost {
   Duration time = {};

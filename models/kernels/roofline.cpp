@@ -203,11 +203,13 @@ class RooflineModel final : public CostModel {
     Resolved out;
     const OperatorProfile& terms = profile.operators.at(op);
     const bool streams = op == Operator::kStreaming;
+    const bool blocks = compute == DataType::kFp8Block;
+    const DataType wanted = multiplied_as(compute, accelerator_);
 
     // The rate: of the first type that the accelerator has one for.
-    DataType computed = compute;
+    DataType computed = wanted;
     FlopRate peak;
-    for (const RateFallback& candidate : candidates(profile, compute)) {
+    for (const RateFallback& candidate : candidates(profile, wanted)) {
       if (const auto found = accelerator_.peak.find(candidate.as); found != accelerator_.peak.end()) {
         computed = candidate.as;
         peak = candidate.factor * found->second;
@@ -220,9 +222,7 @@ class RooflineModel final : public CostModel {
                                    name_of(compute));
       return out;
     }
-    // Blocks of fp8 are fp8 to the tensor cores: no loss worth a warning.
-    const bool blocks = compute == DataType::kFp8Block && computed == DataType::kFp8;
-    if (!streams && computed != compute && !blocks) {
+    if (!streams && computed != wanted) {
       out.warnings.push_back(fmt::format("{} has no rate for {}: {} computes in {} and reads its operands as {}",
                                          accelerator_.name, name_of(compute), name_of(op), name_of(computed),
                                          name_of(stored)));
@@ -230,7 +230,7 @@ class RooflineModel final : public CostModel {
 
     // Efficiencies: compute's of the type computed in (a native 4-bit or block format has its own), memory's of the
     // type read; each failing that of what it falls back to.
-    const DataType compute_key = blocks ? compute : computed;
+    const DataType compute_key = blocks && computed == DataType::kFp8 ? compute : computed;
     const OperatorTerms* compute_terms = find_terms(profile, terms, compute_key);
     const OperatorTerms* memory_terms = find_terms(profile, terms, stored);
     if (compute_terms == nullptr || memory_terms == nullptr) {

@@ -38,16 +38,20 @@ Width width_of(const LinearAttention& a, ServingPhase) {
 /// Four gates and the cells.
 Width width_of(const Lstm& lstm, ServingPhase) { return {.split = 5.0 * lstm.units}; }
 
-/// Prompts expand the latents of all tokens that they attend to, cached ones included, into keys and values:
-/// [sequences · tokens_per_sequence, heads/TP · (nope + rope + v)].
+/// Prompts expand the latents of all tokens that they attend to into keys and values, [tokens, heads/TP · (nope + rope
+/// + v)]: the step's own at once, those cached before it in parts of at most 64·1024 tokens (vLLM, mla/common.py,
+/// determine_chunked_prefill_workspace_size).
 Bytes expanded_bytes(const MemoryRequest& request, const Mixer& mixer) {
   const auto* latent = std::get_if<LatentAttention>(&mixer);
   if (latent == nullptr || request.phase != ServingPhase::kContext) {
     return {};
   }
   const double width = static_cast<double>(latent->qk_nope_head_dim) + latent->qk_rope_head_dim + latent->v_head_dim;
-  return static_cast<double>(request.sequences) * static_cast<double>(request.tokens_per_sequence) * latent->heads /
-         request.tensor_parallel * width * activation_element_size(request.precision.activations);
+  constexpr double kMostExpanded = 65536.0;
+  const auto own = static_cast<double>(request.step_tokens);
+  const double cached = static_cast<double>(request.sequences) * static_cast<double>(request.tokens_per_sequence) - own;
+  return (own + std::clamp(cached, 0.0, kMostExpanded)) * latent->heads / request.tensor_parallel * width *
+         activation_element_size(request.precision.activations);
 }
 
 Bytes mixer_bytes(const MemoryRequest& request, const Block& block) {

@@ -54,6 +54,13 @@ Bytes high_throughput_buffers(const MemoryRequest& request) {
   return bytes(total);
 }
 
+/// Two tensors [ranks·tokens, hidden]: gathered, and to be scattered.
+Bytes gathered_buffers(const MemoryRequest& request) {
+  const double tokens = static_cast<double>(request.max_dispatch_tokens) * request.expert_ranks;
+  return tokens * request.model.architecture().hidden *
+         (activation_element_size(request.precision.dispatch) + activation_element_size(request.precision.combine));
+}
+
 }  // namespace
 
 Bytes communication_buffer_bytes(const MemoryRequest& request) {
@@ -65,6 +72,8 @@ Bytes communication_buffer_bytes(const MemoryRequest& request) {
       return {};
     case ExpertExchange::kHighThroughput:
       return high_throughput_buffers(request);
+    case ExpertExchange::kGathered:
+      return gathered_buffers(request);
     case ExpertExchange::kLowLatency:
       return low_latency_buffers(request);
   }

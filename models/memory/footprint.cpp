@@ -40,6 +40,16 @@ double mixer_parameters_per_rank(const Block& block, int hidden, int tensor_para
   return total / ranks + replicated * (1.0 - 1.0 / ranks);
 }
 
+/// Elements of the up-projections of keys and values that generation multiplies queries and outputs with. Prompts read
+/// them as the checkpoint has them, quantised in blocks with the rest of their matrix; cut by heads they are kept once
+/// more (vLLM's W_UK_T and W_UV, SGLang's w_kc and w_vc). In 16 bits they are views of the same memory.
+double absorbed_parameters(const Block& block, int tensor_parallel) {
+  const auto* latent = std::get_if<LatentAttention>(&block.mixer);
+  return latent == nullptr ? 0.0
+                           : static_cast<double>(latent->heads) / tensor_parallel *
+                                 (latent->qk_nope_head_dim + latent->v_head_dim) * latent->kv_lora_rank;
+}
+
 }  // namespace
 
 std::array<MemoryFootprint::Part, 12> MemoryFootprint::parts() const {
@@ -70,7 +80,8 @@ Bytes MemoryFootprint::weights() const {
 }
 
 /// Weights: parameters by part (models/architecture) times bytes of an element; attention, dense and shared blocks,
-/// embedding and LM head split over the tensor-parallel ranks, routed experts by slot, router and norms on every rank.
+/// embedding and LM head split over the tensor-parallel ranks, routed experts by slot, router and norms on every rank;
+/// quantised latent attention's up-projections twice.
 MemoryFootprint footprint(const MemoryRequest& request) {
   const Model& model = request.model;
   const Architecture& architecture = model.architecture();
@@ -89,6 +100,9 @@ MemoryFootprint footprint(const MemoryRequest& request) {
   out.other_weights = (all.norms + all.extra) * plain;
   for (const Layer& layer : model.layers()) {
     out.mixer_weights += mixer_parameters_per_rank(*layer.block, hidden, request.tensor_parallel) * weight;
+    if (weight < bytes(2.0)) {
+      out.mixer_weights += absorbed_parameters(*layer.block, request.tensor_parallel) * weight;
+    }
     if (const MixtureOfExperts* moe = layer.moe()) {
       const auto slots = static_cast<double>(request.expert_slots[*layer.moe_index]);
       out.router += router_parameters(*moe, hidden) * plain;

@@ -25,7 +25,7 @@ enum class KvSharding {
 };
 
 /// How tokens reach other ranks' experts, which decides the buffers kept for it.
-enum class ExpertExchange { kNone, kHighThroughput, kLowLatency };
+enum class ExpertExchange { kNone, kHighThroughput, kLowLatency, kGathered };
 
 /// Which form attention takes: prompts expand latent keys and values, generation absorbs the expansion.
 enum class ServingPhase { kContext, kGeneration };
@@ -92,7 +92,8 @@ Bytes recurrent_bytes_per_sequence(const Model& model, const Precision& precisio
 
 /// The most that is alive at once in a step beside weights and cache.
 Bytes activation_bytes(const MemoryRequest& request);
-/// What DeepEP allocates for `request.exchange`.
+/// What DeepEP allocates for `request.exchange`; where tokens are gathered, all ranks' tokens before the experts and
+/// what the experts made of them, before it is reduced and scattered.
 Bytes communication_buffer_bytes(const MemoryRequest& request);
 
 /// Tokens that the caches of all sequences of one rank may hold together in what is left of `accelerator`, in whole

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 namespace moesim {
@@ -66,14 +67,21 @@ std::string suggestion(std::string_view given, std::span<const std::string_view>
     return near;
   }
   constexpr std::size_t kShown = 12;
+  constexpr std::size_t kFewestLetters = 3;
+  std::vector<std::string_view> alike;  // those that hold what was given
+  const std::string part = lower(given);
+  std::copy_if(known.begin(), known.end(), std::back_inserter(alike), [&](std::string_view name) {
+    return part.size() >= kFewestLetters && lower(name).find(part) != std::string::npos;
+  });
+  const std::span<const std::string_view> shown = alike.empty() ? known : alike;
   std::string list;
-  for (std::size_t i = 0; i < std::min(kShown, known.size()); ++i) {
-    list += (i == 0 ? "" : ", ") + std::string(known[i]);
+  for (std::size_t i = 0; i < std::min(kShown, shown.size()); ++i) {
+    list += (i == 0 ? "" : ", ") + std::string(shown[i]);
   }
-  if (known.size() > kShown) {
-    list += fmt::format(" and {} more", known.size() - kShown);
+  if (shown.size() > kShown) {
+    list += fmt::format(" and {} more", shown.size() - kShown);
   }
-  return "; known: " + list;
+  return (alike.empty() ? "; known: " : "; names with it: ") + list;
 }
 
 }  // namespace moesim

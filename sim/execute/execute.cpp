@@ -183,6 +183,9 @@ class Executor {
     if (!slot) {
       const Exchange& exchange = program_.exchanges[index];
       ExchangeTerms terms = terms_.terms(exchange);
+      if (!terms.warning.empty()) {
+        warnings_.insert(terms.warning);
+      }
       std::vector<Duration> delay = terms_.delays(exchange, terms);
       slot = std::make_unique<RunningExchange>(RunningExchange{ExchangeState(exchange, program_.ranks.size()),
                                                                std::move(terms), std::move(delay),

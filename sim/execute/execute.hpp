@@ -63,7 +63,7 @@ struct Execution {
   double bytes_intra_node = 0.0;               ///< payload between GPUs of one scale-up domain, each hop once
   double bytes_inter_node = 0.0;               ///< payload that crossed the network
   std::uint64_t events = 0;
-  std::vector<std::string> warnings;  ///< kernels whose cost is an extrapolation
+  std::vector<std::string> warnings;  ///< kernels and collectives whose cost is an extrapolation
 };
 
 /// Runs a program on a cluster: rank r on GPU r. Kernels and transfers share SMs, HBM and links under exact max-min

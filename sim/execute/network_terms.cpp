@@ -1,10 +1,13 @@
 #include "sim/execute/network_terms.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "models/hardware/hardware.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
+#include "sim/core/units.hpp"
 
 namespace moesim {
 
@@ -94,9 +97,23 @@ ExchangeTerms NetworkTerms::collective_terms(const Exchange& exchange, const std
   return result;
 }
 
-ExchangeTerms NetworkTerms::domain_terms(const Exchange& exchange, const DomainCost& cost) const {
+ExchangeTerms NetworkTerms::domain_terms(const Exchange& exchange, const std::vector<DomainTerms>& terms,
+                                         double port_bytes) const {
+  // Below the smallest size that was measured the fixed time is that of larger ones: not far below, or where that
+  // was already small, it is no other.
+  constexpr double kFarBelow = 0.25;
+  constexpr double kSmall = 65536.0;
+  const double ranks = std::min<double>(exchange.group_size, static_cast<double>(cluster_.gpus_per_node()));
+  const DomainCost cost = domain_cost(terms, ranks, port_bytes);
+  const Bytes smallest = terms.front().efficiency.front().bytes;
   ExchangeTerms result;
   result.variant = "measured";
+  if (smallest.base() > kSmall && port_bytes < kFarBelow * smallest.base()) {
+    result.variant = "extrapolated";
+    result.warning = fmt::format(
+        "{} of {} a port is shorter than what was measured, from {} on: its fixed time of {} may be too long",
+        name_of(exchange.collective), to_text(bytes(port_bytes)), to_text(smallest), to_text(cost.overhead));
+  }
   result.scale_up_efficiency = cost.efficiency;
   result.path_share = cost.path_share;
   if (exchange.start == ExchangeStart::kLaunch) {
@@ -127,8 +144,7 @@ ExchangeTerms NetworkTerms::terms(const Exchange& exchange) {
   }
   if (const auto* domain = profile_.find_in_domain(exchange.collective, cluster_.accelerator().name)) {
     if (const auto port_bytes = bytes_in_domain(exchange)) {
-      const double ranks = std::min<double>(exchange.group_size, static_cast<double>(cluster_.gpus_per_node()));
-      return domain_terms(exchange, domain_cost(*domain, ranks, *port_bytes));
+      return domain_terms(exchange, *domain, *port_bytes);
     }
   }
   const CollectiveVariants* variants = profile_.find(exchange.collective, cluster_.accelerator().name);

@@ -18,6 +18,7 @@ namespace moesim {
 /// What a communication profile makes of one exchange on a cluster.
 struct ExchangeTerms {
   std::string variant;  ///< the library's protocol, where the profile has several
+  std::string warning;  ///< where the terms do not hold; empty where they do
   Duration launch;      ///< the kernels' fixed time, the path left out
   Duration notify;      ///< exchange of counts before it
   Duration local;       ///< copies within each rank that run before or after the transfer
@@ -61,7 +62,8 @@ class NetworkTerms {
   [[nodiscard]] ExchangeTerms dispatch_terms(const Exchange& exchange) const;
   [[nodiscard]] ExchangeTerms collective_terms(const Exchange& exchange, const std::string& variant,
                                                const CollectiveTerms& terms) const;
-  [[nodiscard]] ExchangeTerms domain_terms(const Exchange& exchange, const DomainCost& cost) const;
+  [[nodiscard]] ExchangeTerms domain_terms(const Exchange& exchange, const std::vector<DomainTerms>& terms,
+                                           double port_bytes) const;
   /// What leaves or enters the busiest rank; std::nullopt where something crosses the network.
   [[nodiscard]] std::optional<double> bytes_in_domain(const Exchange& exchange);
   [[nodiscard]] Duration estimate(const Exchange& exchange, const ExchangeTerms& terms);

@@ -76,10 +76,10 @@ void check_slots(const PlacementProblem& problem, std::string_view strategy, con
     return;
   }
   if (problem.redundant == 0) {
-    throw ConfigError(place,
-                      fmt::format("expected a number of ranks that divides the {} experts of a layer, found {} ranks; "
-                                  "the strategy {} gives every rank equally many",
-                                  problem.experts, problem.ranks, strategy));
+    throw ConfigError(
+        place, fmt::format("expected a number of ranks that divides the {} experts of a layer, found {} ranks; "
+                           "the strategy {} gives every rank equally many, which {} redundant experts would do",
+                           problem.experts, problem.ranks, strategy, problem.ranks - problem.experts % problem.ranks));
   }
   const std::size_t left_over = problem.slots() % problem.ranks;
   throw ConfigError({place.file, place.pointer + "/redundant_experts"},

@@ -1,6 +1,7 @@
 #include "sim/program/collective.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "models/hardware/hardware.hpp"
 #include "sim/program/collective_builders.hpp"
@@ -42,8 +43,20 @@ std::string_view not_whole_nodes(const CollectiveGroups& groups) {
 }
 
 /// TensorRT-LLM leaves what does not fit into its workspace to NCCL (tensorrt_llm/plugin/plugin.py,
-/// CustomAllReduceHelper.max_workspace_size_auto).
-double custom_workspace(std::size_t ranks) { return ranks <= 2 ? 16e6 : 8.4e6; }
+/// CustomAllReduceHelper.max_workspace_size_auto). Where every two GPUs have a link of their own, kernels that load
+/// from and store to the others' memory use all links at any size, and rings do not. Under PCIe and on a torus there
+/// are none.
+double custom_workspace(const CollectiveGroups& groups) {
+  const ClusterConfig& config = groups.cluster->config();
+  if (!config.graph && config.scale_up.kind == ScaleUpKind::kMesh) {
+    return std::numeric_limits<double>::infinity();
+  }
+  const bool switched = config.graph || config.scale_up.kind == ScaleUpKind::kNvSwitch;
+  if (!switched || !groups.cluster->accelerator().compute_capability) {
+    return 0.0;
+  }
+  return groups.size <= 2 ? 16e6 : 8.4e6;
+}
 
 constexpr std::string_view kNccl = "NVIDIA/nccl";
 constexpr std::string_view kBucket = "Jain, Sabharwal, ICS 2010";

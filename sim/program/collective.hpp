@@ -49,12 +49,12 @@ struct CollectiveAlgorithm {
   CollectivePhases (*build)(const CollectiveGroups& groups, double bytes);
   /// Why it cannot run on these groups; empty where it can.
   std::string_view (*obstacle)(const CollectiveGroups& groups);
-  /// What libraries that choose for themselves use it for at most, by ranks of a group; nullptr: any size.
-  double (*most_bytes)(std::size_t ranks) = nullptr;
+  /// What libraries that choose for themselves use it for at most on these groups; nullptr: any size.
+  double (*most_bytes)(const CollectiveGroups& groups) = nullptr;
 
   /// Whether a library would consider it.
   [[nodiscard]] bool eligible(const CollectiveGroups& groups, double bytes) const {
-    return obstacle(groups).empty() && (most_bytes == nullptr || bytes <= most_bytes(groups.size));
+    return obstacle(groups).empty() && (most_bytes == nullptr || bytes <= most_bytes(groups));
   }
 };
 std::span<const CollectiveAlgorithm> collective_algorithms();

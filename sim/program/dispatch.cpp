@@ -53,6 +53,10 @@ bool stays_in_place(DispatchProtocol protocol) { return protocol == DispatchProt
 
 bool delivers_rows(DispatchProtocol protocol) { return protocol == DispatchProtocol::kDeepEpLowLatency; }
 
+bool sends_copies(DispatchProtocol protocol) {
+  return protocol == DispatchProtocol::kNaive || protocol == DispatchProtocol::kHierarchical;
+}
+
 ExpertLayout layout_of(DispatchProtocol protocol) {
   switch (protocol) {
     case DispatchProtocol::kDeepEpLowLatency:

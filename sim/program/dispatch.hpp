@@ -65,6 +65,9 @@ bool stays_in_place(DispatchProtocol protocol);
 
 /// Whether a protocol delivers one row per copy, in the order of the experts, so that nothing is to be permuted.
 bool delivers_rows(DispatchProtocol protocol);
+/// Whether every copy of a token is sent by itself: the sender lays them out by receiver, the receiver by expert, and
+/// the sender sums what comes back.
+bool sends_copies(DispatchProtocol protocol);
 /// How what it delivers lies before the experts.
 ExpertLayout layout_of(DispatchProtocol protocol);
 

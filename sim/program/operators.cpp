@@ -38,6 +38,35 @@ OperatorKernel rotate_and_cache(const OperatorContext& context, std::int64_t tok
 /// The share of one of `parts` ranks, rounded up: the widest rank sets the pace.
 std::int64_t split(int count, int parts) { return (count + parts - 1) / parts; }
 
+/// Queries of a batch that run as sequences of their own.
+struct Stretch {
+  std::int64_t sequences = 0;
+  std::int64_t query = 0;
+  std::int64_t keys = 0;
+};
+
+/// The batch cut at multiples of `chunk`, across which nobody sees (vLLM and SGLang run such parts as a batch of
+/// sequences, make_local_attention_virtual_batches); whole where chunk is 0.
+std::vector<Stretch> stretches(const BatchShape& batch, std::int64_t chunk) {
+  if (chunk == 0) {
+    return {{batch.sequences, batch.query, batch.keys}};
+  }
+  std::vector<Stretch> parts;
+  std::int64_t left = batch.query;
+  if (const std::int64_t begun = (batch.keys - batch.query) % chunk; begun > 0) {
+    const std::int64_t rest = std::min(left, chunk - begun);
+    parts.push_back({batch.sequences, rest, begun + rest});
+    left -= rest;
+  }
+  if (left >= chunk) {
+    parts.push_back({batch.sequences * (left / chunk), chunk, chunk});
+  }
+  if (left % chunk > 0) {
+    parts.push_back({batch.sequences, left % chunk, left % chunk});
+  }
+  return parts;
+}
+
 KernelList grouped_query(const OperatorContext& context, const GroupedQueryAttention& attention,
                          const BatchShape& batch) {
   const std::int64_t tokens = batch.tokens();
@@ -50,26 +79,31 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
   kernels.push_back({StepOperator::kAttentionProjection,
                      gemm(context, tokens, width * (attention.output_gate ? 2 : 1) + kv_width, context.hidden)});
   kernels.push_back(rotate_and_cache(context, tokens, width, kv_width));
-  const std::int64_t window = attention.window.value_or(0);
+  const bool chunked = attention.window && attention.window_kind == WindowKind::kChunked;
+  const std::int64_t window = chunked ? 0 : attention.window.value_or(0);
   if (batch.phase == StepPhase::kDecode) {
+    const std::int64_t keys = chunked ? (batch.keys - 1) % *attention.window + 1 : batch.keys;
     kernels.push_back({StepOperator::kAttention, GenerationAttention{.sequences = batch.sequences,
-                                                                     .keys = batch.keys,
+                                                                     .keys = keys,
                                                                      .heads = heads,
                                                                      .kv_heads = kv_heads,
                                                                      .head_dim = attention.head_dim,
                                                                      .window = window,
                                                                      .kv = context.precision.kv}});
   } else {
-    kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences,
-                                                                  .query = batch.query,
-                                                                  .keys = batch.keys,
-                                                                  .heads = heads,
-                                                                  .kv_heads = kv_heads,
-                                                                  .qk_head_dim = attention.head_dim,
-                                                                  .v_head_dim = attention.head_dim,
-                                                                  .window = window,
-                                                                  .kv = context.precision.kv,
-                                                                  .mask = batch.mask}});
+    const bool parted = chunked && batch.mask == Mask::kCausal;
+    for (const Stretch& stretch : stretches(batch, parted ? *attention.window : 0)) {
+      kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = stretch.sequences,
+                                                                    .query = stretch.query,
+                                                                    .keys = stretch.keys,
+                                                                    .heads = heads,
+                                                                    .kv_heads = kv_heads,
+                                                                    .qk_head_dim = attention.head_dim,
+                                                                    .v_head_dim = attention.head_dim,
+                                                                    .window = window,
+                                                                    .kv = context.precision.kv,
+                                                                    .mask = batch.mask}});
+    }
   }
   kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, width)});
   return kernels;
@@ -315,7 +349,7 @@ KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int
   Gemm logits = gemm(context, sequences, columns, context.hidden);
   logits.weight = context.precision.embedding;
   logits.activation = DataType::kFp32;
-  const double cells = static_cast<double>(sequences * columns);
+  const double cells = static_cast<double>(sequences * vocabulary);  // gathered before, where ranks share them
   OperatorKernel norm = norm_kernel(context, sequences);
   norm.op = StepOperator::kLmHead;
   return {norm,

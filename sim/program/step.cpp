@@ -75,7 +75,7 @@ class StepBuilder {
     head.pop_back();
     all_run(std::move(head));
     if (plan_.tensor_parallel > 1) {
-      all_phases(ring_gather(bytes_of(plan_.batch.sequences * vocabulary, DataType::kFp32)));
+      all_phases(ring_gather(bytes_of(plan_.batch.sequences * vocabulary, plan_.precision.activations)));
     }
     all_run({std::move(sampling)});
   }
@@ -265,6 +265,13 @@ class StepBuilder {
     }
   }
 
+  /// Tokens that a rank's experts' results are summed for: where all tokens were gathered, all of them, since the sum
+  /// over ranks wants the same ones of each.
+  [[nodiscard]] std::int64_t summed_tokens(std::int64_t arrived) const {
+    const bool gathered = plan_.ranks > 1 && plan_.dispatch == DispatchProtocol::kAllGather;
+    return gathered ? static_cast<std::int64_t>(first_token_.back()) : arrived;
+  }
+
   /// The experts' kernels over `rows`, between those that bring the tokens into their order and back, where there are
   /// such.
   KernelList permuted_experts(const MixtureOfExperts& moe, const std::vector<std::int64_t>& rows,
@@ -281,7 +288,7 @@ class StepBuilder {
       kernels.push_back(std::move(kernel));
     }
     if (permutes) {
-      kernels.push_back(unpermute_kernel(context_, tokens, copies, sent));
+      kernels.push_back(unpermute_kernel(context_, summed_tokens(tokens), copies, sent));
     }
     return kernels;
   }
@@ -308,6 +315,8 @@ class StepBuilder {
       run_shared();
     }
     const Precision& precision = plan_.precision;
+    const bool copies_sent = plan_.ranks > 1 && sends_copies(plan_.dispatch);
+    const std::int64_t k = moe.experts_per_token;
     const bool rows_arrive = plan_.ranks > 1 && delivers_rows(plan_.dispatch);
     const bool overlapped = plan_.shared_experts == SharedExpertSchedule::kOverlapped;
     DispatchPlan dispatch{plan_.cluster, plan_.dispatch, plan_.communication_units,
@@ -315,6 +324,12 @@ class StepBuilder {
     if (plan_.ranks > 1) {
       if (!rows_arrive) {  // low-latency kernels quantise as they send
         all_run_own_tokens([&](std::int64_t tokens) { return quantise_kernels(context_, tokens, precision.dispatch); });
+      }
+      if (copies_sent) {
+        all_run_own_tokens([&](std::int64_t tokens) {
+          return tokens == 0 ? KernelList{}
+                             : KernelList{permute_kernel(context_, tokens, tokens * k, precision.activations)};
+        });
       }
       all_phases(dispatch_phases(traffic, dispatch), [&] {
         if (overlapped) {
@@ -328,12 +343,20 @@ class StepBuilder {
     const DataType sent = plan_.ranks > 1 ? precision.combine : precision.activations;
     const ExpertLayout layout = plan_.ranks > 1 ? layout_of(plan_.dispatch) : ExpertLayout::kSorted;
     for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-      const ExpertArrival arrival{layout, traffic.tokens_at(rank)};
+      const auto& rows = traffic.rows[rank];
+      const std::int64_t copies = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+      const ExpertArrival arrival{layout, copies_sent ? copies : traffic.tokens_at(rank)};
       run(rank, store(permuted_experts(moe, traffic.computed[rank], arrival, arrived, sent)));
     }
     if (plan_.ranks > 1) {
       dispatch.token_bytes = bytes_of(context_.hidden, precision.combine);
       all_phases(combine_phases(traffic, dispatch));
+      if (copies_sent) {
+        all_run_own_tokens([&](std::int64_t tokens) {
+          return tokens == 0 ? KernelList{}
+                             : KernelList{unpermute_kernel(context_, tokens, tokens * k, precision.activations)};
+        });
+      }
     }
   }
 

@@ -129,9 +129,10 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
       {"flops", execution.work.base(), "FLOP",
        "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
-      {"mfu", result.model_work / (result.reference_peak * ranks) / seconds(step), "1",
-       "model FLOP utilisation: operations that the model needs (two per weight and token, attention unabsorbed and "
-       "causal) / (dense peak rate of the weights' type * ranks * step_time)"},
+      {"mfu", result.model_time / seconds(step) / ranks, "1",
+       "model FLOP utilisation: operations that the model needs (two per weight and token, of routed experts two per "
+       "weight and row routed to it; attention unabsorbed and causal), each over the dense peak rate of its weights' "
+       "type, summed, / (step_time * ranks)"},
       {"hfu", execution.peak_time.base() / (step * ranks), "1",
        "hardware FLOP utilisation: operations of each GEMM and attention kernel as executed / the dense peak rate of "
        "the type it computes in, summed, / (step_time * ranks)"},

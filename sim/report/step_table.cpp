@@ -42,9 +42,11 @@ std::string heading(const StepResult& result) {
   }
   const Parallelism& parallelism = scenario.parallelism;
   text += fmt::format(
-      ", experts EP{}{}, {} placement, dispatch {}\n", parallelism.expert_parallel(),
+      ", experts EP{}{}, {}, dispatch {}\n", parallelism.expert_parallel(),
       parallelism.expert_tensor_parallel > 1 ? fmt::format(" x TP{}", parallelism.expert_tensor_parallel) : "",
-      scenario.placement.strategy, name_of(scenario.dispatch.protocol));
+      scenario.placement.file ? "placed by " + scenario.placement.file->resolved.filename().string()
+                              : scenario.placement.strategy + " placement",
+      name_of(scenario.dispatch.protocol));
   text += fmt::format("weights {}, experts {}{}, dispatch {}, combine {}\n", name_of(result.weights),
                       name_of(result.expert_weights), other_types, name_of(types.dispatch), name_of(types.combine));
   text += fmt::format("routing: {}\n", result.routing_provenance);
@@ -144,15 +146,17 @@ std::string experts_and_network(const StepResult& result) {
 std::string model(const StepResult& result) {
   std::string text = "\nmodel\n";
   double mfu = 0.0;
+  double hfu = 0.0;
   double hbm = 0.0;
   for (const Metric& metric : step_metrics(result)) {
     mfu = metric.name == "mfu" ? metric.value : mfu;
+    hfu = metric.name == "hfu" ? metric.value : hfu;
     hbm = metric.name == "hbm_utilisation" ? metric.value : hbm;
   }
   text += line("parameters", fmt::format("{}, {} active per token", short_count(result.parameters_total.total()),
                                          short_count(result.parameters_active.total())));
-  text += line("work", fmt::format("{}, MFU {}, HBM utilisation {}", to_text(result.execution.work), percent(mfu),
-                                   percent(hbm)));
+  text += line("work", fmt::format("{} as executed, HFU {}; MFU {}, HBM utilisation {}", to_text(result.execution.work),
+                                   percent(hfu), percent(mfu), percent(hbm)));
   return text;
 }
 

@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "models/kernels/kernel.hpp"
+#include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
 #include "sim/program/step.hpp"
 
@@ -18,7 +19,9 @@ double attention_flops(const Mixer& mixer, const BatchShape& batch, Mask mask) {
                                : attended_pairs(batch.query, batch.keys, window);
   };
   if (const auto* grouped = std::get_if<GroupedQueryAttention>(&mixer)) {
-    return 4.0 * grouped->heads * grouped->head_dim * sequences * pairs(grouped->window.value_or(0));
+    const bool chunked = grouped->window && grouped->window_kind == WindowKind::kChunked && mask == Mask::kCausal;
+    return 4.0 * grouped->heads * grouped->head_dim * sequences *
+           (chunked ? chunked_pairs(batch.query, batch.keys, *grouped->window) : pairs(grouped->window.value_or(0)));
   }
   if (const auto* latent = std::get_if<LatentAttention>(&mixer)) {
     return 2.0 * latent->heads * (latent->qk_nope_head_dim + latent->qk_rope_head_dim + latent->v_head_dim) *
@@ -31,21 +34,23 @@ double attention_flops(const Mixer& mixer, const BatchShape& batch, Mask mask) {
   return 0.0;
 }
 
-double active_weights(const Block& block, int hidden) {
+double weights_of_all_tokens(const Block& block, int hidden) {
   double weights = mixer_parameters(block, hidden);
   if (const auto* dense = std::get_if<DenseFeedForward>(&block.feed_forward)) {
     return weights + dense_parameters(*dense, hidden);
   }
   const auto& moe = std::get<MixtureOfExperts>(block.feed_forward);
-  return weights + moe.experts_per_token * expert_parameters(moe, hidden) + shared_expert_parameters(moe, hidden) +
-         router_parameters(moe, hidden);
+  return weights + shared_expert_parameters(moe, hidden) + router_parameters(moe, hidden);
 }
 
 }  // namespace
 
-Flops model_flops(const Model& model, const BatchShape& batch) {
+ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t groups,
+                     std::span<const double> routed_rows) {
   const Architecture& architecture = model.architecture();
-  double work = 0.0;
+  double rest = 0.0;
+  double experts = 0.0;
+  std::size_t moe_layers = 0;
   bool generates = false;
   for (const Layer& layer : model.layers()) {
     if (!layer_runs(model, layer, batch.phase)) {
@@ -53,21 +58,26 @@ Flops model_flops(const Model& model, const BatchShape& batch) {
     }
     generates = layer.stack == Stack::kDecoder;
     const Mask mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
-    work += 2.0 * active_weights(*layer.block, architecture.hidden) * static_cast<double>(batch.tokens());
-    work += attention_flops(layer.block->mixer, batch, mask);
+    rest += 2.0 * weights_of_all_tokens(*layer.block, architecture.hidden) * static_cast<double>(batch.tokens());
+    rest += attention_flops(layer.block->mixer, batch, mask);
     if (layer.block->cross_attention) {
-      work += attention_flops(*layer.block->cross_attention, batch, Mask::kFull);
+      rest += attention_flops(*layer.block->cross_attention, batch, Mask::kFull);
+    }
+    if (const auto* moe = std::get_if<MixtureOfExperts>(&layer.block->feed_forward)) {
+      ensure(moe_layers < routed_rows.size(), "rows of too few MoE layers");
+      experts += 2.0 * expert_parameters(*moe, architecture.hidden) * routed_rows[moe_layers++];
     }
   }
+  ensure(moe_layers == routed_rows.size(), "rows of MoE layers that do not run");
   if (generates) {
-    work +=
+    rest +=
         2.0 * architecture.hidden * static_cast<double>(architecture.vocabulary) * static_cast<double>(batch.sequences);
   }
-  return flops(work);
+  return {.rest = flops(rest * static_cast<double>(groups)), .experts = flops(experts)};
 }
 
 FlopRate reference_peak(const Accelerator& accelerator, DataType weights) {
-  for (const DataType type : {weights, weights == DataType::kFp8Block ? DataType::kFp8 : weights, DataType::kBf16}) {
+  for (const DataType type : {multiplied_as(weights, accelerator), DataType::kBf16}) {
     if (const auto found = accelerator.peak.find(type); found != accelerator.peak.end()) {
       return found->second;
     }

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "models/architecture/architecture.hpp"
 #include "models/hardware/hardware.hpp"
 #include "sim/core/quantity.hpp"
@@ -7,14 +10,25 @@
 
 namespace moesim {
 
-/// The work that a step of one attention group needs whatever way it is computed, by which MFU is defined (PaLM,
-/// arXiv 2204.02311, appendix B): of the layers that run,
-///   2·(weights that a token is multiplied with)·tokens + 2·heads·(d_qk + d_v)·(query–key pairs)
-/// and 2·hidden·vocabulary per sampled token. Work that is done twice, or that a faster kernel does more of, is not in.
-Flops model_flops(const Model& model, const BatchShape& batch);
+/// The work that a step needs whatever way it is computed, by which MFU is defined (PaLM, arXiv 2204.02311, appendix
+/// B).
+struct ModelWork {
+  Flops rest;
+  Flops experts;  ///< routed ones
+};
 
-/// Dense peak rate of the type in which weights of type `weights` are computed: its own, or fp8 for its blocked form,
-/// else bf16, else the highest that the accelerator has.
+/// Of `groups` attention groups with a batch each, of the layers that run:
+///   rest = 2·(weights beside the routed experts that a token is multiplied with)·tokens
+///          + 2·heads·(d_qk + d_v)·(query–key pairs), and 2·hidden·vocabulary per sampled token
+///   experts = 2·(an expert's weights)·rows
+/// `routed_rows`, [MoE layers that run], are the rows that experts were given over all ranks, without what only fills a
+/// buffer or a tile: a router that drops tokens, or chooses fewer experts than the model was made for, needs less. Work
+/// that is done twice, or that a faster kernel does more of, is not in.
+ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t groups,
+                     std::span<const double> routed_rows);
+
+/// Dense peak rate of the type in which weights of type `weights` are computed (multiplied_as, models/kernels), else
+/// bf16, else the highest that the accelerator has.
 FlopRate reference_peak(const Accelerator& accelerator, DataType weights);
 
 }  // namespace moesim

@@ -193,8 +193,14 @@ ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
   if (scenario.parallelism.ranks == 1 || model.moe() == nullptr || stays_in_place(scenario.dispatch.protocol)) {
     return ExpertExchange::kNone;
   }
-  return scenario.dispatch.protocol == DispatchProtocol::kDeepEpLowLatency ? ExpertExchange::kLowLatency
-                                                                           : ExpertExchange::kHighThroughput;
+  switch (scenario.dispatch.protocol) {
+    case DispatchProtocol::kDeepEpLowLatency:
+      return ExpertExchange::kLowLatency;
+    case DispatchProtocol::kAllGather:
+      return ExpertExchange::kGathered;
+    default:
+      return ExpertExchange::kHighThroughput;
+  }
 }
 
 }  // namespace
@@ -207,6 +213,8 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     MemoryRequest request{.model = model, .precision = scenario.precision};
     request.tensor_parallel = scenario.parallelism.tensor_parallel;
+    request.memory_fraction = scenario.memory.fraction;
+    request.kv_block = scenario.memory.kv_block;
     request.expert_tensor_parallel = scenario.parallelism.expert_tensor_parallel;
     request.expert_ranks = static_cast<int>(scenario.parallelism.expert_parallel());
     request.shared_tensor_parallel = in_place ? scenario.parallelism.tensor_parallel : 1;

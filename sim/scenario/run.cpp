@@ -1,5 +1,7 @@
 #include "sim/scenario/run.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <concepts>
 #include <numeric>
@@ -78,6 +80,18 @@ Permutation permutation_of(const PreparedStep& step) {
   const ExpertLayout layout = layout_of(step.scenario.dispatch.protocol);
   const bool whole = step.profile.choose(Experts{.weight = type, .layout = layout}).has_value();
   return whole ? Permutation::kInExperts : Permutation::kApart;
+}
+
+/// [MoE layers that run]: over all ranks.
+std::vector<double> routed_rows(const std::vector<LayerTraffic>& traffic) {
+  std::vector<double> rows;
+  for (const LayerTraffic& layer : traffic) {
+    double& sum = rows.emplace_back(0.0);
+    for (const std::vector<std::int64_t>& of_rank : layer.rows) {
+      sum += static_cast<double>(std::accumulate(of_rank.begin(), of_rank.end(), std::int64_t{0}));
+    }
+  }
+  return rows;
 }
 
 /// Rows over all layers and ranks.
@@ -182,11 +196,9 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   result.parameters_total = total_parameters(step.model);
   result.parameters_active = active_parameters(step.model);
   const std::int64_t groups = scenario.parallelism.ranks / scenario.parallelism.tensor_parallel;
-  result.model_work = model_flops(step.model, step.batch) * static_cast<double>(groups);
   const ReleasedTypes released = step.model.architecture().released();
   result.weights = scenario.precision.matrix_weights(released);
   result.expert_weights = scenario.precision.expert_weights(released);
-  result.reference_peak = reference_peak(result.accelerator, result.weights);
   result.ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
   result.layers = step.model.layers().size();
   result.tokens = step.batch.tokens() * groups;
@@ -209,6 +221,10 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   }
   const StepProgram built = build_step(plan, pool);
   result.padding = padding_of(built.traffic);
+  const ModelWork needed = model_work(step.model, step.batch, groups, routed_rows(built.traffic));
+  result.model_work = needed.rest + needed.experts;
+  result.model_time = needed.rest / reference_peak(result.accelerator, result.weights) +
+                      needed.experts / reference_peak(result.accelerator, result.expert_weights);
   result.router = std::move(routing.router);
   result.imbalance = imbalances(step, built);
   result.memory = footprints(step, built.traffic, place);
@@ -217,6 +233,13 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   for (std::size_t link = 0; link < step.cluster.links().size(); ++link) {
     result.link_names.push_back(step.cluster.link_name(LinkId(link)));
     result.link_capacity.push_back(step.cluster.links()[link].capacity);
+  }
+  constexpr double kNoticed = 1e-3;
+  if (const double extra = total_parameters(step.model).extra; extra > kNoticed * result.parameters_total.total()) {
+    result.warnings.push_back(
+        fmt::format("{:.4g} parameters of {} belong to parts that its blocks do not say: they take "
+                    "memory, and no time",
+                    extra, result.model_name));
   }
   result.inputs = input_files(scenario);
   return result;

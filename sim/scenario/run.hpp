@@ -80,10 +80,10 @@ struct StepResult {
   Accelerator accelerator;
   ParameterCount parameters_total;
   ParameterCount parameters_active;
-  Flops model_work;                           ///< model_flops of all attention groups
+  Flops model_work;                           ///< model_work, routed experts and the rest
+  Duration model_time;                        ///< of one GPU at the dense peak rates of their types
   DataType weights = DataType::kBf16;         ///< type of matrices beside the routed experts
   DataType expert_weights = DataType::kBf16;  ///< of these
-  FlopRate reference_peak;                    ///< of one GPU
   std::vector<MemoryFootprint> memory;        ///< [ranks]
   std::vector<LayerImbalance> imbalance;      ///< [MoE layers]
   std::vector<std::size_t> moe_layer_index;   ///< [MoE layers]: which layer of the model

@@ -103,6 +103,22 @@ struct DispatchConfig {
   }
 };
 
+/// What a server may do with the GPU's memory.
+struct MemoryConfig {
+  double fraction = 1.0;
+  std::int64_t kv_block = 1;
+
+  static constexpr std::string_view kDoc = "What may be used of the GPUs' memory";
+  template <class F>
+  static void describe(F& f) {
+    f.optional("fraction", &MemoryConfig::fraction,
+               "Of the HBM that weights, cache, buffers and reserve may take together (vLLM's gpu_memory_utilization)",
+               Rules::between(0.01, 1));
+    f.optional("kv_block", &MemoryConfig::kv_block,
+               "Tokens in a page of the KV cache; every sequence fills whole pages", Rules::between(1, 1048576));
+  }
+};
+
 /// One question to the simulator.
 struct Scenario {
   std::string name;
@@ -116,6 +132,7 @@ struct Scenario {
   RoutingConfig routing;
   PlacementConfig placement;
   DispatchConfig dispatch;
+  MemoryConfig memory;
   std::optional<PriceRate> price_per_gpu;
   std::uint64_t seed = 1;
 
@@ -128,13 +145,15 @@ struct Scenario {
     f.required("model", &Scenario::model, "`moesim list models`, a moesim.model/1 file, or a Hugging Face config.json");
     f.required("cluster", &Scenario::cluster, "`moesim list clusters` or a moesim.cluster/1 file");
     f.optional("kernels", &Scenario::kernels,
-               "Profile of kernel and communication costs: `moesim list profiles` or a moesim.profile/1 file");
+               "Profile of kernel and communication costs: `moesim list profiles`, one that was fitted, `moesim list "
+               "fits`, or a file of either");
     f.optional("precision", &Scenario::precision, "Types of the model's tensors");
     f.required("parallelism", &Scenario::parallelism, "How the model is spread over GPUs");
     f.required("step", &Scenario::step, "Decode or prefill");
     f.required("routing", &Scenario::routing, "Which experts the tokens choose");
     f.optional("placement", &Scenario::placement, "Which experts live where");
     f.optional("dispatch", &Scenario::dispatch, "How tokens travel");
+    f.optional("memory", &Scenario::memory, "How much of the GPUs' memory may be used");
     f.optional("price_per_gpu", &Scenario::price_per_gpu, "Price of one GPU, for the cost per million tokens",
                Rules::above_zero());
     f.optional("seed", &Scenario::seed, "Of every random draw");

@@ -35,9 +35,26 @@ std::string unzip(const std::filesystem::path& path) {
   return text;
 }
 
+/// Tables of aiconfigurator also come in these forms, which look like tables of another kind.
+void refuse_other_forms(const std::string& name, std::string_view text) {
+  if (text.starts_with("version https://git-lfs")) {
+    throw ConfigError({name, ""},
+                      "expected a table, found a pointer of Git LFS to one: fetch the file with \"git lfs pull\"");
+  }
+  if (text.starts_with("PAR1")) {
+    throw ConfigError({name, ""},
+                      "expected CSV, found Parquet: convert it, as with python3 -c \"import pandas; "
+                      "pandas.read_parquet('table.parquet').to_csv('table.csv', index=False)\"");
+  }
+}
+
 }  // namespace
 
-TableFile TableFile::read(const std::filesystem::path& path) { return parse(path.string(), unzip(path)); }
+TableFile TableFile::read(const std::filesystem::path& path) {
+  std::string text = unzip(path);
+  refuse_other_forms(path.string(), text);
+  return parse(path.string(), std::move(text));
+}
 
 TableFile TableFile::parse(std::string name, std::string text) {
   TableFile out;

@@ -64,6 +64,22 @@ TEST_CASE("more work takes longer: context, sequences, prompt") {
         step_time(run_text(kTwoNodes, {prefill, "/step/prefill/cached_prefix=8192"})));
 }
 
+// 16 layers, 16·128 tokens with 8 experts of 3·2048·1024 weights each; fp8 has twice the rate of bf16.
+TEST_CASE("MFU takes routed experts by their rows and at the rate of their type") {
+  const auto needed = [](const char* experts) {
+    const std::string precision = std::string("/precision={\"weights\":\"bf16\",\"experts\":\"") + experts + "\"}";
+    return run_text(kTwoNodes, {precision}).model_time.base();
+  };
+  const double experts = 16.0 * 16 * 128 * 8 * 2 * 3 * 2048 * 1024;
+  CHECK(needed("bf16") - needed("fp8") == Approx(experts * (1 / 989e12 - 1 / 1978e12)).epsilon(1e-9));
+}
+
+// Whole HBM of 143771 MiB or a part of it.
+TEST_CASE("a server that may use less of the memory is refused sooner, and told so") {
+  CHECK_NOTHROW(run_text(kTwoNodes, {"/memory={\"fraction\":0.5}"}));
+  CHECK_THROWS_WITH(run_text(kTwoNodes, {"/memory={\"fraction\":0.1}"}), Catch::Contains("(0.1 of it)"));
+}
+
 // A token has at most as many destinations as copies, and as many nodes as destinations.
 TEST_CASE("deduplication sends less: per copy, per GPU, per node") {
   const auto across = [](const char* protocol) {

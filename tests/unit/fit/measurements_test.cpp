@@ -116,6 +116,12 @@ TEST_CASE("gzipped tables read as plain ones, damaged ones are refused") {
                     Catch::EndsWith("expected a whole gzip file, found one that is damaged or cut off"));
 }
 
+TEST_CASE("files that only point to a table, or hold it in another form, are named for what they are") {
+  CHECK_THAT(faults_of("version https://git-lfs.github.com/spec/v1\noid sha256:96\nsize 9743072\n"),
+             Catch::StartsWith("table.csv: expected a table, found a pointer of Git LFS to one"));
+  CHECK_THAT(faults_of("PAR1\x15\x04"), Catch::StartsWith("table.csv: expected CSV, found Parquet"));
+}
+
 TEST_CASE("our own measurements name their units") {
   const auto path = std::filesystem::temp_directory_path() / "moesim_fit_own.json";
   write_file(path, R"({"schema": "moesim.measurement/1", "gpu": "NVIDIA H200", "rows": [

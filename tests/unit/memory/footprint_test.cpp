@@ -32,9 +32,9 @@ TEST_CASE("DeepSeek-V3 over 32 expert ranks in fp8") {
   // Embedding and LM head stay in bf16: 2·129280·7168·2 B = 3.71 GB.
   CHECK(held.embedding.base() == 2.0 * 129280 * 7168 * 2);
   // Attention, 61 layers: down 7168·1536 + 7168·576, up 1536·128·192 + 512·128·256, out 128·128·7168, and the
-  // latents' norms 1536 + 512.
+  // latents' norms 1536 + 512; up-projections of keys and values, 512·128·256, once more for generation.
   CHECK(held.mixer_weights.base() ==
-        61.0 * (7168 * 1536 + 7168 * 576 + 1536 * 128 * 192 + 512 * 128 * 256 + 128 * 128 * 7168 + 1536 + 512));
+        61.0 * (7168 * 1536 + 7168 * 576 + 1536 * 128 * 192 + 2 * 512 * 128 * 256 + 128 * 128 * 7168 + 1536 + 512));
   // 61·(512 + 64)·2 B = 70,272 B per token (published); 128 sequences of 4096 tokens.
   CHECK(held.kv_cache.base() == 128.0 * 4096 * 70272);
   CHECK(held.recurrent_state == Bytes{});
@@ -91,6 +91,33 @@ TEST_CASE("Latent attention's down-projections are on every tensor-parallel rank
   const double split = 1536.0 * 128 * 192 + 512.0 * 128 * 256 + 128.0 * 128 * 7168;
   const double whole = 7168.0 * (1536 + 576) + 1536 + 512;
   CHECK(footprint(request).mixer_weights.base() == Approx(61 * 2 * (split / 8 + whole)).epsilon(1e-12));
+}
+
+TEST_CASE("Latents that were cached are expanded in parts") {
+  const Model model = load("deepseek-v3");
+  const auto activations = [&](std::int64_t cached) {
+    return activation_bytes({.model = model,
+                             .expert_ranks = 32,
+                             .expert_slots = slots(model, 8),
+                             .phase = ServingPhase::kContext,
+                             .sequences = 8,
+                             .tokens_per_sequence = cached + 512,
+                             .step_tokens = 8 * 512});
+  };
+  // 128 heads of 128 + 64 + 128 elements of 2 B: 81,920 B a token, for at most 65536 cached tokens at once.
+  CHECK((activations(8192) - activations(4096)).base() == Approx(81920.0 * 8 * 4096));
+  CHECK(activations(130560) == activations(8192));
+}
+
+TEST_CASE("Gathered tokens are held twice, before and after the experts") {
+  const Model model = load("deepseek-v3");
+  MemoryRequest request{.model = model, .expert_ranks = 32, .expert_slots = slots(model, 8), .step_tokens = 8192};
+  request.exchange = ExpertExchange::kGathered;
+  request.max_dispatch_tokens = 8192;
+  request.precision.dispatch = DataType::kBf16;
+  request.precision.combine = DataType::kBf16;
+  // 32·8192 tokens of 7168 elements of 2 B, twice.
+  CHECK(communication_buffer_bytes(request).base() == 2.0 * 32 * 8192 * 7168 * 2);
 }
 
 TEST_CASE("Mixtral 8x7B over two tensor-parallel ranks") {

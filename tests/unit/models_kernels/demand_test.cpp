@@ -74,6 +74,37 @@ TEST_CASE("Without a window, pairs agree with (full² − prefix²)/2 up to the 
   CHECK(attended_pairs(4096, 8192, 0) == (8192.0 * 8192 - 4096.0 * 4096) / 2 + 4096.0 / 2);
 }
 
+TEST_CASE("Chunked attention: every query sees what came since the last multiple of the chunk") {
+  RandomStream random(7, "chunks");
+  for (int i = 0; i < 200; ++i) {
+    const auto chunk = static_cast<std::int64_t>(1 + random.below(9));
+    const auto query = static_cast<std::int64_t>(random.below(40));
+    const auto keys = query + static_cast<std::int64_t>(random.below(40));
+    double pairs = 0.0;
+    for (std::int64_t position = keys - query; position < keys; ++position) {
+      pairs += static_cast<double>(position % chunk + 1);
+    }
+    CAPTURE(query, keys, chunk);
+    CHECK(chunked_pairs(query, keys, chunk) == pairs);
+  }
+  // Llama 4, a prompt of 32768: 4·8192·8193/2, where a sliding window would let 1.75 times as many through.
+  CHECK(chunked_pairs(32768, 32768, 8192) == 4.0 * 8192 * 8193 / 2);
+  CHECK(attended_pairs(32768, 32768, 8192) / chunked_pairs(32768, 32768, 8192) == Approx(1.75).epsilon(1e-3));
+}
+
+TEST_CASE("4-bit weights are multiplied at the rate of the wider operand") {
+  const Accelerator b200 = find_accelerator("b200-sxm", {});
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  CHECK(multiplied_as(DataType::kMxFp4, b200) == DataType::kFp8);    // with mxfp8 activations
+  CHECK(multiplied_as(DataType::kNvFp4, b200) == DataType::kNvFp4);  // activations are quantised alike
+  CHECK(multiplied_as(DataType::kMxFp4, h200) == DataType::kMxFp4);  // expanded: the profile says to what
+  CHECK(multiplied_as(DataType::kFp8Block, h200) == DataType::kFp8);
+  CHECK(multiplied_as(DataType::kBf16, b200) == DataType::kBf16);
+  // 2·3·4 elements, inputs of 4.5 bits as the weights, outputs of 16.
+  const Gemm gemm{.m = 2, .n = 3, .k = 4, .weight = DataType::kNvFp4};
+  CHECK(demand_of(gemm).traffic.base() == Approx((2 * 4 + 4 * 3) * 4.5 / 8 + 2 * 3 * 2));
+}
+
 TEST_CASE("Generation attention reads each KV head once for its whole group") {
   // 3 sequences, 100 keys, 8 heads on 2 KV heads of width 16, cache in fp8: 4·3·8·100·16 FLOP;
   // per sequence 2·8·16·2 B of query and output and 2·2·100·16·1 B of cache.

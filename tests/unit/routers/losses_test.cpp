@@ -30,10 +30,11 @@ struct Sample {
     }
     choices[3] = kNoExpert;
   }
-  [[nodiscard]] LossInput input(ScoreFunction function) const {
+  [[nodiscard]] LossInput input(ScoreFunction function, LossForm form) const {
     LossInput in{
         .tokens = kLossTokens, .experts = kLossExperts, .scores = scores, .choices = choices, .slots = kLossSlots};
     in.function = function;
+    in.form = form;
     in.noise = noise;
     in.noise_deviation = 0.7;
     in.skill = skill;
@@ -42,20 +43,20 @@ struct Sample {
 };
 
 /// Central differences; float scores are stepped by a power of two, so that the step is exact.
-void check_gradient(const Loss& loss, ScoreFunction function) {
+void check_gradient(const Loss& loss, ScoreFunction function, LossForm form = LossForm::kShazeer) {
   constexpr float kStep = 1.0F / 256.0F;
   Sample sample;
   std::vector<double> gradient(kLossTokens * kLossExperts, 0.0);
-  loss(sample.input(function), 2.0, gradient);
+  loss(sample.input(function, form), 2.0, gradient);
   for (std::size_t i = 0; i < gradient.size(); ++i) {
     std::vector<double> unused(gradient.size(), 0.0);
     const float at = sample.scores[i];
     const float up = at + kStep;
     const float down = at - kStep;
     sample.scores[i] = up;
-    const double above = loss(sample.input(function), 1.0, unused);
+    const double above = loss(sample.input(function, form), 1.0, unused);
     sample.scores[i] = down;
-    const double below = loss(sample.input(function), 1.0, unused);
+    const double below = loss(sample.input(function, form), 1.0, unused);
     sample.scores[i] = at;
     const double slope = (above - below) / (static_cast<double>(up) - static_cast<double>(down));
     CAPTURE(i);
@@ -78,6 +79,7 @@ TEST_CASE("losses: gradients are those of finite differences") {
     for (const ScoreFunction function : {ScoreFunction::kSoftmax, ScoreFunction::kSigmoid}) {
       CAPTURE(name, function == ScoreFunction::kSigmoid);
       check_gradient(loss, function);
+      check_gradient(loss, function, LossForm::kVMoe);
     }
   }
 }
@@ -90,8 +92,8 @@ TEST_CASE("losses: hand-worked values") {
   std::vector<double> gradient(4, 0.0);
   // f = (1, 0), P = (5/8, 3/8): E·Σ f·P = 2·5/8.
   CHECK(balance_loss(input, 0.0, gradient) == Approx(1.25));
-  // (1/E)·Σ (c/T)·m = 1/2·5/8.
-  CHECK(gshard_loss(input, 0.0, gradient) == Approx(0.3125));
+  // The same, since k = 1: E·Σ (c/T)·m = 2·5/8.
+  CHECK(gshard_loss(input, 0.0, gradient) == Approx(1.25));
   // log(3 + 1) and log 2, squared, halved.
   CHECK(z_loss(input, 0.0, gradient) == Approx(0.5 * (std::log(4.0) * std::log(4.0) + std::log(2.0) * std::log(2.0))));
   // Gates over one kept expert are 1: importance (2, 0), mean 1, variance 1.
@@ -111,6 +113,37 @@ TEST_CASE("losses: the load loss is the variation of expected counts under fresh
   std::vector<double> gradient(2, 0.0);
   const double phi = 0.8413447460685429;
   CHECK(load_loss(input, 0.0, gradient) == Approx((phi - 0.5) * (phi - 0.5) / 0.25).epsilon(1e-9));
+}
+
+TEST_CASE("losses: GShard's looks at first choices only") {
+  // One token, p = (.4, .3, .2, .1), first choice 0 and second 1: E·p_0 = 1.6, where the share of all choices would
+  // give 4·(.5·.4 + .5·.3) = 1.4.
+  const std::vector<float> scores{std::log(0.4F), std::log(0.3F), std::log(0.2F), std::log(0.1F)};
+  const std::vector<ExpertIndex> choices{0, 1};
+  const LossInput input{.tokens = 1, .experts = 4, .scores = scores, .choices = choices, .slots = 2};
+  std::vector<double> gradient(4, 0.0);
+  CHECK(gshard_loss(input, 0.0, gradient) == Approx(1.6));
+  CHECK(balance_loss(input, 0.0, gradient) == Approx(1.4));
+}
+
+TEST_CASE("losses: V-MoE's importance is of all probabilities, its load measured by the last that is chosen") {
+  // Two tokens with p = (.4, .3, .2, .1) and (.3, .4, .1, .2): importance (.7, .7, .3, .3), mean 1/2, variance .04.
+  const std::vector<float> scores{std::log(0.4F), std::log(0.3F), std::log(0.2F), std::log(0.1F),
+                                  std::log(0.3F), std::log(0.4F), std::log(0.1F), std::log(0.2F)};
+  const std::vector<ExpertIndex> choices{0, 1, 1, 0};
+  LossInput input{.tokens = 2, .experts = 4, .scores = scores, .choices = choices, .slots = 2};
+  input.form = LossForm::kVMoe;
+  std::vector<double> gradient(8, 0.0);
+  CHECK(importance_loss(input, 0.0, gradient) == Approx(0.16).epsilon(1e-5));
+  // One token with scores 1 and 0, k = 1, noise of deviation 1: both are measured by 1, Φ(0) = 1/2 and Φ(−1).
+  const std::vector<float> two{1.0F, 0.0F};
+  const std::vector<ExpertIndex> first{0};
+  LossInput single{.tokens = 1, .experts = 2, .scores = two, .choices = first, .slots = 1};
+  single.form = LossForm::kVMoe;
+  const double low = 0.15865525393145707;
+  const double mean = 0.5 * (0.5 + low);
+  const double deviation = 0.5 * (0.5 - low);
+  CHECK(load_loss(single, 0.0, gradient) == Approx(deviation * deviation / (mean * mean)).epsilon(1e-9));
 }
 
 TEST_CASE("losses: weights are the given ones, else the published") {

@@ -24,7 +24,7 @@ class GshardRouter final : public TokenRouter {
   [[nodiscard]] std::optional<std::size_t> buffer_rows(std::size_t tokens, RouterPhase phase) const override {
     return options_.padded ? std::optional(rows(tokens, phase)) : std::nullopt;
   }
-  [[nodiscard]] PublishedBalance published_balance() const override { return {.balance = options_.balance_loss}; }
+  [[nodiscard]] PublishedBalance published_balance() const override { return {.gshard = options_.balance_loss}; }
 
   void route(const RouterInput& input, RandomStream& random, RoutedTokens& out) const override {
     out.reset(input, std::min<std::size_t>(2, input.experts));

@@ -71,7 +71,7 @@ class HierarchicalRouter final : public TokenRouter {
   [[nodiscard]] std::optional<std::size_t> buffer_rows(std::size_t tokens, RouterPhase phase) const override {
     return inner_rows(tokens, phase);
   }
-  [[nodiscard]] PublishedBalance published_balance() const override { return {.balance = options_.balance_loss}; }
+  [[nodiscard]] PublishedBalance published_balance() const override { return {.gshard = options_.balance_loss}; }
 
   void route(const RouterInput& input, RandomStream& random, RoutedTokens& out) const override {
     std::vector<float> gates(input.scores.size());

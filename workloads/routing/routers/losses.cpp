@@ -107,6 +107,12 @@ std::span<const ExpertIndex> chosen(const LossInput& input, std::size_t token) {
 }  // namespace
 
 double importance_loss(const LossInput& input, double weight, std::span<double> gradient) {
+  if (input.form == LossForm::kVMoe) {
+    const Probabilities p(input);  // CV² does not change with the scale: means do as well as sums
+    const Variation cv = variation(p.mean());
+    p.back([&](std::size_t, std::size_t e) { return cv.slope[e] / number(input.tokens); }, weight, gradient);
+    return cv.value;
+  }
   std::vector<double> gates(input.choices.size(), 0.0);
   std::vector<double> importance(input.experts, 0.0);
   for (std::size_t t = 0; t < input.tokens; ++t) {
@@ -163,7 +169,7 @@ double load_loss(const LossInput& input, double weight, std::span<double> gradie
   const auto threshold_of = [&](std::size_t t, std::size_t e) {
     const double* row = noisy.data() + t * input.experts;
     const bool in = row[e] > row[next[t]] || e == kth[t];
-    return in ? next[t] : kth[t];
+    return in && input.form == LossForm::kShazeer ? next[t] : kth[t];
   };
   for (std::size_t t = 0; t < input.tokens; ++t) {
     const double* row = noisy.data() + t * input.experts;
@@ -216,7 +222,7 @@ double gshard_loss(const LossInput& input, double weight, std::span<double> grad
   std::vector<double> share(input.experts, 0.0);
   for (std::size_t t = 0; t < input.tokens; ++t) {
     if (input.slots > 0 && chosen(input, t)[0] != kNoExpert) {
-      share[chosen(input, t)[0]] += 1.0 / number(input.tokens) / number(input.experts);
+      share[chosen(input, t)[0]] += number(input.experts) / number(input.tokens);
     }
   }
   double loss = 0.0;
@@ -292,7 +298,7 @@ LossWeights resolved(const LossWeights& given, const PublishedBalance& published
   weights.importance = given.importance.value_or(published.importance);
   weights.load = given.load.value_or(published.load);
   weights.balance = given.balance.value_or(published.balance);
-  weights.gshard = given.gshard.value_or(0.0);
+  weights.gshard = given.gshard.value_or(published.gshard);
   weights.z = given.z.value_or(published.z);
   weights.mean_entropy = given.mean_entropy.value_or(0.0);
   weights.token_entropy = given.token_entropy.value_or(0.0);

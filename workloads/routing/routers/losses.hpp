@@ -33,7 +33,9 @@ struct LossWeights {
                Rules::at_least(0));
     f.optional("balance", &LossWeights::balance,
                "E * sum of (share of choices * mean probability), Switch's; absent: as published", Rules::at_least(0));
-    f.optional("gshard", &LossWeights::gshard, "GShard's form of it: 1/E * sum of (first choices/T * mean probability)",
+    f.optional("gshard", &LossWeights::gshard,
+               "GShard's form of it, by first choices: E * sum of (first choices/T * mean probability); absent: as "
+               "published",
                Rules::at_least(0));
     f.optional("z", &LossWeights::z, "Mean of (log sum exp)^2; absent: as published", Rules::at_least(0));
     f.optional("mean_entropy", &LossWeights::mean_entropy, "Minus the entropy of the mean probabilities",
@@ -54,20 +56,23 @@ struct LossInput {
   std::span<const ExpertIndex> choices;  ///< [T, slots], kNoExpert where empty
   std::size_t slots = 0;
   ScoreFunction function = ScoreFunction::kSoftmax;
+  LossForm form = LossForm::kShazeer;
   std::span<const float> noise = {};  ///< [T, E] added to the scores before choosing, for the load loss
   double noise_deviation = 1.0;       ///< of it
   std::span<const float> skill = {};  ///< [T, E]: what expert e would gain token t
 };
 
 /// Each returns the loss, unweighted, and adds weight · ∂loss/∂s to `gradient` [T, E]. Choices and noise are constants.
-/// importance: CV²(Σ_t g_te). Shazeer et al. 2017, equation 6.
+/// importance: CV²(Σ_t g_te). Shazeer et al. 2017, equation 6. V-MoE's form has p in place of g.
 double importance_loss(const LossInput& input, double weight, std::span<double> gradient);
 /// load: CV²(Σ_t Φ((s_te − thr_te)/std)), thr the (k+1)-th largest of s + noise where e is among the k largest, else
-/// the k-th; thr moves with its own logit. Shazeer et al. 2017, equations 8 to 11.
+/// the k-th; thr moves with its own logit. Shazeer et al. 2017, equations 8 to 11. In V-MoE's form thr is the k-th for
+/// all.
 double load_loss(const LossInput& input, double weight, std::span<double> gradient);
 /// balance: E·Σ_e f_e·P_e, f_e the share of all choices, P_e the mean of p. Fedus et al. 2021, equation 4.
 double balance_loss(const LossInput& input, double weight, std::span<double> gradient);
-/// gshard: (1/E)·Σ_e (c_e/T)·P_e, c_e first choices (slot 0). Lepikhin et al. 2020, algorithm 1.
+/// gshard: E·Σ_e (c_e/T)·P_e, c_e first choices (slot 0). Lepikhin et al. 2020, algorithm 1, which writes 1/E in place
+/// of E; its code (mesh-tensorflow, _top_2_gating) has E, to which published weights belong.
 double gshard_loss(const LossInput& input, double weight, std::span<double> gradient);
 /// z: mean_t (log Σ_e e^{s_te})². Zoph et al. 2022, equation 5.
 double z_loss(const LossInput& input, double weight, std::span<double> gradient);

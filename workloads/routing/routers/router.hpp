@@ -63,11 +63,17 @@ struct RoutedTokens {
 /// How scores become probabilities in a router's balancing losses.
 enum class ScoreFunction { kSoftmax, kSigmoid };
 
+/// Whose form of the importance and load losses: Shazeer's, or V-MoE's (google-research/vmoe, moe/routing.py), which
+/// sums the probabilities of all experts, and measures every expert by the k-th largest noisy logit.
+enum class LossForm { kShazeer, kVMoe };
+
 /// Weights of the losses that keep a router balanced, as its authors published them (losses.hpp).
 struct PublishedBalance {
   double importance = 0.0;
   double load = 0.0;
   double balance = 0.0;
+  double gshard = 0.0;
+  LossForm form = LossForm::kShazeer;
   double z = 0.0;
   double bias_rate = 0.0;  ///< γ of the selection bias
 };

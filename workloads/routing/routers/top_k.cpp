@@ -38,7 +38,8 @@ ScoreFunction TopKRouter::score_function() const {
 }
 
 PublishedBalance TopKRouter::published_balance() const {
-  return {.balance = options_.balance_loss, .z = options_.z_loss, .bias_rate = options_.bias_rate};
+  const double share = options_.balance_share == BalanceShare::kOfTokens ? static_cast<double>(rule_.k) : 1.0;
+  return {.balance = share * options_.balance_loss, .z = options_.z_loss, .bias_rate = options_.bias_rate};
 }
 
 void TopKRouter::route(const RouterInput& input, RandomStream&, RoutedTokens& out) const {

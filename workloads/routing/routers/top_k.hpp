@@ -18,6 +18,15 @@ struct EnumNames<GateFunction> {
                                                                 {GateFunction::kSigmoid, "sigmoid"}});
 };
 
+/// What the balance loss takes as an expert's share f_e: that of all choices, so that f sums to 1, or choices per
+/// token, so that it sums to k (transformers, load_balancing_loss_func).
+enum class BalanceShare { kOfChoices, kOfTokens };
+template <>
+struct EnumNames<BalanceShare> {
+  static constexpr auto names = std::to_array<std::pair<BalanceShare, std::string_view>>(
+      {{BalanceShare::kOfChoices, "of-choices"}, {BalanceShare::kOfTokens, "of-tokens"}});
+};
+
 /// Token-choice top-k without capacity, as nearly all models of today route.
 struct TopKOptions {
   GateFunction gate = GateFunction::kSoftmax;
@@ -28,6 +37,7 @@ struct TopKOptions {
   std::optional<std::size_t> groups_per_token = std::nullopt;
   GroupScore group_score = GroupScore::kBest;
   double balance_loss = 0.0;
+  BalanceShare balance_share = BalanceShare::kOfChoices;
   double z_loss = 0.0;
   double bias_rate = 0.0;
 
@@ -44,6 +54,8 @@ struct TopKOptions {
     f.optional("group_score", &TopKOptions::group_score, "What a block is worth to a token");
     f.optional("balance_loss", &TopKOptions::balance_loss, "Published weight of the balance loss in training",
                Rules::at_least(0));
+    f.optional("balance_share", &TopKOptions::balance_share,
+               "What that weight belongs to: an expert's share of all choices, or its choices per token");
     f.optional("z_loss", &TopKOptions::z_loss, "Published weight of the z-loss", Rules::at_least(0));
     f.optional("bias_rate", &TopKOptions::bias_rate, "Published step of the selection bias", Rules::at_least(0));
   }

@@ -165,6 +165,7 @@ class LayerTrainer {
     LossInput input{.tokens = count, .experts = experts_, .scores = scores, .choices = routed.wished};
     input.slots = routed.slots;
     input.function = router_.score_function();
+    input.form = router_.published_balance().form;
     input.noise = routed.noise;
     input.noise_deviation = router_.noise_deviation();
     std::vector<float> gains;

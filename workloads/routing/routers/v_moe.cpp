@@ -61,7 +61,7 @@ class VMoeRouter final : public TokenRouter {
   }
   [[nodiscard]] double noise_deviation() const override { return 1.0 / static_cast<double>(rule_.experts); }
   [[nodiscard]] PublishedBalance published_balance() const override {
-    return {.importance = options_.importance_loss, .load = options_.load_loss};
+    return {.importance = options_.importance_loss, .load = options_.load_loss, .form = LossForm::kVMoe};
   }
 
   void route(const RouterInput& input, RandomStream& random, RoutedTokens& out) const override {
