@@ -32,7 +32,7 @@ DataType attention_compute(DataType kv) {
 /// Type of a GEMM's other operand: 8-bit weights are multiplied with inputs quantised alike, 4-bit weights with
 /// activations as they are, the rest with their own type.
 DataType operand_type(DataType weight, DataType activation) {
-  const bool four_bit = weight == DataType::kMxFp4 || weight == DataType::kNvFp4;
+  const bool four_bit = weight == DataType::kMxFp4 || weight == DataType::kNvFp4 || weight == DataType::kInt4;
   return four_bit ? activation : weight;
 }
 

@@ -82,7 +82,8 @@ struct StepResult {
   ParameterCount parameters_active;
   Flops model_work;                           ///< model_flops of all attention groups
   DataType weights = DataType::kBf16;         ///< type of matrices beside the routed experts
-  DataType expert_weights = DataType::kBf16;  ///< of these
+  DataType expert_weights = DataType::kBf16;     ///< of these
+  DataType attention_weights = DataType::kBf16;  ///< of attention and recurrences
   FlopRate reference_peak;                    ///< of one GPU
   std::vector<MemoryFootprint> memory;        ///< [ranks]
   std::vector<LayerImbalance> imbalance;      ///< [MoE layers]
