@@ -31,8 +31,8 @@ constexpr std::array kModels = std::to_array<KnownModel>({
     {"nvidia/DeepSeek-R1-NVFP4", "deepseek-r1"},
     {"Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"},
     {"openai/gpt-oss-120b", "gpt-oss-120b"},
-    {"MiniMaxAI/MiniMax-M2.5", "minimax-m2"},      // the shapes of MiniMax-M2
-    {"moonshotai/Kimi-K2.5", "kimi-k2-thinking"},  // the shapes of its language model
+    {"MiniMaxAI/MiniMax-M2.5", "minimax-m2"},  // the shapes of MiniMax-M2
+    {"moonshotai/Kimi-K2.5", "kimi-k2.5"},     // the language model
     {"Qwen/Qwen3.5-397B-A17B", "qwen3.5-397b-a17b"},
     {"zhipuai/GLM-5", "glm-5"},
 });
