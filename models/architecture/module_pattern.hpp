@@ -15,7 +15,7 @@ namespace moesim {
 /// re.match).
 class ModulePattern {
  public:
-  /// std::nullopt for a regular expression that is none.
+  /// std::nullopt for a regular expression that is none, or one of over 1000 characters.
   static std::optional<ModulePattern> parse(std::string_view text);
   /// `module`: a dotted name. A module inside one that is named is named too.
   [[nodiscard]] bool matches(std::string_view module) const;

@@ -80,6 +80,11 @@ TEST_CASE("Patterns name whole parts of a module's name") {
   CHECK(matches(R"(re:model\.layers\.[0-3]\..*)", kGate));
   CHECK_FALSE(matches("re:mlp", kGate));  // from the beginning on
   CHECK_FALSE(ModulePattern::parse("re:(unclosed"));
+  CHECK_FALSE(ModulePattern::parse("re:" + std::string(1001, '(')));
+  // The last * may have to take more than one try: ".up" stands twice.
+  CHECK(matches("model.*.up*.up_proj", "model.layers.3.up.up_proj"));
+  CHECK_FALSE(matches("model.*.up*.up_proj", "model.layers.3.up_proj"));
+  CHECK(matches("*", kGate));
 }
 
 TEST_CASE("fp8 is all matrices, in blocks or not, but for those that are left out") {
