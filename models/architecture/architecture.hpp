@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -271,12 +272,15 @@ struct Architecture {
   std::int64_t extra_parameters = 0;  ///< what the shapes do not say: patch and position embeddings, classifier head
   int multi_token_prediction_layers = 0;  ///< depth of MTP modules that ship with the model, not counted in `layers`
   std::optional<DataType> weight_type;    ///< of matrices, as released; absent: bf16 or not known
-  std::optional<DataType> expert_weight_type;  ///< of routed experts, where it differs
+  std::optional<DataType> expert_weight_type;     ///< of routed experts, where it differs
+  std::optional<DataType> attention_weight_type;  ///< of attention and recurrences, where it differs
   std::optional<PublishedParameters> published;
   std::map<std::string, std::string> sources;
   std::vector<std::string> unverified;
+  /// What a reader of another format had to take otherwise than it is; for warnings, no part of the file.
+  std::vector<std::string> remarks;
 
-  [[nodiscard]] ReleasedTypes released() const { return {weight_type, expert_weight_type}; }
+  [[nodiscard]] ReleasedTypes released() const { return {weight_type, expert_weight_type, attention_weight_type}; }
 
   static constexpr std::string_view kDoc = "The shape of a model";
   template <class F>
@@ -297,6 +301,8 @@ struct Architecture {
     f.optional("weight_type", &Architecture::weight_type, "Type in which the matrices are released");
     f.optional("expert_weight_type", &Architecture::expert_weight_type,
                "Type in which the routed experts' are released, where it differs");
+    f.optional("attention_weight_type", &Architecture::attention_weight_type,
+               "Type in which attention's and recurrences' are released, where it differs");
     f.optional("published", &Architecture::published, "Parameter counts that the authors published");
     f.optional("sources", &Architecture::sources, "Field → source of its figure; \"*\" for all others");
     f.optional("unverified", &Architecture::unverified, "Fields whose figure was not read in a source");
@@ -386,7 +392,12 @@ using ModelChoice = std::variant<ModelName, ModelFile, HuggingFaceConfig>;
 /// Throws ConfigError: unknown name, bad file, an architecture the reader does not know.
 Model load_model(const ModelChoice& choice, const Place& place);
 /// Reads a Hugging Face config.json: the keys that say the shape, strictly; keys that do not matter here are ignored.
-/// Throws ConfigError: unknown model_type, key missing or of the wrong type.
+/// Throws ConfigError: unknown model_type, key missing or of the wrong type, a way of quantising that no type stands
+/// for.
 Architecture read_huggingface_config(const Document& document);
+/// The same with a checkpoint whose ways of quantising stand in a file of their own, ModelOpt's hf_quant_config.json.
+Architecture read_huggingface_config(const Document& document, const Document& quantization);
+/// That file beside a config.json which says nothing of quantising; std::nullopt where there is none.
+std::optional<std::filesystem::path> quantization_file_beside(const std::filesystem::path& config);
 
 }  // namespace moesim

@@ -36,6 +36,9 @@ Model load(const ModelFile& file, const Place&) {
 
 Model load(const HuggingFaceConfig& file, const Place&) {
   const Document document = Document::read(file.value.resolved);
+  if (const auto beside = quantization_file_beside(file.value.resolved)) {
+    return Model(read_huggingface_config(document, Document::read(*beside)), {document.name(), ""});
+  }
   return Model(read_huggingface_config(document), {document.name(), ""});
 }
 

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <system_error>
 
+#include "models/architecture/huggingface_quantization.hpp"
 #include "models/architecture/huggingface_reader.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
@@ -11,24 +14,19 @@ namespace moesim {
 
 namespace {
 
-/// What `quantization_config` says of the weights: DeepSeek's fp8 with a scale for each block of 128 × 128, fp8 with
-/// one for each tensor, gpt-oss's mxfp4 of the experts. Other ways of quantising are no type that is known here.
-void read_released_types(const HuggingFaceReader& config, Architecture& architecture) {
-  if (!config.has("quantization_config")) {
-    return;
+/// Models of text and images have theirs with either part.
+std::optional<HuggingFaceReader> quantization_of(const HuggingFaceReader& config) {
+  if (config.has("quantization_config")) {
+    return config.inside("quantization_config");
   }
-  const HuggingFaceReader quantization = config.inside("quantization_config");
-  const std::string method = quantization.text_or("quant_method", "");
-  if (method == "mxfp4") {
-    architecture.expert_weight_type = DataType::kMxFp4;
-  } else if (method == "fp8") {
-    architecture.weight_type = quantization.has("weight_block_size") ? DataType::kFp8Block : DataType::kFp8;
+  if (config.has("text_config") && config.inside("text_config").has("quantization_config")) {
+    return config.inside("text_config").inside("quantization_config");
   }
+  return std::nullopt;
 }
 
-}  // namespace
-
-Architecture read_huggingface_config(const Document& document) {
+/// `quantization` is null where the configuration itself says how its weights are quantised, or that they are not.
+Architecture read_config(const Document& document, const Document* quantization) {
   std::vector<Diagnostic> faults;
   const Cursor root(document, faults);
   if (!root.value().is_object()) {
@@ -52,7 +50,13 @@ Architecture read_huggingface_config(const Document& document) {
         fmt::format("expected one of {}, found \"{}\"{}", fmt::join(known, ", "), type, did_you_mean(type, known)));
   }
   Architecture architecture = family->read(config);
-  read_released_types(config, architecture);
+  if (quantization != nullptr) {
+    const Cursor beside(*quantization, faults);
+    const HuggingFaceReader reader(beside);
+    read_quantization(reader.has("quantization") ? reader.inside("quantization") : reader, architecture);
+  } else if (const auto inside = quantization_of(config)) {
+    read_quantization(*inside, architecture);
+  }
   if (!faults.empty()) {
     throw ConfigError(std::move(faults));
   }
@@ -60,6 +64,26 @@ Architecture read_huggingface_config(const Document& document) {
   architecture.name = name.empty() ? type : name;
   architecture.sources["*"] = document.name();
   return architecture;
+}
+
+}  // namespace
+
+Architecture read_huggingface_config(const Document& document) { return read_config(document, nullptr); }
+
+Architecture read_huggingface_config(const Document& document, const Document& quantization) {
+  return read_config(document, &quantization);
+}
+
+std::optional<std::filesystem::path> quantization_file_beside(const std::filesystem::path& config) {
+  const std::filesystem::path beside = config.parent_path() / "hf_quant_config.json";
+  std::error_code none;
+  if (!std::filesystem::is_regular_file(beside, none)) {
+    return std::nullopt;
+  }
+  const Document document = Document::read(config);
+  std::vector<Diagnostic> faults;
+  const Cursor root(document, faults);
+  return quantization_of(HuggingFaceReader(root)) ? std::nullopt : std::optional(beside);
 }
 
 }  // namespace moesim

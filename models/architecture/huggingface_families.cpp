@@ -68,9 +68,10 @@ MixtureOfExperts deepseek_experts(const Config& config, std::string router) {
   return moe;
 }
 
-/// The first layers are dense, then every moe_layer_freq-th has experts.
-Architecture leading_dense(const Config& config, const Mixer& mixer, const MixtureOfExperts& moe) {
-  const int leading = config.count_or("first_k_dense_replace", 0);
+/// The first layers are dense, `usual` of them where the configuration does not say; then every moe_layer_freq-th has
+/// experts.
+Architecture leading_dense(const Config& config, const Mixer& mixer, const MixtureOfExperts& moe, int usual = 0) {
+  const int leading = config.count_or("first_k_dense_replace", usual);
   const int frequency = config.size_or("moe_layer_freq", 1);
   const DenseFeedForward dense{.intermediate = config.size("intermediate_size")};
   Architecture architecture = with_layers(header(config), layers_of(config), [&](int i) {
@@ -98,16 +99,34 @@ Architecture deepseek_v2(const Config& config) {
 Architecture deepseek_v3(const Config& config) {
   return leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"));
 }
-/// With the indexer of the sparse attention: queries from the query latent, one key with a LayerNorm, head weights.
+/// Parameters of the indexer of DeepSeek's sparse attention: queries from the query latent, one key with a LayerNorm,
+/// head weights.
+std::int64_t indexer_parameters(const Config& config, std::int64_t heads, std::int64_t width) {
+  const std::int64_t rank = config.size("q_lora_rank");
+  const std::int64_t hidden = config.size("hidden_size");
+  return layers_of(config) * (rank * heads * width + hidden * width + hidden * heads + 2 * width);
+}
 Architecture deepseek_v32(const Config& config) {
   Architecture architecture = deepseek_v3(config);
-  const std::int64_t heads = config.size("index_n_heads");
-  const std::int64_t width = config.size("index_head_dim");
-  const std::int64_t rank = config.size("q_lora_rank");
-  const std::int64_t hidden = architecture.hidden;
   architecture.extra_parameters =
-      layers_of(config) * (rank * heads * width + hidden * width + hidden * heads + 2 * width);
+      indexer_parameters(config, config.size("index_n_heads"), config.size("index_head_dim"));
   return architecture;
+}
+/// GLM-5: DeepSeek-V3.2 in other sizes.
+Architecture glm_moe_dsa(const Config& config) {
+  Architecture architecture =
+      leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"), 3);
+  architecture.extra_parameters =
+      indexer_parameters(config, config.size_or("index_n_heads", 32), config.size_or("index_head_dim", 128));
+  return architecture;
+}
+/// GLM-4.7-Flash.
+Architecture glm4_moe_lite(const Config& config) {
+  return leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"), 1);
+}
+/// Kimi-K2.5: the language model is Kimi-K2's.
+Architecture kimi_k25(const Config& config) {
+  return deepseek_v3(config.has("text_config") ? config.inside("text_config") : config);
 }
 
 Architecture glm4_moe(const Config& config) {
@@ -247,8 +266,11 @@ std::vector<HuggingFaceFamily> huggingface_families() {
           {"deepseek_v3", deepseek_v3},
           {"deepseek_v32", deepseek_v32},
           {"glm4_moe", glm4_moe},
+          {"glm4_moe_lite", glm4_moe_lite},
+          {"glm_moe_dsa", glm_moe_dsa},
           {"gpt_oss", gpt_oss},
           {"kimi_k2", deepseek_v3},
+          {"kimi_k25", kimi_k25},
           {"llama", llama},
           {"llama4", llama4},
           {"llama4_text", llama4_text},
@@ -263,8 +285,11 @@ std::vector<HuggingFaceFamily> huggingface_families() {
           {"qwen2", qwen2},
           {"qwen2_moe", qwen2_moe},
           {"qwen3", qwen3},
+          {"qwen3_5_moe", qwen3_5_moe},
+          {"qwen3_5_moe_text", qwen3_5_moe_text},
           {"qwen3_moe", qwen3_moe},
-          {"qwen3_next", qwen3_next}};
+          {"qwen3_next", qwen3_next},
+          {"qwen3_vl_moe", qwen3_vl_moe}};
 }
 
 }  // namespace moesim

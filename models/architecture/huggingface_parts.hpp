@@ -31,5 +31,8 @@ Architecture qwen3(const Config& config);
 Architecture qwen2_moe(const Config& config);
 Architecture qwen3_moe(const Config& config);
 Architecture qwen3_next(const Config& config);
+Architecture qwen3_vl_moe(const Config& config);
+Architecture qwen3_5_moe(const Config& config);
+Architecture qwen3_5_moe_text(const Config& config);
 
 }  // namespace moesim::huggingface

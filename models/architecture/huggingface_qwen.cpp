@@ -108,4 +108,17 @@ Architecture qwen3_next(const Config& config) {
   });
 }
 
+// Of models of text and images, the language model.
+Architecture qwen3_vl_moe(const Config& config) { return qwen3_moe(config.inside("text_config")); }
+Architecture qwen3_5_moe_text(const Config& config) {
+  Architecture architecture = qwen3_next(config);
+  architecture.multi_token_prediction_layers = config.count_or("mtp_num_hidden_layers", 0);
+  return architecture;
+}
+Architecture qwen3_5_moe(const Config& config) {
+  Architecture architecture = qwen3_5_moe_text(config.inside("text_config"));
+  architecture.tied_embeddings = config.flag_or("tie_word_embeddings", architecture.tied_embeddings);
+  return architecture;
+}
+
 }  // namespace moesim::huggingface

@@ -44,12 +44,28 @@ int HuggingFaceReader::count_or(const std::string& key, int fallback) const {
   return read_or<int>(key, Rules::between(0, 1 << 30), fallback);
 }
 
+int HuggingFaceReader::number_or(const std::string& key, int fallback) const { return read_or<int>(key, {}, fallback); }
+
 bool HuggingFaceReader::flag_or(const std::string& key, bool fallback) const {
   return read_or<bool>(key, {}, fallback);
 }
 
 std::string HuggingFaceReader::text_or(const std::string& key, std::string fallback) const {
   return read_or<std::string>(key, {}, std::move(fallback));
+}
+
+std::vector<std::string> HuggingFaceReader::texts(const std::string& key) const {
+  return read_or<std::vector<std::string>>(key, {}, {});
+}
+
+std::vector<std::string> HuggingFaceReader::keys() const {
+  std::vector<std::string> keys;
+  if (cursor_.value().is_object()) {
+    for (const auto& [key, value] : cursor_.value().items()) {
+      keys.push_back(key);
+    }
+  }
+  return keys;
 }
 
 std::vector<int> HuggingFaceReader::numbers(const std::string& key) const {

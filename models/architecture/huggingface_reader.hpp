@@ -21,8 +21,14 @@ class HuggingFaceReader {
   [[nodiscard]] int size_or(const std::string& key, int fallback) const;
   /// A size or 0.
   [[nodiscard]] int count_or(const std::string& key, int fallback) const;
+  /// Any whole number.
+  [[nodiscard]] int number_or(const std::string& key, int fallback) const;
   [[nodiscard]] bool flag_or(const std::string& key, bool fallback) const;
   [[nodiscard]] std::string text_or(const std::string& key, std::string fallback) const;
+  /// Texts, none where absent.
+  [[nodiscard]] std::vector<std::string> texts(const std::string& key) const;
+  /// The keys of this object.
+  [[nodiscard]] std::vector<std::string> keys() const;
   /// Whole numbers, none where absent.
   [[nodiscard]] std::vector<int> numbers(const std::string& key) const;
   /// One number per layer, or none where absent.

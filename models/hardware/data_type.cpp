@@ -28,6 +28,8 @@ Bytes element_size(DataType type) {
       return bytes(block_format(4.0, 8.0, 32.0));
     case DataType::kNvFp4:  // e2m1 with an e4m3 scale per 16
       return bytes(block_format(4.0, 8.0, 16.0));
+    case DataType::kInt4:  // symmetric, a bf16 scale per 32: "group_size": 32 of Kimi-K2-Thinking's config.json
+      return bytes(block_format(4.0, 16.0, 32.0));
   }
   ensure(false, "data type out of range");
   return {};

@@ -11,8 +11,10 @@ namespace moesim {
 
 /// How an element of a tensor is stored. The micro-scaled types count their scales: mxfp4 has an 8-bit scale per 32
 /// elements (OCP Microscaling Formats 1.0), nvfp4 one per 16, fp8-block a float per 128 (activations, DeepSeek-V3
-/// report 3.3.2; per 128×128 for weights, where it is a 16,000th and left out).
-enum class DataType { kFp32, kBf16, kFp16, kFp8, kFp8Block, kInt8, kMxFp4, kNvFp4 };
+/// report 3.3.2; per 128×128 for weights, where it is a 16,000th and left out). int4 is a type of weights alone, with a
+/// 16-bit scale per 32 elements and no zero point: they are expanded to the type of the activations on the way to the
+/// tensor cores.
+enum class DataType { kFp32, kBf16, kFp16, kFp8, kFp8Block, kInt8, kMxFp4, kNvFp4, kInt4 };
 
 template <>
 struct EnumNames<DataType> {
@@ -24,7 +26,8 @@ struct EnumNames<DataType> {
                                                             {DataType::kFp8Block, "fp8-block"},
                                                             {DataType::kInt8, "int8"},
                                                             {DataType::kMxFp4, "mxfp4"},
-                                                            {DataType::kNvFp4, "nvfp4"}});
+                                                            {DataType::kNvFp4, "nvfp4"},
+                                                            {DataType::kInt4, "int4"}});
 };
 
 /// Bytes of one element of a weight or KV cache, scales included.

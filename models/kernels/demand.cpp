@@ -29,9 +29,11 @@ DataType attention_compute(DataType kv) {
   }
 }
 
-/// Type of a GEMM's other operand: 8-bit and nvfp4 weights are multiplied with inputs quantised alike, mxfp4 weights
-/// with activations as they are, the rest with their own type.
-DataType operand_type(DataType weight, DataType activation) { return weight == DataType::kMxFp4 ? activation : weight; }
+/// Type of a GEMM's other operand: 8-bit and nvfp4 weights are multiplied with inputs quantised alike, mxfp4 and int4
+/// weights with activations as they are, the rest with their own type.
+DataType operand_type(DataType weight, DataType activation) {
+  return weight == DataType::kMxFp4 || weight == DataType::kInt4 ? activation : weight;
+}
 
 /// m, n, k [elements], w, a, c [B/element] of weights, inputs, outputs:
 ///   work = 2·m·n·k·batch,  traffic = batch·(m·k·a + k·n·w + m·n·c)

@@ -11,9 +11,11 @@ namespace moesim {
 
 /// In which types a model's tensors are stored, computed with and sent.
 struct Precision {
-  /// Attention, dense and shared-expert matrices; absent: as released, else bf16.
+  /// Dense and shared-expert matrices, and attention's; absent: as released, else bf16.
   std::optional<DataType> weights = std::nullopt;
   std::optional<DataType> experts = std::nullopt;  ///< routed experts; absent: as released, else like `weights`
+  /// Attention and recurrences; absent: as released, else like `weights`.
+  std::optional<DataType> attention = std::nullopt;
   DataType embedding = DataType::kBf16;  ///< embedding, LM head, router, norms: quantised checkpoints leave these alone
   DataType kv = DataType::kBf16;
   DataType activations = DataType::kBf16;
@@ -26,13 +28,18 @@ struct Precision {
   [[nodiscard]] DataType expert_weights(const ReleasedTypes& released) const {
     return experts.value_or(released.experts.value_or(matrix_weights(released)));
   }
+  [[nodiscard]] DataType attention_weights(const ReleasedTypes& released) const {
+    return attention.value_or(released.attention.value_or(matrix_weights(released)));
+  }
 
   static constexpr std::string_view kDoc = "Types of a model's tensors";
   template <class F>
   static void describe(F& f) {
     f.optional("weights", &Precision::weights,
-               "Attention, dense and shared-expert matrices; absent: as the model was released, else bf16");
+               "Dense and shared-expert matrices, and attention's; absent: as the model was released, else bf16");
     f.optional("experts", &Precision::experts, "Routed experts; absent: as the model was released, else like weights");
+    f.optional("attention", &Precision::attention,
+               "Attention and recurrences; absent: as the model was released, else like weights");
     f.optional("embedding", &Precision::embedding, "Embedding, LM head, router and norms");
     f.optional("kv", &Precision::kv, "KV cache");
     f.optional("activations", &Precision::activations, "Activations between kernels");

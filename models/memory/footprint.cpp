@@ -92,6 +92,7 @@ MemoryFootprint footprint(const MemoryRequest& request) {
 
   const Bytes weight = element_size(request.precision.matrix_weights(architecture.released()));
   const Bytes expert_weight = element_size(request.precision.expert_weights(architecture.released()));
+  const Bytes attention_weight = element_size(request.precision.attention_weights(architecture.released()));
   const Bytes plain = element_size(request.precision.embedding);
   const ParameterCount all = total_parameters(model);
 
@@ -99,9 +100,9 @@ MemoryFootprint footprint(const MemoryRequest& request) {
   out.embedding = all.embedding / ranks * plain;
   out.other_weights = (all.norms + all.extra) * plain;
   for (const Layer& layer : model.layers()) {
-    out.mixer_weights += mixer_parameters_per_rank(*layer.block, hidden, request.tensor_parallel) * weight;
-    if (weight < bytes(2.0)) {
-      out.mixer_weights += absorbed_parameters(*layer.block, request.tensor_parallel) * weight;
+    out.mixer_weights += mixer_parameters_per_rank(*layer.block, hidden, request.tensor_parallel) * attention_weight;
+    if (attention_weight < bytes(2.0)) {
+      out.mixer_weights += absorbed_parameters(*layer.block, request.tensor_parallel) * attention_weight;
     }
     if (const MixtureOfExperts* moe = layer.moe()) {
       const auto slots = static_cast<double>(request.expert_slots[*layer.moe_index]);

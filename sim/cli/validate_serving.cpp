@@ -23,10 +23,15 @@ struct ServingOptions : CommonOptions {
 std::string serving_table(const ServingValidation& result) {
   std::string text = error_heading("time per output token");
   for (const ServingErrors& group : result.groups) {
-    text += error_row(fmt::format("{} {} {}", group.system, group.backend, group.model), group.errors);
+    text += error_row(fmt::format("{} {} {}{}", group.system, group.backend, group.model,
+                                  group.phases == ServerPhases::kDecode ? ", decode servers" : ""),
+                      group.errors);
   }
   if (result.all) {
     text += error_row("all", *result.all);
+  }
+  if (result.disaggregated) {
+    text += error_row("all decode servers", *result.disaggregated);
   }
   std::map<std::string, std::vector<std::string>> left_out;  // kind → details
   for (const SkippedRun& skipped : result.skipped) {
@@ -51,6 +56,13 @@ Json serving_json(const ServingOptions& options, const ServingValidation& result
         {"mape", result.all->mape, "1", "mean of |predicted / measured - 1| of the time per output token"});
     metrics.push_back({"bias", result.all->bias, "1", "mean of predicted / measured - 1"});
   }
+  if (result.disaggregated) {
+    metrics.push_back({"mape_disaggregated", result.disaggregated->mape, "1",
+                       "the same, of servers that generate tokens of prompts which others read"});
+    metrics.push_back(
+        {"bias_disaggregated", result.disaggregated->bias, "1",
+         "mean of predicted / measured - 1, of servers that generate tokens of prompts which others read"});
+  }
   Json json = result_frame({.command = "validate serving",
                             .seed = Scenario{}.seed,
                             .scenario = {{"table", options.table}, {"system", options.system}},
@@ -59,7 +71,10 @@ Json serving_json(const ServingOptions& options, const ServingValidation& result
                             .warnings = {}});
   json["groups"] = Json::array();
   for (const ServingErrors& group : result.groups) {
-    Json row = {{"system", group.system}, {"backend", group.backend}, {"model", group.model}};
+    Json row = {{"system", group.system},
+                {"backend", group.backend},
+                {"model", group.model},
+                {"phases", group.phases == ServerPhases::kDecode ? "decode" : "all"}};
     row.update(Codec<FitErrors>::encode(group.errors));
     json["groups"].push_back(std::move(row));
   }

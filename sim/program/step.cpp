@@ -26,10 +26,12 @@ class StepBuilder {
         context_{plan.model->architecture().hidden, plan.tensor_parallel, plan.precision,
                  plan.precision.matrix_weights(plan.model->architecture().released()),
                  plan.precision.expert_weights(plan.model->architecture().released())},
+        mixer_context_(context_),
         first_token_(token_offsets(expert_groups(),
                                    in_place() ? static_cast<int>(expert_groups()) : plan.tensor_parallel,
                                    plan.batch.tokens())) {
     program_.ranks.resize(plan.ranks);
+    mixer_context_.weights = plan.precision.attention_weights(plan.model->architecture().released());
   }
 
   StepProgram build() {
@@ -43,7 +45,7 @@ class StepBuilder {
         add_layer(layer);
         generates = layer.stack == Stack::kDecoder;
       } else if (layer.block->cross_attention && plan_.batch.phase == StepPhase::kPrefill) {
-        all_run(cross_cache_kernels(context_, *layer.block->cross_attention, plan_.batch.tokens()));
+        all_run(cross_cache_kernels(mixer_context_, *layer.block->cross_attention, plan_.batch.tokens()));
       }
     }
     ++stage_;
@@ -215,11 +217,11 @@ class StepBuilder {
     all_run({norm_kernel(context_, tokens)});
     BatchShape batch = plan_.batch;
     batch.mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
-    all_run(mixer_kernels(context_, layer.block->mixer, batch));
+    all_run(mixer_kernels(mixer_context_, layer.block->mixer, batch));
     if (layer.block->cross_attention) {
       sum_over_group();
       all_run({norm_kernel(context_, tokens)});
-      all_run(cross_attention_kernels(context_, *layer.block->cross_attention, plan_.batch));
+      all_run(cross_attention_kernels(mixer_context_, *layer.block->cross_attention, plan_.batch));
     }
     const auto* dense = std::get_if<DenseFeedForward>(&layer.block->feed_forward);
     if (dense != nullptr) {
@@ -363,6 +365,7 @@ class StepBuilder {
   const StepPlan& plan_;
   const TaskPool& pool_;
   OperatorContext context_;
+  OperatorContext mixer_context_;  ///< attention and recurrences may have weights of another type
   std::vector<std::size_t> first_token_;
   std::vector<LayerTraffic> traffic_;
   std::vector<std::size_t> moe_layers_;  // of traffic_, by index among the model's MoE layers

@@ -35,8 +35,11 @@ std::string heading(const StepResult& result) {
                       result.ranks / static_cast<std::size_t>(scenario.parallelism.tensor_parallel),
                       scenario.parallelism.tensor_parallel);
   const Precision& types = scenario.precision;
-  const std::string other_types =
-      fmt::format(", KV cache {}, activations {}", name_of(types.kv), name_of(types.activations));
+  const std::string other_types = fmt::format("{}, KV cache {}, activations {}",
+                                              result.attention_weights == result.weights
+                                                  ? ""
+                                                  : fmt::format(", attention {}", name_of(result.attention_weights)),
+                                              name_of(types.kv), name_of(types.activations));
   if (result.imbalance.empty()) {  // a dense model has no experts to place
     return text + fmt::format("\nweights {}{}\n", name_of(result.weights), other_types);
   }

@@ -125,6 +125,11 @@ std::vector<InputFile> input_files(const Scenario& scenario) {
         if constexpr (std::same_as<decltype(choice.value), FilePath>) {
           paths.push_back(choice.value.resolved);
         }
+        if constexpr (std::same_as<M, HuggingFaceConfig>) {
+          if (auto beside = quantization_file_beside(choice.value.resolved)) {
+            paths.push_back(std::move(*beside));
+          }
+        }
       },
       scenario.model);
   if (const auto* file = std::get_if<ClusterFile>(&scenario.cluster)) {
@@ -199,6 +204,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   const ReleasedTypes released = step.model.architecture().released();
   result.weights = scenario.precision.matrix_weights(released);
   result.expert_weights = scenario.precision.expert_weights(released);
+  result.attention_weights = scenario.precision.attention_weights(released);
   result.ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
   result.layers = step.model.layers().size();
   result.tokens = step.batch.tokens() * groups;
@@ -209,13 +215,14 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   }
 
   const auto costs = make_cost_model(step.profile, step.cluster.accelerator());
+  result.warnings = step.model.architecture().remarks;
   StepRouting routing;
   StepPlan plan = step_plan(step, *costs);
   if (step.routing) {
     routing = step.routing->draw(token_batch(step), scenario.seed, pool);
     plan.routing = &routing;
     result.routing_provenance = step.routing->provenance();
-    result.warnings = routing.warnings;
+    result.warnings.insert(result.warnings.end(), routing.warnings.begin(), routing.warnings.end());
   } else {
     result.routing_provenance = "none: the model has no experts";
   }

@@ -80,14 +80,15 @@ struct StepResult {
   Accelerator accelerator;
   ParameterCount parameters_total;
   ParameterCount parameters_active;
-  Flops model_work;                           ///< model_work, routed experts and the rest
-  Duration model_time;                        ///< of one GPU at the dense peak rates of their types
-  DataType weights = DataType::kBf16;         ///< type of matrices beside the routed experts
-  DataType expert_weights = DataType::kBf16;  ///< of these
-  std::vector<MemoryFootprint> memory;        ///< [ranks]
-  std::vector<LayerImbalance> imbalance;      ///< [MoE layers]
-  std::vector<std::size_t> moe_layer_index;   ///< [MoE layers]: which layer of the model
-  std::int64_t tokens = 0;                    ///< new tokens of all sequences
+  Flops model_work;                              ///< model_work, routed experts and the rest
+  Duration model_time;                           ///< of one GPU at the dense peak rates of their types
+  DataType weights = DataType::kBf16;            ///< type of matrices beside the routed experts
+  DataType expert_weights = DataType::kBf16;     ///< of these
+  DataType attention_weights = DataType::kBf16;  ///< of attention and recurrences
+  std::vector<MemoryFootprint> memory;           ///< [ranks]
+  std::vector<LayerImbalance> imbalance;         ///< [MoE layers]
+  std::vector<std::size_t> moe_layer_index;      ///< [MoE layers]: which layer of the model
+  std::int64_t tokens = 0;                       ///< new tokens of all sequences
   std::size_t ranks = 0;
   std::size_t layers = 0;
   std::vector<std::string> link_names;  ///< [links]

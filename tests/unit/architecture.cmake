@@ -7,4 +7,5 @@ moesim_test(test_architecture
     unit/models/catalogue_test.cpp
     unit/models/huggingface_test.cpp
     unit/models/model_test.cpp
-    unit/models/parameters_test.cpp)
+    unit/models/parameters_test.cpp
+    unit/models/quantization_test.cpp)

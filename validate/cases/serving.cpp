@@ -32,7 +32,9 @@ constexpr std::array kModels = std::to_array<KnownModel>({
     {"Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"},
     {"openai/gpt-oss-120b", "gpt-oss-120b"},
     {"MiniMaxAI/MiniMax-M2.5", "minimax-m2"},  // the shapes of MiniMax-M2
-    {"moonshotai/Kimi-K2.5", "kimi-k2"},       // the language model of Kimi K2
+    {"moonshotai/Kimi-K2.5", "kimi-k2.5"},     // the language model
+    {"Qwen/Qwen3.5-397B-A17B", "qwen3.5-397b-a17b"},
+    {"zhipuai/GLM-5", "glm-5"},
 });
 
 struct KnownSystem {
@@ -59,17 +61,23 @@ int ways(const TableRow& row, std::string_view column) {
   return row.text(column).empty() ? 1 : static_cast<int>(std::lround(row.number(column)));
 }
 
-/// Types by what the table calls the checkpoint. There is no 4-bit integer type: mxfp4 has as many bits, and 4-bit
-/// checkpoints leave attention in 16 bits.
+/// Types by what the table calls the checkpoint. 4-bit integers and gpt-oss's mxfp4 are the routed experts' alone.
+/// NVIDIA's nvfp4 checkpoints of DeepSeek leave attention in 16 bits (nvidia/DeepSeek-V3-0324-NVFP4,
+/// hf_quant_config.json: self_attn* of every layer is excluded).
 Precision precision_of(const ServingRun& run) {
   Precision precision;
   precision.weights = DataType::kBf16;
   if (run.precision == "fp8") {
     precision.weights = DataType::kFp8Block;
-  } else if (run.precision == "int4" || run.model.starts_with("openai/")) {
+  } else if (run.precision == "int4") {
+    precision.experts = DataType::kInt4;
+  } else if (run.model.starts_with("openai/")) {
     precision.experts = DataType::kMxFp4;
   } else if (run.precision == "fp4") {
-    precision.weights = DataType::kNvFp4;
+    precision.weights = precision.experts = DataType::kNvFp4;
+    if (run.model.find("DeepSeek") != std::string::npos) {
+      precision.attention = DataType::kBf16;
+    }
   }
   return precision;
 }
@@ -78,22 +86,27 @@ DispatchProtocol protocol_of(const ServingRun& run) {
   return run.data_parallel > 1 ? DispatchProtocol::kAllGather : DispatchProtocol::kAllReduce;
 }
 
-FitErrors errors_between(const std::vector<ServingPrediction>& predictions) {
+/// Of servers of these phases; std::nullopt where there is none.
+std::optional<FitErrors> errors_between(const std::vector<ServingPrediction>& predictions, ServerPhases phases) {
   std::vector<double> relative;
   for (const ServingPrediction& prediction : predictions) {
-    relative.push_back(prediction.error());
+    if (prediction.run.phases == phases) {
+      relative.push_back(prediction.error());
+    }
   }
-  return errors_of(std::move(relative));
+  return relative.empty() ? std::nullopt : std::optional(errors_of(std::move(relative)));
 }
 
 std::vector<ServingErrors> group(const std::vector<ServingPrediction>& predictions) {
-  std::map<std::tuple<std::string, std::string, std::string>, std::vector<ServingPrediction>> groups;
+  std::map<std::tuple<ServerPhases, std::string, std::string, std::string>, std::vector<double>> groups;
   for (const ServingPrediction& prediction : predictions) {
-    groups[{prediction.run.system, prediction.run.backend, prediction.run.model}].push_back(prediction);
+    const ServingRun& run = prediction.run;
+    groups[{run.phases, run.system, run.backend, run.model}].push_back(prediction.error());
   }
   std::vector<ServingErrors> rows;
-  for (const auto& [key, members] : groups) {
-    rows.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), errors_between(members)});
+  for (auto& [key, relative] : groups) {
+    rows.push_back(
+        {std::get<0>(key), std::get<1>(key), std::get<2>(key), std::get<3>(key), errors_of(std::move(relative))});
   }
   return rows;
 }
@@ -108,17 +121,21 @@ Attempt predict(const ServingRun& run) {
   Attempt attempt{.prediction = {}, .skipped = {run.id, {}}};
   const Place place{run.id, ""};
   const auto decode = scenario_of(run, DecodeStep{run.sequences, run.prompt + run.output / 2}, attempt.skipped.kind);
-  const auto prefill = scenario_of(run, PrefillStep{1, run.prompt, 0}, attempt.skipped.kind);
-  if (!decode || !prefill) {
+  if (!decode) {
     return attempt;
   }
   try {
     const TaskPool one(1);
     ServingPrediction prediction{.run = run, .profile = std::get<ProfileName>(decode->kernels).value};
     prediction.decode = run_step(*decode, place, one).execution.end.duration();
-    prediction.prefill = run_step(*prefill, place, one).execution.end.duration();
-    prediction.per_output_token =
-        prediction.decode + prediction.prefill * (static_cast<double>(run.sequences) / static_cast<double>(run.output));
+    prediction.per_output_token = prediction.decode;
+    if (run.phases == ServerPhases::kAll) {
+      Scenario prefill = *decode;
+      prefill.step = PrefillStep{1, run.prompt, 0};
+      prediction.prefill = run_step(prefill, place, one).execution.end.duration();
+      prediction.per_output_token +=
+          prediction.prefill * (static_cast<double>(run.sequences) / static_cast<double>(run.output));
+    }
     attempt.prediction = std::move(prediction);
   } catch (const ConfigError& error) {  // nothing but the layout and its memory can be wrong with such scenarios
     attempt.skipped.kind = "refused for its memory or layout";
@@ -134,6 +151,7 @@ Attempt predict(const ServingRun& run) {
 
 ServingTable read_serving_table(const std::filesystem::path& path) {
   const TableFile file = TableFile::read(path);
+  const bool says_decode = file.find("decode_batch_size").has_value();
   ServingTable table;
   for (std::size_t i = 0; i < file.rows(); ++i) {
     const TableRow row(file, i);
@@ -143,18 +161,28 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
                    .system = std::string(row.text("system")),
                    .precision = std::string(row.text("precision"))};
     if (row.text("mode") != "agg") {
-      table.skipped.push_back({run.id, "prompts and generation on servers of their own"});
+      run.phases = ServerPhases::kDecode;
+      if (!says_decode || row.text("decode_batch_size").empty()) {
+        table.skipped.push_back({run.id,
+                                 "prompts and tokens on servers of their own, of which the table says neither how many "
+                                 "there were nor how many sequences each ran"});
+        continue;
+      }
+    }
+    const std::string prefix = run.phases == ServerPhases::kDecode ? "decode_" : "";
+    if (row.text(prefix + "moe_tp_size") == "0") {
+      table.skipped.push_back({run.id, "over how many ranks an expert is split is not told"});
       continue;
     }
     run.prompt = std::llround(row.number("isl"));
     run.output = std::llround(row.number("osl"));
-    run.sequences = std::llround(row.number("batch_size"));
-    run.tensor_parallel = ways(row, "tp_size");
-    run.data_parallel = ways(row, "attention_dp_size");
-    run.expert_tensor_parallel = ways(row, "moe_tp_size");
+    run.sequences = std::llround(row.number(prefix + "batch_size"));
+    run.tensor_parallel = ways(row, prefix + "tp_size");
+    run.data_parallel = ways(row, prefix + "attention_dp_size");
+    run.expert_tensor_parallel = ways(row, prefix + "moe_tp_size");
     run.first_token = seconds(row.number("silicon_ttft_ms") * 1e-3);
     run.per_output_token = seconds(row.number("silicon_tpot_ms") * 1e-3);
-    if (ways(row, "pp_size") > 1) {
+    if (ways(row, prefix + "pp_size") > 1) {
       table.skipped.push_back({run.id, "pipeline parallelism"});
       continue;
     }
@@ -211,9 +239,8 @@ ServingValidation validate_serving(const ServingTable& table, const std::string&
     }
   }
   result.groups = group(result.predictions);
-  if (!result.predictions.empty()) {
-    result.all = errors_between(result.predictions);
-  }
+  result.all = errors_between(result.predictions, ServerPhases::kAll);
+  result.disaggregated = errors_between(result.predictions, ServerPhases::kDecode);
   return result;
 }
 

@@ -13,6 +13,9 @@
 /// Holds simulated steps against serving runs that others measured.
 namespace moesim {
 
+/// What one server does of a request: all of it, or its tokens alone, after another server has read the prompt.
+enum class ServerPhases { kAll, kDecode };
+
 /// One run of a server under steady load: the columns of aiconfigurator's table of measured runs.
 struct ServingRun {
   std::string id;
@@ -23,6 +26,7 @@ struct ServingRun {
   std::int64_t prompt = 0;
   std::int64_t output = 0;     ///< tokens
   std::int64_t sequences = 0;  ///< running at once, per data-parallel rank
+  ServerPhases phases = ServerPhases::kAll;
   int tensor_parallel = 1;
   int data_parallel = 1;
   int expert_tensor_parallel = 1;
@@ -42,7 +46,8 @@ struct ServingTable {
   std::vector<SkippedRun> skipped;
 };
 
-/// Reads runs of one server (mode "agg"). Disaggregated and pipelined ones are skipped, and those whose requests waited
+/// Reads runs of one server (mode "agg"), and of servers for prompts and for tokens (mode "disagg") the latter's part,
+/// where the table says how many sequences one of them ran. Pipelined ones are skipped, and those whose requests waited
 /// longer for their first token than for all others: how many sequences ran at once is not known of them. Throws
 /// ConfigError naming file and line: a column that is missing, a number that is none or not positive.
 ServingTable read_serving_table(const std::filesystem::path& path);
@@ -55,13 +60,14 @@ struct ServingPrediction {
   ServingRun run;
   std::string profile;
   Duration decode = {};   ///< one step of all sequences, half of the output generated
-  Duration prefill = {};  ///< one prompt by itself
+  Duration prefill = {};  ///< one prompt by itself; none where another server reads the prompts
   Duration per_output_token = {};
   [[nodiscard]] double error() const { return per_output_token / run.per_output_token - 1.0; }
 };
 
 /// Errors of runs on one system with one server and model.
 struct ServingErrors {
+  ServerPhases phases = ServerPhases::kAll;
   std::string system;
   std::string backend;
   std::string model;
@@ -70,14 +76,18 @@ struct ServingErrors {
 
 struct ServingValidation {
   std::vector<ServingPrediction> predictions;  ///< in the order of the table
-  std::vector<ServingErrors> groups;           ///< by system, server and model
-  std::optional<FitErrors> all;                ///< absent where nothing could be predicted
+  std::vector<ServingErrors> groups;           ///< by system, server and model, those of all phases first
+  std::optional<FitErrors> all;                ///< of servers of all phases; absent where nothing could be predicted
+  std::optional<FitErrors> disaggregated;      ///< of servers for tokens alone
   std::vector<SkippedRun> skipped;
 };
 
 /// Predicts the time per output token of each run. In steady state each of B running sequences is replaced once while
 /// it generates its O tokens, and the server stops decoding for the prompts that come in, so that
 ///   time per output token = decode step of B sequences + B · prefill of one prompt / O.
+/// A server for tokens alone stops for no prompts: its time per output token is its decode step. Times to the first
+/// token are not predicted: prompts queue, and the tables do not say how they arrive (how many at once to begin with,
+/// how many in all), nor over what a prompt's cache moves to the other server.
 /// `system`, if not empty: only runs on that. Nothing is fitted to the runs: kernels come from the profile of the GPU
 /// and the server, routing from power laws of exponent 1.01: as wide as aiconfigurator takes it for the models that it
 /// matched, DeepSeek's and Qwen3-235B, as recordings are for the others.

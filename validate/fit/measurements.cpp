@@ -133,7 +133,7 @@ class Rows {
         {"bfloat16", DataType::kBf16}, {"bf16", DataType::kBf16},         {"float16", DataType::kFp16},
         {"half", DataType::kFp16},     {"fp8", DataType::kFp8},           {"fp8_block", DataType::kFp8Block},
         {"int8", DataType::kInt8},     {"w4a16_mxfp4", DataType::kMxFp4}, {"mxfp4", DataType::kMxFp4},
-        {"nvfp4", DataType::kNvFp4},   {"int4_wo", DataType::kMxFp4}};  // 4 bits and a scale, as mxfp4 has
+        {"nvfp4", DataType::kNvFp4},   {"int4_wo", DataType::kInt4}};
     const auto found = kTypes.find(name);
     if (found == kTypes.end()) {
       reason_ = fmt::format("type {}", name);
@@ -247,7 +247,7 @@ class Rows {
                        .exponent = recorded ? std::nullopt : std::optional(load.exponent),
                        .weight = *type,
                        .layout = layout};
-    // The same kernels, gated or not. The name of the type, too: mxfp4 and 4-bit integers are one type here.
+    // The same kernels, gated or not. The name of the type, too: it says of some kernels what they were chosen for.
     const std::string kernels = source == kUngated ? "moe_torch_flow_cutlass" : source;
     m.variant = fmt::format("{}{}{} {}", kernels, m.op == "moe" ? "" : " ", m.op == "moe" ? "" : m.op, dtype);
     m.shape = fmt::format("{} {} {} {}", text("hidden_size"), text("inter_size"), text("topk"), text("num_experts"));

@@ -101,6 +101,37 @@ TEST_CASE("tensor parallelism splits attention, keeps the work") {
   CHECK(two.memory[0].mixer_weights < one.memory[0].mixer_weights);
 }
 
+// Nothing but attention's matrices has another type: its GEMMs read twice the bytes at few sequences, all else stays.
+TEST_CASE("attention's weights may have a type of their own") {
+  const auto with = [](const char* precision) {
+    return run_text(kTwoNodes, {precision, R"(/step={"decode":{"sequences_per_dp_rank":1,"context":64}})"});
+  };
+  const StepResult narrow = with(R"(/precision={"weights": "fp8"})");
+  const StepResult wide = with(R"(/precision={"weights": "fp8", "attention": "bf16"})");
+  CHECK(narrow.attention_weights == DataType::kFp8);
+  CHECK(wide.attention_weights == DataType::kBf16);
+  CHECK(wide.memory[0].mixer_weights.base() == 2.0 * narrow.memory[0].mixer_weights.base());
+  CHECK(wide.memory[0].expert_weights == narrow.memory[0].expert_weights);
+  CHECK(wide.execution.work.base() == narrow.execution.work.base());
+  CHECK(step_time(wide) != step_time(narrow));
+}
+
+TEST_CASE("what a checkpoint has that three types cannot say is a warning of the run") {
+  const auto folder = std::filesystem::temp_directory_path() / "moesim-checkpoint";
+  std::filesystem::create_directories(folder);
+  Json config =
+      Document::read(std::filesystem::path(MOESIM_SOURCE_DIR) / "tests/unit/models/fixtures/olmoe-1b-7b.json").root();
+  config["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}, {"group_size", 128}, {"zero_point", true}};
+  write_file(folder / "config.json", config.dump());
+  const std::string model = "/model={\"huggingface\": \"" + (folder / "config.json").string() + "\"}";
+  const StepResult result = run_text(kTwoNodes, {model, "/parallelism/ranks=8", R"(/precision={})"});
+  REQUIRE_FALSE(result.warnings.empty());
+  CHECK(result.warnings.front() == "4-bit integers of 4.16 bits a weight with their scales are taken as int4, of 4.5");
+  CHECK(result.weights == DataType::kInt4);
+  CHECK(result.expert_weights == DataType::kInt4);
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("every model of the catalogue runs a prefill step, and a decode step if it can generate") {
   for (const std::string_view name : model_catalogue().names()) {
     INFO(name);

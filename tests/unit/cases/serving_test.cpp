@@ -14,6 +14,10 @@ namespace {
 constexpr const char* kHeader =
     "id,backend,model_path,system,precision,mode,isl,osl,batch_size,tp_size,pp_size,attention_dp_size,moe_tp_size,"
     "silicon_ttft_ms,silicon_tpot_ms\n";
+constexpr const char* kDisaggregated =
+    "id,backend,model_path,system,precision,mode,isl,osl,batch_size,tp_size,pp_size,attention_dp_size,moe_tp_size,"
+    "decode_batch_size,decode_tp_size,decode_pp_size,decode_attention_dp_size,decode_moe_tp_size,silicon_ttft_ms,"
+    "silicon_tpot_ms\n";
 constexpr const char* kRun = "a,vllm,openai/gpt-oss-120b,h200_sxm,fp4,agg,1024,512,8,2,1,,2,90,6.5\n";
 
 struct TemporaryTable {
@@ -66,6 +70,69 @@ TEST_CASE("Time per output token is a decode step and its share of the prompts t
   CHECK(found.error() == Approx(found.per_output_token.base() / 6.5e-3 - 1.0).epsilon(1e-12));
   REQUIRE(result.all);
   CHECK(result.all->bias == Approx(found.error()));
+}
+
+// A server of 2 GPUs with one sequence on each, whose prompts of 1024 tokens another has read: while it generates 512,
+// nothing but decode steps happens on it, on average at a context of 1024 + 256.
+TEST_CASE("A server for tokens alone takes a decode step for each") {
+  const ServingTable table = read(std::string(kDisaggregated) +
+                                  "a,trtllm,openai/gpt-oss-120b,h200_sxm,fp4,disagg,1024,512,,,,,,1,1,1,2,1,90,6.5\n");
+  REQUIRE(table.runs.size() == 1);
+  CHECK(table.runs.front().phases == ServerPhases::kDecode);
+  CHECK(table.runs.front().sequences == 1);
+  std::string reason;
+  const auto scenario = scenario_of(table.runs.front(), DecodeStep{1, 1280}, reason);
+  REQUIRE(scenario);
+  CHECK(scenario->parallelism.ranks == 2);
+  CHECK(scenario->parallelism.tensor_parallel == 1);
+  CHECK(scenario->parallelism.expert_parallel() == 2);
+  const ServingValidation result = validate_serving(table, "", TaskPool(1));
+  REQUIRE(result.predictions.size() == 1);
+  const ServingPrediction& found = result.predictions.front();
+  const auto decode = run_step(*scenario, {"", ""}, TaskPool(1)).execution.end;
+  CHECK(found.per_output_token.base() == decode.duration().base());
+  CHECK(found.prefill == Duration{});
+  CHECK_FALSE(result.all);
+  REQUIRE(result.disaggregated);
+  CHECK(result.disaggregated->bias == Approx(decode.duration().base() / 6.5e-3 - 1.0));
+  REQUIRE(result.groups.size() == 1);
+  CHECK(result.groups.front().phases == ServerPhases::kDecode);
+}
+
+TEST_CASE("Of decode servers the table must say how many sequences they ran, and how experts are split") {
+  std::string text = kDisaggregated;
+  text += "a,trtllm,openai/gpt-oss-120b,h200_sxm,fp4,disagg,1024,512,,,,,,,8,1,1,1,90,6.5\n";
+  text += "b,trtllm,openai/gpt-oss-120b,h200_sxm,fp4,disagg,1024,512,,,,,,4,8,1,1,0,90,6.5\n";
+  text += "c,trtllm,openai/gpt-oss-120b,h200_sxm,fp4,disagg,1024,512,,,,,,4,8,2,1,1,90,6.5\n";
+  const ServingTable table = read(text);
+  CHECK(table.runs.empty());
+  REQUIRE(table.skipped.size() == 3);
+  CHECK(table.skipped[0].kind ==
+        "prompts and tokens on servers of their own, of which the table says neither how many there were nor how many "
+        "sequences each ran");
+  CHECK(table.skipped[1].kind == "over how many ranks an expert is split is not told");
+  CHECK(table.skipped[2].kind == "pipeline parallelism");
+}
+
+TEST_CASE("Types of a run are those of the checkpoint that it names") {
+  const auto types = [](const std::string& model, const std::string& precision) {
+    ServingRun run;
+    run.model = model;
+    run.system = "h200_sxm";
+    run.precision = precision;
+    std::string reason;
+    const auto scenario = scenario_of(run, DecodeStep{1, 1}, reason);
+    REQUIRE(scenario);
+    return scenario->precision;
+  };
+  const Precision kimi = types("moonshotai/Kimi-K2.5", "int4");
+  CHECK(kimi.expert_weights({}) == DataType::kInt4);
+  CHECK(kimi.matrix_weights({}) == DataType::kBf16);
+  const Precision deepseek = types("deepseek-ai/DeepSeek-R1", "fp4");
+  CHECK(deepseek.expert_weights({}) == DataType::kNvFp4);
+  CHECK(deepseek.matrix_weights({}) == DataType::kNvFp4);
+  CHECK(deepseek.attention_weights({}) == DataType::kBf16);
+  CHECK(types("MiniMaxAI/MiniMax-M2.5", "fp8").attention_weights({}) == DataType::kFp8Block);
 }
 
 TEST_CASE("Runs that are no single server, or of unknown models, are left out with the reason") {

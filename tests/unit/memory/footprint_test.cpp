@@ -70,6 +70,15 @@ TEST_CASE("Weights are of the type that the model was released in, unless anothe
   CHECK(held("olmoe-1b-7b", {}).expert_weights.base() == 2.0 * 8 * 16 * 3 * 2048 * 1024);
   // gpt-oss: experts in mxfp4, whatever the type of the other weights.
   CHECK(held("gpt-oss-20b", {}).expert_weights == held("gpt-oss-20b", {.weights = DataType::kFp8}).expert_weights);
+  // Attention may have a type of its own; without one it has that of the dense matrices.
+  const MemoryFootprint all = held("deepseek-v3", {.weights = DataType::kFp8});
+  const MemoryFootprint wide = held("deepseek-v3", {.weights = DataType::kFp8, .attention = DataType::kBf16});
+  CHECK(wide.mixer_weights.base() == 2.0 * all.mixer_weights.base());
+  CHECK(wide.dense_weights == all.dense_weights);
+  CHECK(wide.shared_expert_weights == all.shared_expert_weights);
+  // Kimi-K2-Thinking: 4.5 bits for each of eight experts' 3·7168·2048 weights in 60 layers, 16 for all others.
+  CHECK(held("kimi-k2-thinking", {}).expert_weights.base() == 8.0 * 60 * 44040192 * 4.5 / 8);
+  CHECK(held("kimi-k2-thinking", {}).mixer_weights == held("kimi-k2", {.weights = DataType::kBf16}).mixer_weights);
 }
 
 TEST_CASE("A latent cache is whole on every tensor-parallel rank, unless tokens are split") {

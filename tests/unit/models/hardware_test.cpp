@@ -99,6 +99,8 @@ TEST_CASE("Elements of block formats include their scales") {
   CHECK(element_size(DataType::kMxFp4).base() == Approx(17.0 / 32).epsilon(1e-12));
   // 16 elements and one scale: (16·4 + 8) / 8 = 9 B per 16.
   CHECK(element_size(DataType::kNvFp4).base() == Approx(9.0 / 16).epsilon(1e-12));
+  // 32 elements of 4 bits and one scale of 16 bits: (32·4 + 16) / 8 = 18 B per 32, 4.5 bits each.
+  CHECK(element_size(DataType::kInt4).base() == Approx(18.0 / 32).epsilon(1e-12));
   // DeepSeek-V3 sends 7168 channels as 7168 B and 7168/128 = 56 floats: 7392 B a token.
   CHECK(7168 * activation_element_size(DataType::kFp8Block).base() == Approx(7168 + 56 * 4).epsilon(1e-12));
   CHECK(activation_element_size(DataType::kBf16).base() == 2.0);

@@ -180,6 +180,14 @@ TEST_CASE("A type without a rate falls back, and says so") {
   CHECK(h200->warnings(experts).front() ==
         "H200 SXM has no rate for mxfp4: grouped_gemm computes in bf16 and reads its operands as mxfp4");
 
+  // No GPU multiplies 4-bit integers of weights alone: bf16 on Blackwell too, whatever its rate for fp4.
+  const GroupedGemm integers{.rows = {65536}, .n = 2880, .k = 2880, .weight = DataType::kInt4};
+  CHECK(microseconds(h200->cost(integers)) == Approx(2 * 65536.0 * 2880 * 2880 / (0.6 * 0.78 * 989e12) * 1e6 + 5));
+  CHECK(on("b200-sxm")->cost(integers).peak_time.base() == Approx(2 * 65536.0 * 2880 * 2880 / 2250e12));
+  // One row reads 4.5 bits a weight and 16 bits for each input and output.
+  const GroupedGemm one{.rows = {1}, .n = 8192, .k = 8192, .weight = DataType::kInt4};
+  CHECK(h200->cost(one).demand.traffic.base() == Approx(8192.0 * 8192 * 4.5 / 8 + 2 * 2 * 8192.0));
+
   // Blocks of fp8 are fp8 to the tensor cores: nothing to warn of.
   CHECK(h200->warnings(Gemm{.m = 64, .n = 7168, .k = 2048, .weight = DataType::kFp8Block}).empty());
   CHECK(h200->cost(Gemm{.m = 64, .n = 7168, .k = 2048}).confidence == Confidence::kMeasured);
