@@ -64,7 +64,7 @@ struct EnumNames<TorusEdge> {
 struct Torus {
   std::vector<std::size_t> shape;
   std::optional<std::vector<TorusEdge>> edges;
-  std::optional<std::size_t> slice_wrap;
+  std::optional<std::size_t> slice_wrap = std::nullopt;
 
   static constexpr std::string_view kDoc = "A torus or mesh of one dimension or more";
   template <class F>

@@ -197,7 +197,9 @@ std::span<const Kind> kinds() {
 const Kind& find_kind(const std::string& name) {
   std::vector<std::string_view> names;
   for (const Kind& kind : kinds()) {
-    if (name == kind.name || name + 's' == kind.name) {
+    const std::string_view tag = kind.schema.substr(0, kind.schema.find('/'));  // moesim.scenario of moesim.scenario/1
+    const bool is_tag = !tag.empty() && (name == kind.schema || name == tag || "moesim." + name == tag);
+    if (name == kind.name || name + 's' == kind.name || is_tag) {
       return kind;
     }
     names.push_back(kind.name);

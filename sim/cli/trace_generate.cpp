@@ -1,9 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "models/architecture/architecture.hpp"
 #include "sim/cli/commands.hpp"
@@ -184,6 +188,19 @@ void generate(const GenerateArguments& arguments) {
   }
   if (!arguments.options.empty() && arguments.router.empty()) {
     throw ConfigError({"--options", {}}, "expected --router beside it, whose options they are; found none");
+  }
+  if (!routed) {  // a generator knows its own shape
+    const std::array<std::pair<std::string_view, bool>, 5> shaped{
+        {{"--experts", arguments.experts > 0},
+         {"--top-k", arguments.top_k > 0},
+         {"--layers", arguments.layers > 0},
+         {"--train-steps", arguments.train_steps.has_value()},
+         {"--training-log", !arguments.training_log.empty()}}};
+    for (const auto& [option, given] : shaped) {
+      if (given) {
+        throw ConfigError({std::string(option), {}}, "expected with --router, found with --like, which says it itself");
+      }
+    }
   }
   if (routed) {
     generate_routed(arguments);

@@ -78,7 +78,7 @@ void check_slots(const PlacementProblem& problem, std::string_view strategy, con
   if (problem.redundant == 0) {
     throw ConfigError(
         place, fmt::format("expected a number of ranks that divides the {} experts of a layer, found {} ranks; "
-                           "the strategy {} gives every rank equally many, which {} redundant experts would do",
+                           "the strategy {} gives every rank equally many; {} redundant experts would fit",
                            problem.experts, problem.ranks, strategy, problem.ranks - problem.experts % problem.ranks));
   }
   const std::size_t left_over = problem.slots() % problem.ranks;

@@ -73,6 +73,23 @@ TEST_CASE_METHOD(Scratch, "collective: the fastest protocol is not slower than a
 }
 
 // A token crosses to the other node at most once with deepep-normal, and once per copy with the direct protocol.
+TEST_CASE_METHOD(Scratch, "collective: what is chosen is what the machine has") {
+  const auto chosen = [&](const std::string& arguments) {
+    return json("collective all_reduce --ranks 4 " + arguments).at("protocol").get<std::string>();
+  };
+  // Direct loads and stores over NVLink or a mesh of links; none under PCIe or on a torus.
+  CHECK(chosen("--cluster hgx-h200 --bytes 65536") == "one-shot");
+  CHECK(chosen("--cluster mi300x-8 --bytes 1073741824") == "two-shot");
+  CHECK(chosen("--cluster pcie-l40s --bytes 65536") != "one-shot");
+  CHECK(chosen("--cluster pcie-l40s --bytes 65536") != "two-shot");
+  CHECK(chosen("--cluster tpu-v5p-pod --bytes 65536") != "two-shot");
+  // NVLS was measured from 16 MiB on.
+  const Outcome small = run_program(folder.path(), kReduce + " --protocol nvls");
+  CHECK_THAT(small.err,
+             Catch::Contains("in_switch_all_reduce of") && Catch::Contains("shorter than what was measured"));
+  CHECK_THAT(small.out, Catch::Contains("nvls, extrapolated"));
+}
+
 TEST_CASE_METHOD(Scratch, "collective: nodes follow from the ranks, protocols differ in what crosses the network") {
   const auto normal = json("collective dispatch --ranks 16 --protocol deepep-normal" + kTokens);
   const auto direct = json("collective dispatch --ranks 16 --protocol deepep-low-latency" + kTokens);

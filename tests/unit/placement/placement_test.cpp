@@ -125,7 +125,7 @@ TEST_CASE("what cannot be placed is an error that says why") {
   CHECK_THROWS_WITH(place("contiguous", 8, 3),
                     "scenario.json#/placement: expected a number of ranks that divides the 8 experts of a layer, found "
                     "3 ranks; the strategy "
-                    "contiguous gives every rank equally many");
+                    "contiguous gives every rank equally many; 1 redundant experts would fit");
   CHECK_THROWS_WITH(place("contigous", 8, 4),
                     "scenario.json#/placement/strategy: expected a placement strategy, found \"contigous\"; did you "
                     "mean \"contiguous\"?");

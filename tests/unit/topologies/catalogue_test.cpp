@@ -88,6 +88,30 @@ TEST_CASE("TPU pods: chips, links of a chip, and a slice by its shape", "[topolo
         }) == "s.json#/c/catalogue/shape: expected a torus to go with a shape, found hgx-h200\n");
 }
 
+TEST_CASE("A slice of a pod wraps around where the pod does and is as long, or where switches join its ends") {
+  const auto slice = [](const char* pod, std::vector<std::size_t> shape) {
+    std::size_t chips = 1;
+    for (const std::size_t size : shape) {
+      chips *= size;
+    }
+    const CatalogueCluster choice{.name = pod, .nodes = std::nullopt, .shape = std::move(shape)};
+    return load_cluster(choice, chips, {"s.json", "/c"});
+  };
+  // One hop from end to end where they are neighbours, 3 where they are not.
+  const auto ends = [](const Cluster& cluster, std::size_t from, std::size_t to) {
+    return cluster.route(rank(from), rank(to)).hops.size();
+  };
+  CHECK(ends(slice("tpu-v5e-pod", {4, 4}), 0, 3) == 3);    // of 16 x 16
+  CHECK(ends(slice("tpu-v5e-pod", {4, 16}), 0, 15) == 1);  // the whole length of the second dimension
+  CHECK(ends(slice("tpu-v4-pod", {4, 4, 4}), 0, 3) == 1);  // cubes of 4 are joined by optical switches
+  CHECK(ends(slice("tpu-v4-pod", {2, 2, 2}), 0, 1) == 1);
+  CHECK(ends(slice("tpu-v4-pod", {3, 3, 3}), 0, 2) == 2);
+  CHECK(faults_of([&] { slice("tpu-v3-pod", {64, 64}); }) ==
+        "s.json#/c/catalogue/shape: expected a part of tpu-v3-pod, which is 32 x 32, found 64 x 64\n");
+  CHECK(faults_of([&] { slice("tpu-v5e-pod", {2, 2, 8}); }) ==
+        "s.json#/c/catalogue/shape: expected a part of tpu-v5e-pod, which is 16 x 16, found 2 x 2 x 8\n");
+}
+
 TEST_CASE("The entries' bandwidths", "[topologies]") {
   struct Row {
     std::string_view name;
