@@ -269,6 +269,18 @@ class FittedModel final : public CostModel {
                       "to what is usual there",
                       name_of(fit.family), name_of(fit.type), from->profile().name, fmt::join(outside, ", ")));
     }
+    // Some shapes were measured at a small part of what others reach, such as those that a library has not been tuned
+    // for.
+    constexpr double kSlow = 4.0;
+    constexpr Duration kLong = seconds(100e-6);  // below, fixed parts that are none of the shape's count
+    const KernelCost predicted = cost(kernel);
+    const Duration light = from->predict(choice.fit, choice.kernel, accelerator_).light;
+    if (predicted.busy > kLong && predicted.busy > kSlow * light) {
+      all.push_back(fmt::format(
+          "profile {} has {} in {} take more than {:.0f} times what their bytes and operations take "
+          "at full speed, as kernels of such shapes did where it was measured",
+          from->profile().name, name_of(operator_of(kernel)), name_of(family_of(choice.kernel).second), kSlow));
+    }
     return all;
   }
 

@@ -162,8 +162,9 @@ class Executor {
   const KernelCost& cost_of(std::uint32_t kernel) {
     auto& cost = kernel_costs_[kernel];
     if (!cost) {
+      constexpr Duration kLong = seconds(100e-6);  // asked about each, as long as there are few
       cost = costs_.cost(program_.kernels[kernel]);
-      if (cost->confidence == Confidence::kExtrapolated) {
+      if (cost->confidence == Confidence::kExtrapolated || cost->busy > kLong) {
         for (std::string& warning : costs_.warnings(program_.kernels[kernel])) {
           warnings_.insert(std::move(warning));
         }

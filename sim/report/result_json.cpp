@@ -1,5 +1,8 @@
 #include "sim/report/result_json.hpp"
 
+#include <string>
+#include <string_view>
+
 #include "sim/config/describe.hpp"
 #include "sim/config/document.hpp"
 #include "sim/report/result_frame.hpp"
@@ -8,11 +11,38 @@ namespace moesim {
 
 namespace {
 
+std::string_view definition_of(TimeCategory category) {
+  switch (category) {
+    case TimeCategory::kCompute:
+      return "kernels whose work at the tensor cores' peak takes longer than their traffic at the HBM's; all their "
+             "time "
+             "beyond the fixed part, however far they stay below that peak";
+    case TimeCategory::kMemory:
+      return "kernels whose traffic at the HBM's bandwidth takes longer than their work; all their time beyond the "
+             "fixed "
+             "part, however far they stay below that bandwidth";
+    case TimeCategory::kOverhead:
+      return "launch and fixed times of kernels and exchanges, latency of paths";
+    case TimeCategory::kExposedDispatch:
+      return "waiting for tokens that everybody has sent";
+    case TimeCategory::kExposedCombine:
+      return "waiting for experts' results that everybody has sent";
+    case TimeCategory::kExposedCollective:
+      return "the same in collectives of tensor-parallel groups";
+    case TimeCategory::kImbalanceWait:
+      return "waiting for a rank that has not sent yet, or for the last rank to finish the step";
+    case TimeCategory::kBubble:
+      return "nothing to do in a pipeline's schedule";
+  }
+  return {};
+}
+
 Json attribution_json(const Execution& execution) {
   Json rows = Json::array();
   const auto parts = attribution(execution);
   for (std::size_t c = 0; c < kTimeCategories; ++c) {
     rows.push_back({{"category", std::string(EnumNames<TimeCategory>::names[c].second)},
+                    {"definition", std::string(definition_of(EnumNames<TimeCategory>::names[c].first))},
                     {"value", parts[c].duration().base()},
                     {"unit", "s"},
                     {"ticks", parts[c].ticks()}});
