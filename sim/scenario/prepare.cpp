@@ -57,14 +57,19 @@ bool splits(const Heads& heads, int parts) {
   return heads.count % parts == 0 || (heads.may_be_copied && parts % heads.count == 0);
 }
 
+/// Groups of so many neighbours lie in one node each, or over whole nodes.
+bool keeps_to_nodes(const Cluster& cluster, int group) {
+  const auto size = static_cast<std::size_t>(group);
+  return cluster.gpus_per_node() % size == 0 || size % cluster.gpus_per_node() == 0;
+}
+
 /// Whether a model can be spread like that at all, with as many experts on every rank.
 bool divides(const Model& model, const Cluster& cluster, const Scenario& scenario, int expert_ranks,
              int tensor_parallel) {
   const int ranks = expert_ranks * scenario.parallelism.expert_tensor_parallel;
-  bool good = ranks % tensor_parallel == 0 &&
-              (!stays_in_place(scenario.dispatch.protocol) || ranks == tensor_parallel) &&
-              cluster.gpus_per_node() % static_cast<std::size_t>(tensor_parallel) == 0 &&
-              (model.moe() == nullptr || model.moe()->experts % expert_ranks == 0);
+  bool good =
+      ranks % tensor_parallel == 0 && (!stays_in_place(scenario.dispatch.protocol) || ranks == tensor_parallel) &&
+      keeps_to_nodes(cluster, tensor_parallel) && (model.moe() == nullptr || model.moe()->experts % expert_ranks == 0);
   for (const auto& [name, block] : model.architecture().blocks) {
     for (const Heads& heads : heads_of(block)) {
       good = good && splits(heads, tensor_parallel);
@@ -107,8 +112,8 @@ void check_parallelism(const Scenario& scenario, const Model& model, const Clust
   if (ranks % tensor_parallel != 0) {
     faults.push_back({where, fmt::format("expected a divisor of the {} ranks, found {}", ranks, tensor_parallel)});
   }
-  if (cluster.gpus_per_node() % static_cast<std::size_t>(tensor_parallel) != 0) {
-    faults.push_back({where, fmt::format("expected a divisor of the {} GPUs of a node, found {}",
+  if (!keeps_to_nodes(cluster, tensor_parallel)) {
+    faults.push_back({where, fmt::format("expected a divisor or a multiple of the {} GPUs of a node, found {}",
                                          cluster.gpus_per_node(), tensor_parallel)});
   }
   for (const auto& [name, block] : model.architecture().blocks) {

@@ -133,7 +133,7 @@ class Rows {
         {"bfloat16", DataType::kBf16}, {"bf16", DataType::kBf16},         {"float16", DataType::kFp16},
         {"half", DataType::kFp16},     {"fp8", DataType::kFp8},           {"fp8_block", DataType::kFp8Block},
         {"int8", DataType::kInt8},     {"w4a16_mxfp4", DataType::kMxFp4}, {"mxfp4", DataType::kMxFp4},
-        {"nvfp4", DataType::kNvFp4},   {"int4_wo", DataType::kInt4}};
+        {"nvfp4", DataType::kNvFp4},   {"int4_wo", DataType::kInt4},      {"w4a8_mxfp4_mxfp8", DataType::kMxFp4}};
     const auto found = kTypes.find(name);
     if (found == kTypes.end()) {
       reason_ = fmt::format("type {}", name);

@@ -38,6 +38,20 @@ TEST_CASE("tokens that stay in place cost sums over the group and nothing else")
   CHECK(time_of(result, StepOperator::kCombine) == 0.0);
 }
 
+// The same over two nodes of 8 in rings: each of 33 sums is sent in 2·15 parts of 1/16 by each of 16 ranks, which is
+// 30 × 524,288 B, and the logits 15 × 128 × 50,304 × 2 B; of a ring's 16 links two lead to the other node.
+TEST_CASE("a tensor-parallel group over two nodes sends its sums across them") {
+  const std::vector<std::string> over{"/parallelism/ranks=16", "/parallelism/tensor_parallel=16",
+                                      "/parallelism/all_reduce=ring"};
+  const StepResult result = in_place(1, over);
+  const double sums = 33.0 * 30 * 524288;
+  const double logits = 15.0 * 128 * 50304 * 2;
+  const Execution& done = result.execution;
+  CHECK(done.bytes_intra_node + done.bytes_inter_node == Approx(sums + logits).epsilon(1e-9));
+  CHECK(done.bytes_inter_node == Approx((sums + logits) / 8.0).epsilon(1e-9));
+  CHECK(step_time(result) > step_time(in_place(1, {"/parallelism/all_reduce=ring"})));
+}
+
 // However the 64 experts are shared out — 8 whole ones a rank, a quarter of 32, an eighth of 64 — the same products
 // are computed, the same weights are held, and the same is sent. Only summing a token's 8 results is done by each of
 // the ranks that share them: 2 operations for each of 2048 elements of 1024 copies in 16 layers, once for each way.

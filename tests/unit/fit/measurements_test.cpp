@@ -132,6 +132,26 @@ TEST_CASE("our own measurements name their units") {
   CHECK(device_of(table, "")->accelerator == "h200-sxm");
 }
 
+TEST_CASE("4-bit types go by the operands that they are multiplied with, others are said to be unknown") {
+  const std::string header =
+      "op_name,kernel_source,moe_dtype,num_tokens,hidden_size,inter_size,topk,num_experts,moe_tp_size,moe_ep_size,"
+      "distribution,latency\n";
+  const auto row = [](const std::string& type) { return "moe,x," + type + ",64,2880,2880,4,128,1,1,balanced,0.1\n"; };
+  const MeasurementTable table =
+      read(header + row("w4a8_mxfp4_mxfp8") + row("w4a16_mxfp4") + row("nvfp4") + row("int4_wo") + row("w4afp8"));
+  REQUIRE(table.rows.size() == 4);
+  std::vector<DataType> types;
+  std::vector<std::string> variants;
+  for (const Measurement& m : table.rows) {
+    types.push_back(family_of(m.kernel).second);
+    variants.push_back(m.variant);
+  }
+  CHECK(types == std::vector{DataType::kMxFp4, DataType::kMxFp4, DataType::kNvFp4, DataType::kInt4});
+  CHECK(variants[0] != variants[1]);  // one type, two implementations: each has a fit of its own
+  REQUIRE(table.warnings.size() == 1);
+  CHECK_THAT(table.warnings[0], Catch::EndsWith("1 rows of type w4afp8 skipped: no kernel model is fitted to them"));
+}
+
 TEST_CASE("rows of unknown operators are counted, not guessed") {
   const MeasurementTable table =
       read(kGemmHeader + kGemmRow + "TRTLLM,1.0,NVIDIA H200,conv,cublas,bfloat16,64,4096,7168,0.02\n" +
