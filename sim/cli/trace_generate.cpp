@@ -170,10 +170,11 @@ void generate_routed(const GenerateArguments& arguments) {
     choices += static_cast<double>(layer.choices);
     dropped += static_cast<double>(layer.dropped);
   }
+  const auto with_empty = std::count(routing.choices.begin(), routing.choices.end(), kNoExpert);
   fmt::print("{}: {} tokens, {} layers, up to {} of {} experts; {}; {:.2f} % of choices dropped{}\n", arguments.output,
              routing.shape.tokens, routing.shape.layers, routing.shape.k, routing.shape.experts,
              made.source->provenance(), choices > 0.0 ? 100.0 * dropped / choices : 0.0,
-             dropped > 0.0 ? " (-1; `trace info --dropped` reads them)" : "");
+             with_empty > 0 ? "; empty slots are -1, which `trace info --dropped` reads" : "");
   for (const std::string& warning : routing.warnings) {
     fmt::print(stderr, "warning: {}\n", warning);
   }
