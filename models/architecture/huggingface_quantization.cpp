@@ -26,7 +26,9 @@ std::vector<ModulePattern> patterns(const Reader& reader, const std::string& key
     if (auto pattern = ModulePattern::parse(text)) {
       out.push_back(std::move(*pattern));
     } else {
-      reader.fail(key, fmt::format("expected a regular expression after re:, found \"{}\"", text));
+      reader.fail(
+          key, fmt::format("expected a regular expression of few repeats, none inside another, after re:, found \"{}\"",
+                           text));
     }
   }
   return out;

@@ -1,5 +1,7 @@
 #include "models/architecture/module_pattern.hpp"
 
+#include <vector>
+
 namespace moesim {
 
 namespace {
@@ -38,6 +40,63 @@ bool leads(std::string_view pattern, std::string_view text) {
   return is_whole(pattern, text);
 }
 
+/// Past a class of characters, from its '[' on: the place of its ']', which does not end it where it comes first.
+std::size_t end_of_class(std::string_view expression, std::size_t at) {
+  std::size_t next = at + 1;
+  next += next < expression.size() && expression[next] == '^' ? 1 : 0;
+  next += next < expression.size() && expression[next] == ']' ? 1 : 0;
+  while (next < expression.size() && expression[next] != ']') {
+    next += expression[next] == '\\' ? 2 : 1;
+  }
+  return next;
+}
+
+/// The library tries every way of sharing a text out among repeats. What repeats a group with repeats or alternatives
+/// can take it exponential time, and every repeat that anything fits multiplies its time by the length.
+bool is_quick(std::string_view expression) {
+  constexpr int kMostRepeats = 5;
+  int repeats = 0;
+  std::vector<bool> branches{false};  // of the open groups: holds a repeat or an alternative
+  bool closed_branches = false;       // of the group that has just been closed
+  for (std::size_t i = 0; i < expression.size(); ++i) {
+    bool closed = false;
+    switch (expression[i]) {
+      case '\\':
+        ++i;
+        break;
+      case '[':
+        i = end_of_class(expression, i);
+        break;
+      case '(':
+        branches.push_back(false);
+        break;
+      case ')':
+        closed = true;
+        closed_branches = branches.back();
+        if (branches.size() > 1) {
+          branches.pop_back();
+        }
+        branches.back() = branches.back() || closed_branches;
+        break;
+      case '|':
+        branches.back() = true;
+        break;
+      case '*':
+      case '+':
+      case '{':
+        if (closed_branches || ++repeats > kMostRepeats) {
+          return false;
+        }
+        branches.back() = true;
+        break;
+      default:
+        break;
+    }
+    closed_branches = closed && closed_branches;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::optional<ModulePattern> ModulePattern::parse(std::string_view text) {
@@ -50,7 +109,7 @@ std::optional<ModulePattern> ModulePattern::parse(std::string_view text) {
     return ModulePattern(std::string(text));
   }
   text.remove_prefix(kExpression.size());
-  if (text.size() > kLongest) {
+  if (text.size() > kLongest || !is_quick(text)) {
     return std::nullopt;
   }
   try {

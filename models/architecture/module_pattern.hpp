@@ -15,7 +15,8 @@ namespace moesim {
 /// re.match).
 class ModulePattern {
  public:
-  /// std::nullopt for a regular expression that is none, or one of over 1000 characters.
+  /// std::nullopt for a regular expression that is none, and for one that may take too long: of over 1000 characters,
+  /// with more than five repeats, or with a repeat of what repeats or has alternatives.
   static std::optional<ModulePattern> parse(std::string_view text);
   /// `module`: a dotted name. A module inside one that is named is named too.
   [[nodiscard]] bool matches(std::string_view module) const;

@@ -80,6 +80,16 @@ TEST_CASE("Patterns name whole parts of a module's name") {
   CHECK(matches(R"(re:model\.layers\.[0-3]\..*)", kGate));
   CHECK_FALSE(matches("re:mlp", kGate));  // from the beginning on
   CHECK_FALSE(ModulePattern::parse("re:(unclosed"));
+  // What would take the matcher years is refused, what configurations have is not.
+  for (const char* slow : {"re:(a*)*b", "re:((x|y)z)+", "re:(a|a)*b", "re:([a-z]+)+Z", "re:.*a.*b.*c.*d.*e.*f"}) {
+    CAPTURE(slow);
+    CHECK_FALSE(ModulePattern::parse(slow));
+  }
+  for (const char* quick : {"re:.*lm_head", "re:.*mlp.(gate|up|gate_up|down)_proj.*", "re:vision_tower.*",
+                            "re:.*\\.layers\\.\\d+\\.mlp\\.experts\\.\\d+\\..*", "re:.*[+*(]_proj$", "re:(a|b)?c"}) {
+    CAPTURE(quick);
+    CHECK(ModulePattern::parse(quick));
+  }
   CHECK_FALSE(ModulePattern::parse("re:" + std::string(1001, '(')));
   // The last * may have to take more than one try: ".up" stands twice.
   CHECK(matches("model.*.up*.up_proj", "model.layers.3.up.up_proj"));
@@ -237,7 +247,8 @@ TEST_CASE("What no type stands for is refused") {
         "config.json#/quantization_config/config_groups/group_0/weights/num_bits: expected integers of 4 or 8 bits, "
         "floats of 8, or of 4 in groups of 16 or 32, found float of 6 bits in groups of 0");
   CHECK(fault("qwen3-235b-a22b", {{"quant_method", "fp8"}, {"ignore", {"re:(unclosed"}}}) ==
-        "config.json#/quantization_config/ignore: expected a regular expression after re:, found \"re:(unclosed\"");
+        "config.json#/quantization_config/ignore: expected a regular expression of few repeats, none inside another, "
+        "after re:, found \"re:(unclosed\"");
 }
 
 TEST_CASE("hf_quant_config.json beside a configuration counts where that says nothing itself") {
