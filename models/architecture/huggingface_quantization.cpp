@@ -20,15 +20,22 @@ namespace {
 
 using Reader = HuggingFaceReader;
 
+/// std::nullopt, with the fault told at `key`, for an expression that cannot be taken.
+std::optional<ModulePattern> pattern_of(const std::string& text, const Reader& reader, const std::string& key) {
+  auto pattern = ModulePattern::parse(text);
+  if (!pattern) {
+    reader.fail(
+        key, fmt::format("expected a regular expression of few repeats, none inside another, after re:, found \"{}\"",
+                         text));
+  }
+  return pattern;
+}
+
 std::vector<ModulePattern> patterns(const Reader& reader, const std::string& key) {
   std::vector<ModulePattern> out;
   for (const std::string& text : reader.texts(key)) {
-    if (auto pattern = ModulePattern::parse(text)) {
+    if (auto pattern = pattern_of(text, reader, key)) {
       out.push_back(std::move(*pattern));
-    } else {
-      reader.fail(
-          key, fmt::format("expected a regular expression of few repeats, none inside another, after re:, found \"{}\"",
-                           text));
     }
   }
   return out;
@@ -101,8 +108,8 @@ DataType type_of_scheme(const Reader& scheme, const std::string& format, Quantiz
     return of.text_or("strategy", "tensor") == "block" ? DataType::kFp8Block : DataType::kFp8;
   } else if (bits == 4 && (group == 16 || group == 32)) {
     if (alone) {
-      out.remarks.push_back(fmt::format("weights alone have 4 bits; where a GPU has a rate for {0}, products run at it",
-                                        group == 16 ? "nvfp4" : "mxfp4"));
+      out.remarks.push_back(fmt::format("weights alone have 4 bits; where a GPU has a rate for {}, products run at {}",
+                                        group == 16 ? "nvfp4" : "mxfp4", group == 16 ? "it" : "that of 8-bit inputs"));
     }
     return group == 16 ? DataType::kNvFp4 : DataType::kMxFp4;
   }
@@ -130,6 +137,22 @@ void read_compressed_tensors(const Reader& config, Quantization& out) {
   }
 }
 
+/// The row of a table with this name; nullptr, with the fault told at `key`, where there is none.
+template <class Table>
+const typename Table::value_type* find_named(const Table& table, const std::string& name, const Reader& reader,
+                                             const std::string& key) {
+  std::vector<std::string_view> known;
+  for (const auto& row : table) {
+    if (row.name == name) {
+      return &row;
+    }
+    known.push_back(row.name);
+  }
+  reader.fail(
+      key, fmt::format("expected one of {}, found \"{}\"{}", fmt::join(known, ", "), name, did_you_mean(name, known)));
+  return nullptr;
+}
+
 struct Algorithm {
   std::string_view name;
   DataType type;
@@ -149,21 +172,14 @@ constexpr auto kModelOpt = std::to_array<Algorithm>({{"FP8", DataType::kFp8},
                                                      {"W4A16_AWQ", DataType::kInt4},
                                                      {"W4A16_NVFP4", DataType::kNvFp4, kWeightsAlone},
                                                      {"W4A8_AWQ", DataType::kInt4, kWiderProducts},
-                                                     {"W4A8_MXFP4_FP8", DataType::kMxFp4, kWiderProducts},
+                                                     {"W4A8_MXFP4_FP8", DataType::kMxFp4},
                                                      {"W4A8_NVFP4_FP8", DataType::kNvFp4, kWiderProducts}});
 
 DataType modelopt_type(const Reader& config, int group_size, Quantization& out) {
   std::string name = config.text_or("quant_algo", "");
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
-  const auto* found =
-      std::find_if(kModelOpt.begin(), kModelOpt.end(), [&](const Algorithm& known) { return known.name == name; });
-  if (found == kModelOpt.end()) {
-    std::vector<std::string_view> known;
-    for (const Algorithm& algorithm : kModelOpt) {
-      known.push_back(algorithm.name);
-    }
-    config.fail("quant_algo", fmt::format("expected one of {}, found \"{}\"{}", fmt::join(known, ", "), name,
-                                          did_you_mean(name, known)));
+  const Algorithm* found = find_named(kModelOpt, name, config, "quant_algo");
+  if (found == nullptr) {
     return DataType::kBf16;
   }
   if (!found->remark.empty()) {
@@ -182,8 +198,9 @@ void read_modelopt(const Reader& config, Quantization& out) {
   std::map<DataType, std::vector<ModulePattern>> modules;
   for (const std::string& name : layers.keys()) {
     const Reader layer = layers.inside(name);
-    if (auto pattern = ModulePattern::parse(name)) {
-      modules[modelopt_type(layer, layer.number_or("group_size", group_size), out)].push_back(std::move(*pattern));
+    const DataType type = modelopt_type(layer, layer.number_or("group_size", group_size), out);
+    if (auto pattern = pattern_of(name, config, "quantized_layers")) {
+      modules[type].push_back(std::move(*pattern));
     }
   }
   for (auto& [type, targets] : modules) {
@@ -218,15 +235,8 @@ constexpr auto kMethods =
 
 void read_quantization(const HuggingFaceReader& quantization, Architecture& architecture) {
   const std::string name = quantization.text_or("quant_method", quantization.has("quant_algo") ? "modelopt" : "");
-  const auto* method =
-      std::find_if(kMethods.begin(), kMethods.end(), [&](const Method& known) { return known.name == name; });
-  if (method == kMethods.end()) {
-    std::vector<std::string_view> known;
-    for (const Method& candidate : kMethods) {
-      known.push_back(candidate.name);
-    }
-    quantization.fail("quant_method", fmt::format("expected one of {}, found \"{}\"{}", fmt::join(known, ", "), name,
-                                                  did_you_mean(name, known)));
+  const Method* method = find_named(kMethods, name, quantization, "quant_method");
+  if (method == nullptr) {
     return;
   }
   Quantization read;

@@ -34,13 +34,13 @@ double attention_flops(const Mixer& mixer, const BatchShape& batch, Mask mask) {
   return 0.0;
 }
 
+/// Beside attention and routed experts.
 double weights_of_all_tokens(const Block& block, int hidden) {
-  double weights = mixer_parameters(block, hidden);
   if (const auto* dense = std::get_if<DenseFeedForward>(&block.feed_forward)) {
-    return weights + dense_parameters(*dense, hidden);
+    return dense_parameters(*dense, hidden);
   }
   const auto& moe = std::get<MixtureOfExperts>(block.feed_forward);
-  return weights + shared_expert_parameters(moe, hidden) + router_parameters(moe, hidden);
+  return shared_expert_parameters(moe, hidden) + router_parameters(moe, hidden);
 }
 
 }  // namespace
@@ -48,6 +48,7 @@ double weights_of_all_tokens(const Block& block, int hidden) {
 ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t groups,
                      std::span<const double> routed_rows) {
   const Architecture& architecture = model.architecture();
+  double attention = 0.0;
   double rest = 0.0;
   double experts = 0.0;
   std::size_t moe_layers = 0;
@@ -59,9 +60,10 @@ ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t g
     generates = layer.stack == Stack::kDecoder;
     const Mask mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
     rest += 2.0 * weights_of_all_tokens(*layer.block, architecture.hidden) * static_cast<double>(batch.tokens());
-    rest += attention_flops(layer.block->mixer, batch, mask);
+    attention += 2.0 * mixer_parameters(*layer.block, architecture.hidden) * static_cast<double>(batch.tokens());
+    attention += attention_flops(layer.block->mixer, batch, mask);
     if (layer.block->cross_attention) {
-      rest += attention_flops(*layer.block->cross_attention, batch, Mask::kFull);
+      attention += attention_flops(*layer.block->cross_attention, batch, Mask::kFull);
     }
     if (const auto* moe = std::get_if<MixtureOfExperts>(&layer.block->feed_forward)) {
       ensure(moe_layers < routed_rows.size(), "rows of too few MoE layers");
@@ -73,7 +75,8 @@ ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t g
     rest +=
         2.0 * architecture.hidden * static_cast<double>(architecture.vocabulary) * static_cast<double>(batch.sequences);
   }
-  return {.rest = flops(rest * static_cast<double>(groups)), .experts = flops(experts)};
+  const auto all = static_cast<double>(groups);
+  return {.attention = flops(attention * all), .rest = flops(rest * all), .experts = flops(experts)};
 }
 
 FlopRate reference_peak(const Accelerator& accelerator, DataType weights) {

@@ -13,13 +13,14 @@ namespace moesim {
 /// The work that a step needs whatever way it is computed, by which MFU is defined (PaLM, arXiv 2204.02311, appendix
 /// B).
 struct ModelWork {
+  Flops attention;  ///< and recurrences, with their matrices
   Flops rest;
   Flops experts;  ///< routed ones
 };
 
 /// Of `groups` attention groups with a batch each, of the layers that run:
-///   rest = 2·(weights beside the routed experts that a token is multiplied with)·tokens
-///          + 2·heads·(d_qk + d_v)·(query–key pairs), and 2·hidden·vocabulary per sampled token
+///   attention = 2·(weights of its matrices)·tokens + 2·heads·(d_qk + d_v)·(query–key pairs)
+///   rest = 2·(weights of dense blocks, shared experts and routers)·tokens, and 2·hidden·vocabulary per sampled token
 ///   experts = 2·(an expert's weights)·rows
 /// `routed_rows`, [MoE layers that run], are the rows that experts were given over all ranks, without what only fills a
 /// buffer or a tile: a router that drops tokens, or chooses fewer experts than the model was made for, needs less. Work

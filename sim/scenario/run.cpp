@@ -229,8 +229,9 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   const StepProgram built = build_step(plan, pool);
   result.padding = padding_of(built.traffic);
   const ModelWork needed = model_work(step.model, step.batch, groups, routed_rows(built.traffic));
-  result.model_work = needed.rest + needed.experts;
-  result.model_time = needed.rest / reference_peak(result.accelerator, result.weights) +
+  result.model_work = needed.attention + needed.rest + needed.experts;
+  result.model_time = needed.attention / reference_peak(result.accelerator, result.attention_weights) +
+                      needed.rest / reference_peak(result.accelerator, result.weights) +
                       needed.experts / reference_peak(result.accelerator, result.expert_weights);
   result.router = std::move(routing.router);
   result.imbalance = imbalances(step, built);

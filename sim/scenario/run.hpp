@@ -80,7 +80,7 @@ struct StepResult {
   Accelerator accelerator;
   ParameterCount parameters_total;
   ParameterCount parameters_active;
-  Flops model_work;                              ///< model_work, routed experts and the rest
+  Flops model_work;                              ///< model_work, all parts
   Duration model_time;                           ///< of one GPU at the dense peak rates of their types
   DataType weights = DataType::kBf16;            ///< type of matrices beside the routed experts
   DataType expert_weights = DataType::kBf16;     ///< of these

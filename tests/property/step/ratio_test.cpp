@@ -65,13 +65,19 @@ TEST_CASE("more work takes longer: context, sequences, prompt") {
 }
 
 // 16 layers, 16·128 tokens with 8 experts of 3·2048·1024 weights each; fp8 has twice the rate of bf16.
-TEST_CASE("MFU takes routed experts by their rows and at the rate of their type") {
-  const auto needed = [](const char* experts) {
-    const std::string precision = std::string("/precision={\"weights\":\"bf16\",\"experts\":\"") + experts + "\"}";
+TEST_CASE("MFU takes routed experts by their rows, and each part at the rate of its type") {
+  const auto needed = [](const char* experts, const char* attention = "bf16") {
+    const std::string precision = std::string("/precision={\"weights\":\"bf16\",\"experts\":\"") + experts +
+                                  "\",\"attention\":\"" + attention + "\"}";
     return run_text(kTwoNodes, {precision}).model_time.base();
   };
   const double experts = 16.0 * 16 * 128 * 8 * 2 * 3 * 2048 * 1024;
-  CHECK(needed("bf16") - needed("fp8") == Approx(experts * (1 / 989e12 - 1 / 1978e12)).epsilon(1e-9));
+  const double gained = 1 / 989e12 - 1 / 1978e12;
+  CHECK(needed("bf16") - needed("fp8") == Approx(experts * gained).epsilon(1e-9));
+  // Four matrices 2048·2048 and the norms of queries and keys for each token, and 4·16·128 for each of 1024 keys or
+  // one more with the new token.
+  const double attention = 16.0 * 16 * 128 * (2.0 * 4 * 2048 * 2048 + 4.0 * 16 * 128 * 1024);
+  CHECK(needed("bf16") - needed("bf16", "fp8") == Approx(attention * gained).epsilon(2e-3));
 }
 
 // Whole HBM of 143771 MiB or a part of it.

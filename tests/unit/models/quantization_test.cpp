@@ -249,6 +249,10 @@ TEST_CASE("What no type stands for is refused") {
   CHECK(fault("qwen3-235b-a22b", {{"quant_method", "fp8"}, {"ignore", {"re:(unclosed"}}}) ==
         "config.json#/quantization_config/ignore: expected a regular expression of few repeats, none inside another, "
         "after re:, found \"re:(unclosed\"");
+  CHECK(fault("qwen3-235b-a22b",
+              {{"quant_method", "modelopt"}, {"quantized_layers", {{"re:(unclosed", {{"quant_algo", "FP8"}}}}}}) ==
+        "config.json#/quantization_config/quantized_layers: expected a regular expression of few repeats, none inside "
+        "another, after re:, found \"re:(unclosed\"");
 }
 
 TEST_CASE("hf_quant_config.json beside a configuration counts where that says nothing itself") {

@@ -173,6 +173,26 @@ TEST_CASE("an uneven all-gather passes everything but the receiver's own") {
   CHECK(by_pair(combine_phases(traffic, plan)) == Pairs{{{0, 1}, 3.0}, {{1, 2}, 6.0}, {{2, 3}, 4.0}, {{3, 0}, 5.0}});
 }
 
+TEST_CASE("chunked attention runs what its pairs need, whatever was cached") {
+  GroupedQueryAttention attention{.heads = 4, .kv_heads = 2, .head_dim = 8, .window = 8};
+  attention.window_kind = WindowKind::kChunked;
+  OperatorContext context;
+  context.hidden = 32;
+  RandomStream random(5, "stretches");
+  for (int i = 0; i < 100; ++i) {
+    BatchShape batch{.sequences = 3, .query = static_cast<std::int64_t>(1 + random.below(40))};
+    batch.keys = batch.query + static_cast<std::int64_t>(random.below(40));
+    batch.phase = i % 2 == 0 ? StepPhase::kPrefill : StepPhase::kDecode;
+    batch.query = batch.phase == StepPhase::kDecode ? 1 : batch.query;
+    double work = 0.0;
+    for (const OperatorKernel& kernel : mixer_kernels(context, attention, batch)) {
+      work += kernel.op == StepOperator::kAttention ? demand_of(kernel.kernel).work.base() : 0.0;
+    }
+    CAPTURE(batch.query, batch.keys);
+    CHECK(work == 4.0 * 3 * 4 * 8 * chunked_pairs(batch.query, batch.keys, 8));  // 4·S·heads·d for each pair
+  }
+}
+
 TEST_CASE("empty slots are sent nowhere") {
   const Cluster cluster = cluster_of(2, 1);
   const std::vector<std::uint16_t> choices{2, kNoExpert, kNoExpert, kNoExpert};
