@@ -84,3 +84,15 @@ TEST_CASE("time is attributed in full when tokens stay in place") {
   }
   CHECK(sum == result.execution.end.ticks());
 }
+
+// Where copies are sent, their sender lays out 8 rows of each token and sums them again, at the HBM's rate at least:
+// 16 layers, 128 tokens of 2048 elements of 2 B, 1 + 8 parts there and 8 + 1 back; receivers have theirs in any case.
+TEST_CASE("sending every copy costs the sender its permutations") {
+  const auto permuting = [](const char* protocol) {
+    return time_of(
+        run_text(kTwoNodes, {"/routing={\"balanced\":{}}", std::string("/dispatch/protocol=\"") + protocol + "\""}),
+        StepOperator::kPermute);
+  };
+  const double least = 16.0 * 128 * 2048 * 2 * 18 / 4.8e12;
+  CHECK(permuting("naive") - permuting("per-gpu") > least);
+}
