@@ -54,18 +54,19 @@ class TreeSum {
   static std::optional<std::uint64_t> number(std::string_view digits);
 
  private:
-  /// A node ready to be walked: leaves point at themselves.
+  /// A node ready to be walked. From a leaf every step leads to itself.
   struct Step {
-    double edge = 0.0;
-    double value = 0.0;
-    std::uint32_t right = 0;
-    std::int32_t feature = -1;
+    double edge;
+    double value;  ///< of a leaf
+    std::uint32_t right;
+    std::uint32_t feature;
   };
 
   std::vector<std::vector<double>> edges_;
   std::vector<Node> nodes_;
   std::vector<Step> steps_;
   std::vector<std::uint32_t> roots_;
+  std::size_t depth_ = 0;  ///< of the deepest leaf
 };
 
 }  // namespace moesim

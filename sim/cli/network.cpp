@@ -107,7 +107,6 @@ void network(const NetworkOptions& options) {
 }  // namespace
 
 void add_network(CLI::App& app) {
-  static const std::map<std::string, Fidelity> kFidelities{{"flow", Fidelity::kFlow}, {"bound", Fidelity::kBound}};
   auto options = std::make_shared<NetworkOptions>();
   CLI::App* command = app.add_subcommand("network", "Time an all-to-all on a cluster's links, flow by flow");
   command
@@ -122,9 +121,7 @@ void add_network(CLI::App& app) {
   command->add_option("--alltoall", options->alltoall,
                       "Every rank holds so much, such as \"64 MiB\", and sends an equal share to each rank");
   command->add_option("--traffic", options->traffic, "CSV src,dst,bytes, or a square .npy [from, to], in bytes");
-  command->add_option("--fidelity", options->fidelity, "flow (default): max-min fair; bound: the busiest link alone")
-      ->transform(CLI::CheckedTransformer(kFidelities))
-      ->option_text("flow|bound");
+  add_fidelity(*command, options->fidelity, "flow (default): max-min fair; bound: the busiest link alone");
   command->add_option("--epsilon", options->epsilon, "Error allowed for speed, as a share of each time; 0: exact")
       ->check(CLI::Range(0.0, 0.5));
   command->add_option("--flow-times", options->flow_times,

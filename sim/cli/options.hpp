@@ -3,11 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "sim/config/document.hpp"
+#include "sim/execute/fidelity.hpp"
 
 namespace moesim {
 
@@ -28,5 +30,14 @@ struct CommonOptions {
   void add_format(CLI::App& command);
   [[nodiscard]] std::size_t thread_count() const;
 };
+
+/// --fidelity, into a Fidelity or an optional one.
+template <class T>
+void add_fidelity(CLI::App& command, T& fidelity, const std::string& description) {
+  static const std::map<std::string, Fidelity> kNames{{"flow", Fidelity::kFlow}, {"bound", Fidelity::kBound}};
+  command.add_option("--fidelity", fidelity, description)
+      ->transform(CLI::CheckedTransformer(kNames))
+      ->option_text("flow|bound");
+}
 
 }  // namespace moesim

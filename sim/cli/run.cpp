@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 #include "sim/cli/commands.hpp"
 #include "sim/cli/deliver.hpp"
@@ -17,6 +18,7 @@ namespace {
 
 struct RunOptions : CommonOptions {
   std::string scenario;
+  std::optional<Fidelity> fidelity;
   bool timing = false;
 };
 
@@ -28,6 +30,7 @@ void run(const RunOptions& options) {
   if (options.seed) {
     scenario.seed = *options.seed;
   }
+  scenario.fidelity = options.fidelity.value_or(scenario.fidelity);
   const TaskPool pool(options.thread_count());
   StepResult result = run_step(scenario, {document.name(), {}}, pool);
   if (const auto input = input_of(document)) {
@@ -54,6 +57,8 @@ void add_run(CLI::App& app) {
       ->add_option("scenario", options->scenario,
                    "A moesim.scenario/1 file, or the name of one that comes with the program")
       ->required();
+  add_fidelity(*command, options->fidelity,
+               "flow: transfers share links; bound: each link by itself, for speed (default: what the scenario says)");
   options->add_set(*command);
   options->add_seed(*command);
   options->add_threads(*command);

@@ -1,32 +1,18 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string_view>
-#include <utility>
 #include <vector>
 
-#include "sim/config/describe.hpp"
 #include "sim/core/id.hpp"
 #include "sim/core/time.hpp"
+#include "sim/execute/fidelity.hpp"
 #include "sim/execute/traffic_matrix.hpp"
 #include "topologies/cluster.hpp"
 
 namespace moesim {
-
-/// How closely contention is looked at.
-enum class Fidelity {
-  kFlow,   ///< every transfer shares every link on its route, max-min fair, from event to event
-  kBound,  ///< no sharing: the busiest link alone, which no schedule beats
-};
-template <>
-struct EnumNames<Fidelity> {
-  static constexpr auto names =
-      std::to_array<std::pair<Fidelity, std::string_view>>({{Fidelity::kFlow, "flow"}, {Fidelity::kBound, "bound"}});
-};
 
 struct AllToAllOptions {
   Fidelity fidelity = Fidelity::kFlow;

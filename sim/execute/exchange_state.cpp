@@ -16,7 +16,13 @@ std::span<const RankId> starters_of(const Exchange& exchange, const Transfer& tr
 }  // namespace
 
 ExchangeState::ExchangeState(const Exchange& exchange, std::size_t ranks)
-    : exchange_(exchange), first_(ranks + 1, 0), pending_(ranks, 0), waiting_(ranks, 0), last_send_(ranks) {
+    : exchange_(exchange),
+      first_(ranks + 1, 0),
+      pending_(ranks, 0),
+      complete_at_(ranks),
+      arrived_(ranks, 0),
+      waiting_(ranks, 0),
+      last_send_(ranks) {
   for (const Transfer& transfer : exchange.transfers) {
     ++pending_[transfer.to.index()];
     missing_.push_back(transfer.starter_count);
@@ -27,6 +33,9 @@ ExchangeState::ExchangeState(const Exchange& exchange, std::size_t ranks)
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     first_[rank + 1] += first_[rank];
   }
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    arrived_[rank] = pending_[rank] == 0 ? 1 : 0;
+  }
   started_.resize(first_.back());
   open_.assign(exchange.transfers.size(), 1);
   if (!exchange.orders.empty()) {
@@ -36,6 +45,7 @@ ExchangeState::ExchangeState(const Exchange& exchange, std::size_t ranks)
       ++first_then_[order.first + 1];
     }
     std::partial_sum(first_then_.begin(), first_then_.end(), first_then_.begin());
+    through_at_.resize(exchange.transfers.size());
     then_.resize(exchange.orders.size());
     std::vector<std::uint32_t> place(first_then_.begin(), first_then_.end() - 1);
     for (const Exchange::Order& order : exchange.orders) {
@@ -67,31 +77,44 @@ std::optional<std::uint32_t> ExchangeState::send(RankId rank, SimTime now) {
   return static_cast<std::uint32_t>(launches_.size() - 1);
 }
 
-std::vector<RankId> ExchangeState::finish(std::uint32_t transfer) {
-  std::vector<RankId> complete;
-  std::vector<std::uint32_t> through{transfer};
-  while (!through.empty()) {
-    const std::uint32_t current = through.back();
-    through.pop_back();
+void ExchangeState::finish(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete) {
+  through_.assign(1, transfer);
+  if (!through_at_.empty()) {
+    through_at_[transfer] = std::max(through_at_[transfer], at);
+  }
+  while (!through_.empty()) {
+    const std::uint32_t current = through_.back();
+    through_.pop_back();
     ensure(open_[current] > 0, "a transfer arrived twice");
     if (--open_[current] > 0) {
       continue;
     }
+    const SimTime whole_at = through_at_.empty() ? at : through_at_[current];
     const RankId to = exchange_.transfers[current].to;
     ensure(pending_[to.index()] > 0, "a rank got more than was sent to it");
+    complete_at_[to.index()] = std::max(complete_at_[to.index()], whole_at);
     if (--pending_[to.index()] == 0) {
-      received_ += waiting_[to.index()] != 0 ? 1 : 0;
       complete.push_back(to);
     }
     if (!first_then_.empty()) {
-      through.insert(through.end(), then_.begin() + first_then_[current], then_.begin() + first_then_[current + 1]);
+      for (std::uint32_t i = first_then_[current]; i < first_then_[current + 1]; ++i) {
+        SimTime& then_at = through_at_[then_[i]];
+        then_at = std::max(then_at, whole_at);
+        through_.push_back(then_[i]);
+      }
     }
   }
-  return complete;
+}
+
+bool ExchangeState::arrive(RankId rank) {
+  ensure(pending_[rank.index()] == 0 && arrived_[rank.index()] == 0, "a rank has everything once");
+  arrived_[rank.index()] = 1;
+  received_ += waiting_[rank.index()] != 0 ? 1 : 0;
+  return waiting_[rank.index()] != 0;
 }
 
 bool ExchangeState::receive(RankId rank) {
-  if (pending_[rank.index()] == 0) {
+  if (arrived_[rank.index()] != 0) {
     ++received_;
     return true;
   }

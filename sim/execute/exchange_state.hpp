@@ -20,12 +20,14 @@ class ExchangeState {
   std::optional<std::uint32_t> send(RankId rank, SimTime now);
   /// The transfers of a batch, indices into Exchange::transfers.
   [[nodiscard]] std::span<std::uint32_t> launched(std::uint32_t batch) { return launches_[batch]; }
-  /// A transfer's bytes are through. Returns the ranks for which the last transfer has arrived with that: with hops of
-  /// a path, its own receiver and those of later hops.
-  std::vector<RankId> finish(std::uint32_t transfer);
+  /// A transfer's bytes are through at `at`. Appends the ranks for which it was the last one to be known of, all of
+  /// which have everything at complete_at(): with hops of a path, its own receiver and those of later hops.
+  void finish(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete);
+  [[nodiscard]] SimTime complete_at(RankId to) const { return complete_at_[to.index()]; }
+  /// It is complete_at(rank). True if the rank waits.
+  bool arrive(RankId rank);
   /// A rank waits from now on. True if everything for it has arrived already.
   bool receive(RankId rank);
-  [[nodiscard]] bool waiting(RankId rank) const { return waiting_[rank.index()] != 0; }
   /// When the last transfer to a rank was sent, so far.
   [[nodiscard]] SimTime last_send(RankId to) const { return last_send_[to.index()]; }
   /// Every rank has received.
@@ -36,10 +38,14 @@ class ExchangeState {
   std::vector<std::uint32_t> first_;       // [ranks + 1] into started_
   std::vector<std::uint32_t> started_;     // transfers by starter
   std::vector<std::uint32_t> missing_;     // [transfers]: starters that have not sent
-  std::vector<std::uint32_t> pending_;     // [ranks]: transfers that have not arrived
+  std::vector<std::uint32_t> pending_;     // [ranks]: transfers of which nobody knows yet when they arrive
   std::vector<std::uint32_t> open_;        // [transfers]: own bytes and earlier hops that are not through
   std::vector<std::uint32_t> first_then_;  // [transfers + 1] into then_; empty where no hop follows another
   std::vector<std::uint32_t> then_;        // later hops by earlier hop
+  std::vector<std::uint32_t> through_;     // hops that finish with another, while they are followed
+  std::vector<SimTime> through_at_;        // [transfers], so far; empty where no hop follows another
+  std::vector<SimTime> complete_at_;       // [ranks]: the last of the transfers that are known of
+  std::vector<char> arrived_;              // [ranks]: everything has
   std::vector<char> waiting_;              // [ranks]
   std::vector<SimTime> last_send_;         // [ranks]
   std::vector<std::vector<std::uint32_t>> launches_;

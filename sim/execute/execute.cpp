@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <set>
@@ -14,6 +15,7 @@
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
 #include "sim/engine/event_queue.hpp"
+#include "sim/execute/bound_network.hpp"
 #include "sim/execute/exchange_state.hpp"
 #include "sim/execute/network_terms.hpp"
 #include "sim/fluid/fluid_system.hpp"
@@ -29,6 +31,13 @@ struct Launch {
   std::uint32_t first = 0;  ///< these
   std::uint32_t last = 0;   ///< up to here
 };
+
+/// A rank has everything of an exchange.
+struct Arrival {
+  std::uint32_t exchange = 0;
+  RankId rank;
+};
+using Event = std::variant<Launch, Arrival>;
 
 /// An exchange while it runs, and what it costs.
 struct RunningExchange {
@@ -69,7 +78,7 @@ TimeCategory exposed_category(StepOperator op) {
 class Executor {
  public:
   Executor(const Program& program, const Cluster& cluster, const CostModel& costs,
-           const CommunicationProfile& communication)
+           const CommunicationProfile& communication, Fidelity fidelity)
       : program_(program),
         cluster_(cluster),
         costs_(costs),
@@ -81,11 +90,19 @@ class Executor {
         since_(program.ranks.size()) {
     const std::size_t ranks = program.ranks.size();
     ensure(ranks <= cluster.gpus(), "a program has more ranks than the cluster has GPUs");
+    std::vector<double> capacities;
     for (const Link& link : cluster.links()) {
-      fluid_.add_resource(link.capacity.base());
+      capacities.push_back(link.capacity.base());
+    }
+    capacities.resize(capacities.size() + ranks, 1.0);
+    for (const double capacity : capacities) {
+      fluid_.add_resource(capacity);
+    }
+    if (fidelity == Fidelity::kBound) {
+      alone_.emplace(std::move(capacities));
     }
     for (std::size_t rank = 0; rank < ranks; ++rank) {
-      communication_.push_back(fluid_.add_resource(1.0));
+      communication_.emplace_back(cluster.links().size() + rank);
       compute_.push_back(fluid_.add_resource(1.0));
       memory_.push_back(fluid_.add_resource(cluster.accelerator().memory_bandwidth.base()));
     }
@@ -114,7 +131,14 @@ class Executor {
       }
       while (queue_.next_time() == now_) {
         ++result_.events;
-        launch(queue_.pop()->payload);
+        const Event payload = queue_.pop()->payload;
+        if (const auto* start = std::get_if<Launch>(&payload)) {
+          launch(*start);
+        } else {
+          const auto& arrival = std::get<Arrival>(payload);
+          arrive(arrival.exchange, arrival.rank);
+          release(arrival.exchange);
+        }
       }
     }
     finish();
@@ -229,15 +253,34 @@ class Executor {
       uses_.clear();
       terms_.uses(transfer, running.terms, communication_[transfer.from.index()], uses_);
       count_bytes(transfer);
-      if (!(transfer.bytes > 0.0) || uses_.empty()) {
-        arrive(launch.exchange, index);
-        continue;
-      }
+      const bool takes_time = transfer.bytes > 0.0 && !uses_.empty();
       // Kernels that are held back by their units work through their tokens in order, each to all its destinations:
       // their transfers advance in proportion to their sizes.
       const bool in_order = running.terms.units_scale_up > 0.0 || running.terms.units_network > 0.0;
-      start({.amount = transfer.bytes, .uses = uses_, .fairness = in_order ? transfer.bytes : 1.0},
-            TransferOnWay{launch.exchange, index});
+      if (alone_) {
+        alone_->start(now_, std::span(uses_).first(takes_time ? uses_.size() : 0), transfer.bytes);
+      } else if (takes_time) {
+        start({.amount = transfer.bytes, .uses = uses_, .fairness = in_order ? transfer.bytes : 1.0},
+              TransferOnWay{launch.exchange, index});
+      } else {
+        pass(launch.exchange, index);
+      }
+    }
+    if (alone_) {
+      pass_alone(launch);
+    }
+  }
+
+  /// With Fidelity::kBound nothing that comes later changes when a transfer is through.
+  void pass_alone(const Launch& launch) {
+    ExchangeState& state = exchanges_[launch.exchange]->state;
+    std::vector<RankId> complete;
+    std::uint32_t place = launch.first;
+    for (const SimTime through : alone_->launch(now_)) {
+      state.finish(state.launched(launch.batch)[place++], through, complete);
+    }
+    for (const RankId to : complete) {
+      queue_.push(state.complete_at(to), Phase::kCompletion, Arrival{launch.exchange, to});
     }
   }
 
@@ -266,17 +309,24 @@ class Executor {
       advance_rank(kernel->rank);
     } else {
       const auto& transfer = std::get<TransferOnWay>(meaning);
-      arrive(transfer.exchange, transfer.transfer);
+      pass(transfer.exchange, transfer.transfer);
     }
   }
 
-  void arrive(std::uint32_t index, std::uint32_t transfer) {
-    for (const RankId to : exchanges_[index]->state.finish(transfer)) {
-      if (exchanges_[index]->state.waiting(to)) {
-        go_on(index, to);
-      }
+  /// A transfer is through now.
+  void pass(std::uint32_t index, std::uint32_t transfer) {
+    std::vector<RankId> complete;
+    exchanges_[index]->state.finish(transfer, now_, complete);
+    for (const RankId to : complete) {
+      arrive(index, to);
     }
     release(index);
+  }
+
+  void arrive(std::uint32_t index, RankId to) {
+    if (exchanges_[index]->state.arrive(to)) {
+      go_on(index, to);
+    }
   }
 
   /// A rank that waited has everything: until the last sender had sent it was waiting for that rank, then for the
@@ -366,9 +416,10 @@ class Executor {
   const CostModel& costs_;
   NetworkTerms terms_;
   FluidSystem fluid_;
-  EventQueue<Launch> queue_;
+  std::optional<BoundNetwork> alone_;  // with Fidelity::kBound
+  EventQueue<Event> queue_;
   SimTime now_;
-  std::vector<ResourceId> communication_;  // [ranks]: the units that communication kernels keep
+  std::vector<ResourceId> communication_;  // [ranks]: the units that communication kernels keep; after the links
   std::vector<ResourceId> compute_;
   std::vector<ResourceId> memory_;
   std::vector<Meaning> meanings_;  // by activity
@@ -382,11 +433,39 @@ class Executor {
   Execution result_;
 };
 
+/// What Fidelity::kBound leaves out where a program's first stages exchange something; none where nothing does.
+std::optional<Execution::Distance> distance_of_bound(const Execution& bound, const Program& program,
+                                                     const Cluster& cluster, const CostModel& costs,
+                                                     const CommunicationProfile& communication) {
+  std::set<std::uint32_t> exchanging;
+  for (const Exchange& exchange : program.exchanges) {
+    if (std::any_of(exchange.transfers.begin(), exchange.transfers.end(),
+                    [](const Transfer& transfer) { return transfer.bytes > 0.0; })) {
+      exchanging.insert(exchange.stage);
+    }
+  }
+  if (exchanging.empty()) {
+    return std::nullopt;
+  }
+  const std::uint32_t first = *exchanging.begin();
+  const std::uint32_t last = exchanging.size() > 1 ? *std::next(exchanging.begin()) : first;
+  const Program part = stages_of(program, 0, last);
+  const Execution shared = Executor(part, cluster, costs, communication, Fidelity::kFlow).run();
+  const SimTime begin = first > 0 ? bound.stage_end[first - 1] : SimTime();
+  const SimTime with = shared.stage_end[last];
+  const SimTime without = bound.stage_end[last];
+  return Execution::Distance{first, last, (with - without).duration() / (with - begin).duration()};
+}
+
 }  // namespace
 
 Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs,
-                  const CommunicationProfile& communication) {
-  return Executor(program, cluster, costs, communication).run();
+                  const CommunicationProfile& communication, Fidelity fidelity) {
+  Execution execution = Executor(program, cluster, costs, communication, fidelity).run();
+  if (fidelity == Fidelity::kBound) {
+    execution.distance = distance_of_bound(execution, program, cluster, costs, communication);
+  }
+  return execution;
 }
 
 }  // namespace moesim

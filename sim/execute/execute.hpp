@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "models/kernels/kernel.hpp"
 #include "sim/core/quantity.hpp"
 #include "sim/core/time.hpp"
+#include "sim/execute/fidelity.hpp"
 #include "sim/program/program.hpp"
 #include "topologies/cluster.hpp"
 
@@ -63,6 +65,13 @@ struct Execution {
   double bytes_intra_node = 0.0;               ///< payload between GPUs of one scale-up domain, each hop once
   double bytes_inter_node = 0.0;               ///< payload that crossed the network
   std::uint64_t events = 0;
+  /// With Fidelity::kBound: by what part of its time with sharing a stretch of the program is longer than without.
+  struct Distance {
+    std::uint32_t first = 0;  ///< the stages of the stretch, which are the first two that exchange anything
+    std::uint32_t last = 0;
+    double longer = 0.0;
+  };
+  std::optional<Distance> distance = std::nullopt;
   std::vector<std::string> warnings;  ///< kernels and collectives whose cost is an extrapolation
 };
 
@@ -76,8 +85,12 @@ struct Execution {
 /// compute units takes them from the rank's other kernels between its Send and the end of its Receive. What transfers
 /// take of the HBM is left out: at most a NIC's or NVLink port's share of it.
 ///
+/// With Fidelity::kBound no transfer shares with another: each link and each rank's communication units work by
+/// themselves through what is sent over them (bound_network.hpp). Kernels run as ever. What that leaves out is found by
+/// running the first layers with sharing, too.
+///
 /// Throws ModelError when a time is out of range.
 Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs,
-                  const CommunicationProfile& communication);
+                  const CommunicationProfile& communication, Fidelity fidelity = Fidelity::kFlow);
 
 }  // namespace moesim

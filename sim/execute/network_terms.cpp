@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
+#include <utility>
 
 #include "models/hardware/hardware.hpp"
 #include "sim/core/error.hpp"
@@ -45,7 +47,8 @@ NetworkTerms::NetworkTerms(const Cluster& cluster, const CommunicationProfile& p
     : cluster_(cluster),
       profile_(profile),
       nodes_(cluster.node_of(RankId(ranks - 1)).index() + 1),
-      one_domain_(cluster.same_scale_up(RankId(0), RankId(ranks - 1))) {}
+      one_domain_(cluster.same_scale_up(RankId(0), RankId(ranks - 1))),
+      place_(ranks) {}
 
 ExchangeTerms NetworkTerms::dispatch_terms(const Exchange& exchange) const {
   const bool low_latency = exchange.protocol == Protocol::kLowLatency;
@@ -222,15 +225,18 @@ std::vector<Duration> NetworkTerms::delays(const Exchange& exchange, const Excha
 }
 
 const NetworkTerms::Path& NetworkTerms::path(RankId from, RankId to) {
-  const std::uint64_t key = (static_cast<std::uint64_t>(from.index()) << 32) | to.index();
-  const auto [place, made] = paths_.try_emplace(key);
-  if (made) {
-    place->second.route = cluster_.route(from, to);
-    for (const RouteHop& hop : place->second.route.hops) {
-      place->second.crosses_network |= cluster_.link(hop.link).kind == LinkKind::kNetwork;
+  std::vector<std::uint32_t>& row = place_[from.index()];
+  row.resize(place_.size(), 0);
+  std::uint32_t& place = row[to.index()];
+  if (place == 0) {
+    Path made{.route = cluster_.route(from, to)};
+    for (const RouteHop& hop : made.route.hops) {
+      made.crosses_network |= cluster_.link(hop.link).kind == LinkKind::kNetwork;
     }
+    paths_.push_back(std::move(made));
+    place = static_cast<std::uint32_t>(paths_.size());
   }
-  return place->second;
+  return paths_[place - 1];
 }
 
 void NetworkTerms::uses(const Transfer& transfer, const ExchangeTerms& terms, ResourceId units, std::vector<Use>& out) {

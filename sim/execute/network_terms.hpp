@@ -2,9 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "models/kernels/communication.hpp"
@@ -72,7 +72,8 @@ class NetworkTerms {
   const CommunicationProfile& profile_;
   std::size_t nodes_;
   bool one_domain_;
-  std::unordered_map<std::uint64_t, Path> paths_;
+  std::deque<Path> paths_;
+  std::vector<std::vector<std::uint32_t>> place_;  ///< [from][to]: 1 + where in `paths_`; 0: not asked for yet
 };
 
 }  // namespace moesim

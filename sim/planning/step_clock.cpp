@@ -25,28 +25,6 @@ Model one_layer(const Architecture& architecture, const Layer& layer) {
   return {std::move(small), {"a layer by itself", {}}};
 }
 
-/// What a program does in one stage.
-Program slice(const Program& program, std::uint32_t stage) {
-  Program part;
-  part.kernels = program.kernels;
-  part.exchanges = program.exchanges;
-  part.stages = program.stages;
-  for (const auto& stream : program.ranks) {
-    auto& out = part.ranks.emplace_back();
-    for (const Instruction& instruction : stream) {
-      const auto* kernel = std::get_if<RunKernel>(&instruction);
-      const auto* send = std::get_if<Send>(&instruction);
-      const std::uint32_t of = kernel != nullptr ? kernel->stage
-                               : send != nullptr ? program.exchanges[send->exchange].stage
-                                                 : program.exchanges[std::get<Receive>(instruction).exchange].stage;
-      if (of == stage) {
-        out.push_back(instruction);
-      }
-    }
-  }
-  return part;
-}
-
 }  // namespace
 
 StepClock::StepClock(const PreparedStep& step, const StepRouting& routing, Fidelity fidelity)
@@ -78,7 +56,7 @@ StepProgram StepClock::build(const Model& model, const Placement& placement, con
 }
 
 LayerMeasurement StepClock::run_stage(const Program& program, std::uint32_t stage) const {
-  return run(slice(program, stage));
+  return run(stages_of(program, stage, stage));
 }
 
 LayerMeasurement StepClock::run(const Program& part) const {
@@ -105,7 +83,7 @@ StepProgram StepClock::build_layer(std::size_t layer, const LayerPlacement& plac
 }
 
 double StepClock::lower_bound(std::size_t layer, const LayerPlacement& any, double rows) const {
-  Program part = slice(build_layer(layer, any).program, 1);
+  Program part = stages_of(build_layer(layer, any).program, 1, 1);
   for (Exchange& exchange : part.exchanges) {
     exchange.transfers.clear();
     exchange.starters.clear();

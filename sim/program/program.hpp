@@ -138,4 +138,8 @@ struct Program {
   std::uint32_t stages = 0;
 };
 
+/// What a program does in the stages from `first` to `last`, both included. Kernels, exchanges and stages keep their
+/// numbers.
+Program stages_of(const Program& program, std::uint32_t first, std::uint32_t last);
+
 }  // namespace moesim

@@ -168,6 +168,11 @@ std::vector<Metric> step_metrics(const StepResult& result) {
     metrics.push_back({"padding_rows", 1.0 - result.padding.routed / result.padding.computed, "1",
                        "rows that only fill a buffer or a tile / rows that experts compute"});
   }
+  if (execution.distance) {
+    metrics.push_back({"bound_distance", execution.distance->longer, "1",
+                       "what fidelity bound leaves out of the first two layers that exchange anything: (time where "
+                       "transfers share links max-min fairly - time here) / time where they share"});
+  }
   if (result.scenario.price_per_gpu) {
     const double per_second = result.scenario.price_per_gpu->base() * ranks;
     metrics.push_back({"cost_per_million_tokens", per_second / rate * 1e6, "USD",

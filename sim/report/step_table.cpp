@@ -143,6 +143,11 @@ std::string experts_and_network(const StepResult& result) {
                                              to_text(bytes(busiest.bytes)), to_text(result.link_capacity[busiest.link]),
                                              percent(busiest.utilisation)));
   }
+  if (execution.distance) {
+    const auto& [first, last, longer] = *execution.distance;
+    text += line("fidelity bound", fmt::format("no sharing of links; with it layers {} to {} take {} {}", first - 1,
+                                               last - 1, percent(std::abs(longer)), longer < 0.0 ? "less" : "longer"));
+  }
   return text;
 }
 

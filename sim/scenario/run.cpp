@@ -236,7 +236,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   result.router = std::move(routing.router);
   result.imbalance = imbalances(step, built);
   result.memory = footprints(step, built.traffic, place);
-  result.execution = execute(built.program, step.cluster, *costs, step.profile.communication);
+  result.execution = execute(built.program, step.cluster, *costs, step.profile.communication, scenario.fidelity);
   result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
   for (std::size_t link = 0; link < step.cluster.links().size(); ++link) {
     result.link_names.push_back(step.cluster.link_name(LinkId(link)));

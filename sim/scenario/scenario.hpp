@@ -10,6 +10,7 @@
 #include "models/kernels/precision.hpp"
 #include "models/kernels/profile.hpp"
 #include "sim/config/describe.hpp"
+#include "sim/execute/fidelity.hpp"
 #include "sim/placement/placement.hpp"
 #include "sim/program/step.hpp"
 #include "topologies/cluster_config.hpp"
@@ -133,6 +134,7 @@ struct Scenario {
   PlacementConfig placement;
   DispatchConfig dispatch;
   MemoryConfig memory;
+  Fidelity fidelity = Fidelity::kFlow;
   std::optional<PriceRate> price_per_gpu;
   std::uint64_t seed = 1;
 
@@ -154,6 +156,8 @@ struct Scenario {
     f.optional("placement", &Scenario::placement, "Which experts live where");
     f.optional("dispatch", &Scenario::dispatch, "How tokens travel");
     f.optional("memory", &Scenario::memory, "How much of the GPUs' memory may be used");
+    f.optional("fidelity", &Scenario::fidelity,
+               "flow: transfers share links; bound: each link by itself, for speed where ranks are many");
     f.optional("price_per_gpu", &Scenario::price_per_gpu, "Price of one GPU, for the cost per million tokens",
                Rules::above_zero());
     f.optional("seed", &Scenario::seed, "Of every random draw");

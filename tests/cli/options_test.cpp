@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "program.hpp"
@@ -80,6 +81,23 @@ TEST_CASE_METHOD(Small, "set: changes one value") {
   CHECK(longer.at("scenario").at("step").at("decode").at("context") == 8192);
   CHECK(run_program(folder.path(), "run small.json --set nonsense").err ==
         "error: --set nonsense: expected /json/pointer=value\n");
+}
+
+TEST_CASE_METHOD(Small, "fidelity: links by themselves take about as long here, and the difference is said") {
+  const auto flow = run_json(folder);
+  const auto bound = run_json(folder, "--fidelity bound");
+  CHECK(flow.at("scenario").at("fidelity") == "flow");
+  CHECK(bound.at("scenario").at("fidelity") == "bound");
+  CHECK_FALSE(flow.at("metrics").contains("bound_distance"));
+  const double time = metric(bound, "step_time");
+  CHECK(time == Approx(metric(flow, "step_time")).epsilon(0.02));  // the network is a small part of it
+  CHECK(time != metric(flow, "step_time"));
+  CHECK(std::abs(metric(bound, "bound_distance")) < 0.02);
+  CHECK(metric(bound, "bytes_inter_node") == metric(flow, "bytes_inter_node"));
+  CHECK(run_json(folder, "--set /fidelity=bound").at("metrics") == bound.at("metrics"));
+  const Outcome table = run_program(folder.path(), "run small.json --fidelity bound");
+  CHECK(table.out.find("fidelity bound") != std::string::npos);
+  CHECK(run_program(folder.path(), "run small.json --fidelity packet").exit_code == 2);
 }
 
 TEST_CASE_METHOD(Small, "out: writes result and timeline") {

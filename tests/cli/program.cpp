@@ -1,7 +1,6 @@
 #include "program.hpp"
 
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -22,16 +21,6 @@ Outcome run_program(const std::filesystem::path& folder, const std::string& argu
 
 double metric(const nlohmann::json& result, const char* name) {
   return result.at("metrics").at(name).at("value").get<double>();
-}
-
-ScratchFolder::ScratchFolder() {
-  std::string pattern = std::filesystem::temp_directory_path() / "moesim-test-XXXXXX";
-  path_ = ::mkdtemp(pattern.data());
-}
-
-ScratchFolder::~ScratchFolder() {
-  std::error_code unused;
-  std::filesystem::remove_all(path_, unused);
 }
 
 }  // namespace moesim::test

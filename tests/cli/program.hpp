@@ -4,6 +4,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "tests/scratch.hpp"
+
 namespace moesim::test {
 
 /// What the program did when run in a folder.
@@ -18,18 +20,5 @@ Outcome run_program(const std::filesystem::path& folder, const std::string& argu
 
 /// The value of one of a result's metrics.
 double metric(const nlohmann::json& result, const char* name);
-
-/// An empty folder of this test's own, removed at the end.
-class ScratchFolder {
- public:
-  ScratchFolder();
-  ~ScratchFolder();
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace moesim::test

@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
@@ -9,6 +7,7 @@
 #include "sim/core/file.hpp"
 #include "sim/report/metrics.hpp"
 #include "sim/scenario/run.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 
@@ -47,22 +46,16 @@ std::string profile() {
   return root.dump();
 }
 
-struct Folder {
-  Folder() : path(std::filesystem::temp_directory_path() / ("moesim-step-" + std::to_string(::getpid()))) {
-    std::filesystem::create_directories(path);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
+using Folder = moesim::test::ScratchFolder;
 
 /// `choices`: one expert per token, tokens rank by rank; `per_rank` of them each.
 StepResult run(const Folder& folder, int experts, int gpus_per_node, int nodes, int per_rank,
                const std::string& choices, const std::string& latency = "0 us") {
   const int ranks = gpus_per_node * nodes;
-  write_file(folder.path / "model.json", model(experts));
-  write_file(folder.path / "profile.json", profile());
+  write_file(folder.path() / "model.json", model(experts));
+  write_file(folder.path() / "profile.json", profile());
   std::string trace_name = "trace_T" + std::to_string(choices.size()) + "_L1_K1_E" + std::to_string(experts) + ".u8";
-  write_file(folder.path / trace_name, choices);
+  write_file(folder.path() / trace_name, choices);
   const Json cluster = {
       {"schema", "moesim.cluster/1"},
       {"name", "tiny"},
@@ -73,7 +66,7 @@ StepResult run(const Folder& folder, int experts, int gpus_per_node, int nodes, 
       {"network",
        {{"nic", "connectx-7-ndr"},
         {"fabric", {{"rail_leaf_spine", {{"same_leaf_latency", latency}, {"other_leaf_latency", latency}}}}}}}};
-  write_file(folder.path / "cluster.json", cluster.dump());
+  write_file(folder.path() / "cluster.json", cluster.dump());
   const Json scenario = {{"schema", "moesim.scenario/1"},
                          {"model", {{"file", "model.json"}}},
                          {"cluster", {{"file", "cluster.json"}}},
@@ -81,8 +74,8 @@ StepResult run(const Folder& folder, int experts, int gpus_per_node, int nodes, 
                          {"parallelism", {{"ranks", ranks}}},
                          {"step", {{"decode", {{"sequences_per_dp_rank", per_rank}, {"context", 64}}}}},
                          {"routing", {{"trace", {{"path", trace_name}}}}}};
-  write_file(folder.path / "scenario.json", scenario.dump());
-  const Document document = Document::read(folder.path / "scenario.json");
+  write_file(folder.path() / "scenario.json", scenario.dump());
+  const Document document = Document::read(folder.path() / "scenario.json");
   return run_step(decode_document<Scenario>(document), {document.name(), {}}, TaskPool(1));
 }
 

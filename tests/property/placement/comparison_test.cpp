@@ -4,6 +4,7 @@
 #include "comparisons.hpp"
 #include "sim/core/file.hpp"
 #include "sim/placement/formats/expert_map.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 using namespace moesim::test;
@@ -51,7 +52,7 @@ TEST_CASE("the same on any number of threads, other with another seed") {
 TEST_CASE("the step time is that of the whole step within a few percent, and the written map is read back") {
   const auto config = comparison(kSmall, {R"(/strategies=["contiguous", "eplb-global"])"});
   const PlacementComparison result = compare_placements(config, {"place.json", {}}, TaskPool(2));
-  const auto folder = std::filesystem::temp_directory_path() / "moesim-place-map";
+  const auto folder = moesim::test::scratch_path("moesim-place-map");
   for (const char* strategy : {"contiguous", "eplb-global"}) {
     INFO(strategy);
     const PlacementRow& row = row_of(result, strategy, "power_law");

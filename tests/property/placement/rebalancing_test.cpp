@@ -5,6 +5,7 @@
 #include "comparisons.hpp"
 #include "sim/core/file.hpp"
 #include "sim/planning/migration.hpp"
+#include "tests/scratch.hpp"
 #include "workloads/routing/write_trace.hpp"
 
 using namespace moesim;
@@ -49,7 +50,7 @@ std::filesystem::path write_recording(const std::filesystem::path& folder, const
 }
 
 PlacementComparison over_time(const std::vector<std::size_t>& hot) {
-  const auto folder = std::filesystem::temp_directory_path() / "moesim-rebalancing";
+  const auto folder = moesim::test::scratch_path("moesim-rebalancing");
   const auto trace = write_recording(folder, hot);
   const auto config = comparison(
       kSmall, {"/traces=[\"" + trace.string() + "\"]", R"(/strategies=["contiguous"])", "/fidelity=\"bound\"",

@@ -4,6 +4,7 @@
 #include "scenarios.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/file.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 using namespace moesim::test;
@@ -24,7 +25,7 @@ std::string with_nic(const std::filesystem::path& folder, const std::string& nic
 // At 16 KB of bf16 per copy and 128 tokens a rank this step is bound by the NICs. From 200 to 400 to 800 Gb/s it must
 // get faster each time; no more than twice as fast, since nothing but the network changed.
 TEST_CASE("twice the NIC bandwidth makes a network-bound step faster, at most twice") {
-  const auto folder = std::filesystem::temp_directory_path() / "moesim-nics";
+  const auto folder = moesim::test::scratch_path("moesim-nics");
   const double slow = step_time(run_text(kTwoNodes, {with_nic(folder, "connectx-6-hdr")}));
   const double normal = step_time(run_text(kTwoNodes, {with_nic(folder, "connectx-7-ndr")}));
   const double fast = step_time(run_text(kTwoNodes, {with_nic(folder, "connectx-8-xdr")}));
@@ -123,7 +124,7 @@ TEST_CASE("attention's weights may have a type of their own") {
 }
 
 TEST_CASE("what a checkpoint has that three types cannot say is a warning of the run") {
-  const auto folder = std::filesystem::temp_directory_path() / "moesim-checkpoint";
+  const auto folder = moesim::test::scratch_path("moesim-checkpoint");
   std::filesystem::create_directories(folder);
   Json config =
       Document::read(std::filesystem::path(MOESIM_SOURCE_DIR) / "tests/unit/models/fixtures/olmoe-1b-7b.json").root();

@@ -6,6 +6,7 @@
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "sim/scenario/run.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 
@@ -25,7 +26,7 @@ struct TemporaryTable {
   ~TemporaryTable() { std::filesystem::remove(path); }
   TemporaryTable(const TemporaryTable&) = delete;
   TemporaryTable& operator=(const TemporaryTable&) = delete;
-  std::filesystem::path path = std::filesystem::temp_directory_path() / "moesim-serving-runs.csv";
+  std::filesystem::path path = moesim::test::scratch_path("moesim-serving-runs.csv");
 };
 
 ServingTable read(const std::string& text) { return read_serving_table(TemporaryTable(text).path); }

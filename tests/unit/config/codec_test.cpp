@@ -10,6 +10,7 @@
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
+#include "tests/scratch.hpp"
 #include "tests/unit/config/faults.hpp"
 #include "tests/unit/config/sample.hpp"
 
@@ -165,7 +166,7 @@ TEST_CASE("a choice with a bare alternative may be a text") {
 
 TEST_CASE("a path is looked up beside the document, then where we are") {
   namespace fs = std::filesystem;
-  const fs::path folder = fs::temp_directory_path() / "moesim_file_path_test";
+  const fs::path folder = moesim::test::scratch_path("moesim_file_path_test");
   fs::create_directories(folder);
   const auto read = [&](const std::string& written) {
     std::ofstream(folder / "d.json") << Json(written).dump();

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "sim/core/error.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 
@@ -100,7 +101,7 @@ TEST_CASE("nesting is allowed 64 levels deep") {
 }
 
 TEST_CASE("a file knows its folder, and a file that is none is an error with its name") {
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / "moesim_document_test.json";
+  const std::filesystem::path path = moesim::test::scratch_path("moesim_document_test.json");
   std::ofstream(path) << "{\"a\": 1}";
   const Document document = Document::read(path);
   CHECK(document.name() == path.string());

@@ -9,28 +9,14 @@
 #include <span>
 
 #include "sim/core/error.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 namespace fs = std::filesystem;
 
 namespace {
 
-/// An empty folder that goes with its scope.
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "moesim-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
+using Folder = moesim::test::ScratchFolder;
 
 std::set<std::string> names_in(const fs::path& folder) {
   std::set<std::string> names;

@@ -13,6 +13,7 @@
 #include "sim/core/file.hpp"
 #include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
+#include "tests/scratch.hpp"
 #include "validate/fit/validate.hpp"
 
 namespace moesim {
@@ -258,7 +259,7 @@ TEST_CASE("experts behind DeepEP at the sizes of large deployments stay near the
 TEST_CASE("a profile survives its file, and one of another version is refused") {
   Calibration result = calibrate({lawful({512, 1024, 2048})}, "h200-sxm", quick(), TaskPool(1));
   const Json json = Codec<FittedProfile>::encode(result.profile);
-  const auto path = std::filesystem::temp_directory_path() / "moesim_fit_profile.json";
+  const auto path = moesim::test::scratch_path("moesim_fit_profile.json");
   write_file(path, json.dump());
   const KernelProfile loaded = load_kernel_profile(ProfileFile{{path.string(), path}}, {"test", ""});
   REQUIRE(loaded.fitted);

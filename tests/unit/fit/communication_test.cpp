@@ -4,6 +4,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "tests/scratch.hpp"
 #include "validate/fit/communication_bench.hpp"
 #include "validate/fit/communication_fit.hpp"
 #include "validate/fit/communication_validate.hpp"
@@ -19,7 +20,7 @@ struct TemporaryTable {
   ~TemporaryTable() { std::filesystem::remove(path); }
   TemporaryTable(const TemporaryTable&) = delete;
   TemporaryTable& operator=(const TemporaryTable&) = delete;
-  std::filesystem::path path = std::filesystem::temp_directory_path() / "moesim-communication.csv";
+  std::filesystem::path path = moesim::test::scratch_path("moesim-communication.csv");
 };
 
 std::optional<CommunicationTable> read(const std::string& text) {

@@ -7,6 +7,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "tests/scratch.hpp"
 #include "validate/fit/validate.hpp"
 
 namespace moesim {
@@ -16,7 +17,7 @@ const std::string kGemmHeader = "framework,version,device,op_name,kernel_source,
 const std::string kGemmRow = "TRTLLM,1.0,NVIDIA H200,gemm,cublas,bfloat16,64,4096,7168,0.02\n";
 
 std::string written(const std::string& text) {
-  const auto path = std::filesystem::temp_directory_path() / "moesim_fit_table.csv";
+  const auto path = moesim::test::scratch_path("moesim_fit_table.csv");
   write_file(path, text);
   return path.string();
 }
@@ -104,7 +105,7 @@ TEST_CASE("SGLang's prompts attend to the latent, which is another kernel") {
 }
 
 TEST_CASE("gzipped tables read as plain ones, damaged ones are refused") {
-  const std::string path = (std::filesystem::temp_directory_path() / "moesim_fit_table.csv.gz").string();
+  const std::string path = moesim::test::scratch_path("moesim_fit_table.csv.gz").string();
   const std::string text = kGemmHeader + kGemmRow;
   gzFile file = gzopen(path.c_str(), "wb");
   REQUIRE(gzwrite(file, text.data(), static_cast<unsigned>(text.size())) == static_cast<int>(text.size()));
@@ -123,7 +124,7 @@ TEST_CASE("files that only point to a table, or hold it in another form, are nam
 }
 
 TEST_CASE("our own measurements name their units") {
-  const auto path = std::filesystem::temp_directory_path() / "moesim_fit_own.json";
+  const auto path = moesim::test::scratch_path("moesim_fit_own.json");
   write_file(path, R"({"schema": "moesim.measurement/1", "gpu": "NVIDIA H200", "rows": [
     {"op_name": "gemm", "gemm_dtype": "fp8", "m": 1, "n": 4096, "k": 7168, "latency": "12 us"}]})");
   const MeasurementTable table = read_measurements(path, TableFormat::kMoesim);

@@ -6,6 +6,7 @@
 #include "sim/config/describe.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
+#include "tests/scratch.hpp"
 
 namespace moesim {
 namespace {
@@ -141,7 +142,7 @@ TEST_CASE("Layers and embeddings have limits") {
 }
 
 TEST_CASE("A model file is read, and its faults carry its name") {
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / "moesim_model_test.json";
+  const std::filesystem::path path = moesim::test::scratch_path("moesim_model_test.json");
   Json json = Codec<Architecture>::encode(small());
   std::ofstream(path) << json;
   const ModelFile file{{path.string(), path}};

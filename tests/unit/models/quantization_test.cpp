@@ -7,6 +7,7 @@
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "tests/scratch.hpp"
 
 namespace moesim {
 namespace {
@@ -256,7 +257,7 @@ TEST_CASE("What no type stands for is refused") {
 }
 
 TEST_CASE("hf_quant_config.json beside a configuration counts where that says nothing itself") {
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "moesim-quantization-test";
+  const std::filesystem::path folder = moesim::test::scratch_path("moesim-quantization-test");
   std::filesystem::create_directories(folder);
   const std::filesystem::path config = folder / "config.json";
   Json plain = release_of("qwen3-235b-a22b");

@@ -9,6 +9,7 @@
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "sim/core/quantity.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 
@@ -49,7 +50,7 @@ TEST_CASE("A profile written out is read back the same") {
 }
 
 TEST_CASE("A profile is chosen by name or by file") {
-  const auto path = std::filesystem::temp_directory_path() / "moesim_profile_test.json";
+  const auto path = moesim::test::scratch_path("moesim_profile_test.json");
   RooflineProfile changed = built_in();
   changed.name = "mine";
   write_file(path, Codec<RooflineProfile>::encode(changed).dump());

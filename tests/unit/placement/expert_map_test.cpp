@@ -5,6 +5,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 
@@ -12,7 +13,7 @@ namespace {
 
 class Scratch {
  public:
-  Scratch() : path_(std::filesystem::temp_directory_path() / "moesim-expert-maps") {
+  Scratch() : path_(moesim::test::scratch_path("moesim-expert-maps")) {
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }

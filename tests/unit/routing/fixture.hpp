@@ -12,6 +12,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "tests/scratch.hpp"
 #include "workloads/routing/types.hpp"
 
 namespace moesim {
@@ -63,8 +64,7 @@ std::string error_of(const Action& action) {
 /// A folder of its own for one test, removed with it.
 class Folder {
  public:
-  explicit Folder(const std::string& name)
-      : path_(std::filesystem::temp_directory_path() / ("moesim-routing-" + name)) {
+  explicit Folder(const std::string& name) : path_(moesim::test::scratch_path(name)) {
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }

@@ -7,6 +7,7 @@
 #include "sim/config/describe.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/quantity.hpp"
+#include "tests/scratch.hpp"
 #include "tests/unit/topologies/clusters.hpp"
 
 using namespace moesim;
@@ -113,7 +114,7 @@ TEST_CASE("A cluster is chosen by name, by name and nodes, or by file", "[topolo
   CHECK(chosen(R"({"catalogue": {"name": "hgx-h200", "nodes": 4}})", 9).nodes() == 4);
   CHECK(chosen(R"({"catalogue": {"name": "hgx-h200"}})", 9).nodes() == 2);
 
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / "moesim_topologies_test_cluster.json";
+  const std::filesystem::path path = moesim::test::scratch_path("moesim_topologies_test_cluster.json");
   std::ofstream(path) << Codec<ClusterConfig>::encode(eight_gpu_nodes(3));
   const Json file = {{"file", path.string()}};
   CHECK(chosen(file.dump(), 9).nodes() == 3);

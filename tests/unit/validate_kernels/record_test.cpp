@@ -6,6 +6,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
+#include "tests/scratch.hpp"
 #include "validate/fit/measurements.hpp"
 
 namespace moesim::bench {
@@ -52,7 +53,7 @@ Record record_of_all() {
 }
 
 TEST_CASE("a file of measurements reads as the kernels that were measured") {
-  const auto folder = std::filesystem::temp_directory_path() / "moesim_record_test";
+  const auto folder = moesim::test::scratch_path("moesim_record_test");
   const auto path = folder / "all.json";
   record_of_all().save(path.string());
   CHECK_FALSE(std::filesystem::exists(path.string() + ".part"));
@@ -99,7 +100,7 @@ TEST_CASE("a file of measurements reads as the kernels that were measured") {
 }
 
 TEST_CASE("rows of a replay are checked") {
-  const auto path = std::filesystem::temp_directory_path() / "moesim_record_rows.json";
+  const auto path = moesim::test::scratch_path("moesim_record_rows.json");
   const auto fault = [&](const std::string& rows) -> std::string {
     write_file(path, R"({"schema": "moesim.measurement/1", "gpu": "NVIDIA H200", "rows": [
       {"op_name": "moe", "moe_dtype": "fp8", "num_tokens": 8, "topk": 2, "num_experts": 6, "moe_ep_size": 2,

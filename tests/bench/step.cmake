@@ -1,0 +1,1 @@
+moesim_bench(bench_step LIBRARIES moesim_scenario SOURCES step_bench.cpp)
