@@ -38,6 +38,8 @@ struct Sample {
     in.noise = noise;
     in.noise_deviation = 0.7;
     in.skill = skill;
+    in.devices = kLossExperts;  // one expert each, since five is prime
+    in.devices_per_token = 2;
     return in;
   }
 };
@@ -71,6 +73,8 @@ TEST_CASE("losses: gradients are those of finite differences") {
                                                             {"load", load_loss},
                                                             {"balance", balance_loss},
                                                             {"gshard", gshard_loss},
+                                                            {"device", device_loss},
+                                                            {"communication", communication_loss},
                                                             {"z", z_loss},
                                                             {"mean entropy", mean_entropy_loss},
                                                             {"token entropy", token_entropy_loss},
@@ -124,6 +128,26 @@ TEST_CASE("losses: GShard's looks at first choices only") {
   std::vector<double> gradient(4, 0.0);
   CHECK(gshard_loss(input, 0.0, gradient) == Approx(1.6));
   CHECK(balance_loss(input, 0.0, gradient) == Approx(1.4));
+}
+
+TEST_CASE("losses: DeepSeek-V2's of devices") {
+  // One token, p = (.4, .3, .2, .1), two devices of two experts.
+  const std::vector<float> scores{std::log(0.4F), std::log(0.3F), std::log(0.2F), std::log(0.1F)};
+  LossInput input{.tokens = 1, .experts = 4, .scores = scores, .choices = {}, .slots = 2, .devices = 2};
+  std::vector<double> gradient(4, 0.0);
+  // Both choices on device 0: E·f = (2, 2, 0, 0), of which the means are f' = (2, 0), P' = (.7, .3); one token sent, of
+  // T/D·M = 1/2 with M = 1: f'' = (2, 0).
+  const std::vector<ExpertIndex> same{0, 1};
+  input.choices = same;
+  CHECK(device_loss(input, 0.0, gradient) == Approx(1.4));
+  CHECK(communication_loss(input, 0.0, gradient) == Approx(1.4));
+  // One on each: f' = (1, 1). Sent to two devices, f'' = (2, 2); that being allowed, M = 2, (1, 1).
+  const std::vector<ExpertIndex> apart{0, 2};
+  input.choices = apart;
+  CHECK(device_loss(input, 0.0, gradient) == Approx(1.0));
+  CHECK(communication_loss(input, 0.0, gradient) == Approx(2.0));
+  input.devices_per_token = 2;
+  CHECK(communication_loss(input, 0.0, gradient) == Approx(1.0));
 }
 
 TEST_CASE("losses: V-MoE's importance is of all probabilities, its load measured by the last that is chosen") {

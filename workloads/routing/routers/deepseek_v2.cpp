@@ -22,6 +22,8 @@ struct DeepSeekV2Options {
   double device_capacity_factor = 1.0;
   std::size_t group_tokens = 4096;
   double balance_loss = 0.003;
+  double device_loss = 0.05;
+  double communication_loss = 0.02;
 
   template <class F>
   static void describe(F& f) {
@@ -38,12 +40,16 @@ struct DeepSeekV2Options {
                Rules::between(2, 1 << 24));
     f.optional("balance_loss", &DeepSeekV2Options::balance_loss, "Published weight of the expert-level balance loss",
                Rules::at_least(0));
+    f.optional("device_loss", &DeepSeekV2Options::device_loss, "Published weight of the device-level balance loss",
+               Rules::at_least(0));
+    f.optional("communication_loss", &DeepSeekV2Options::communication_loss,
+               "Published weight of the communication balance loss", Rules::at_least(0));
   }
 };
 
 /// Softmax; blocks worth their best expert, top-3 of 8 blocks; top-6, not renormalised, × 16. In training a device
 /// keeps the ⌊CF·S·k/D⌋ choices of the highest affinity, of all choices for its experts. The losses of devices and
-/// communication are not among those trained with here.
+/// communication take these devices, M of them the blocks that a token may go to.
 class DeepSeekV2Router final : public TokenRouter {
  public:
   DeepSeekV2Router(const DeepSeekV2Options& options, const RouterContext& context)
@@ -65,7 +71,13 @@ class DeepSeekV2Router final : public TokenRouter {
   }
 
   [[nodiscard]] std::size_t group_tokens(std::size_t) const override { return options_.group_tokens; }
-  [[nodiscard]] PublishedBalance published_balance() const override { return {.balance = options_.balance_loss}; }
+  [[nodiscard]] PublishedBalance published_balance() const override {
+    return {.balance = options_.balance_loss,
+            .device = options_.device_loss,
+            .communication = options_.communication_loss,
+            .devices = options_.devices,
+            .devices_per_token = std::min(options_.groups_per_token, options_.devices)};
+  }
 
   void route(const RouterInput& input, RandomStream&, RoutedTokens& out) const override {
     out.reset(input, rule_.k);

@@ -233,6 +233,55 @@ double gshard_loss(const LossInput& input, double weight, std::span<double> grad
   return loss;
 }
 
+namespace {
+
+/// Σ_e share_{d(e)}·P_e, d(e) the device of expert e.
+double loss_of_devices(const LossInput& input, const std::vector<double>& share, double weight,
+                       std::span<double> gradient) {
+  const Probabilities p(input);
+  const std::size_t each = input.experts / input.devices;
+  double loss = 0.0;
+  for (std::size_t e = 0; e < input.experts; ++e) {
+    loss += share[e / each] * p.mean()[e];
+  }
+  p.back([&](std::size_t, std::size_t e) { return share[e / each] / number(input.tokens); }, weight, gradient);
+  return loss;
+}
+
+}  // namespace
+
+double device_loss(const LossInput& input, double weight, std::span<double> gradient) {
+  const std::size_t each = input.experts / input.devices;
+  std::vector<double> share(input.devices, 0.0);
+  double made = 0.0;
+  for (const ExpertIndex e : input.choices) {
+    if (e != kNoExpert) {
+      share[e / each] += 1.0;
+      made += 1.0;
+    }
+  }
+  for (double& value : share) {
+    value *= made > 0.0 ? number(input.devices) / made : 0.0;  // (E/made)·(a device's choices)/(its E/D experts)
+  }
+  return loss_of_devices(input, share, weight, gradient);
+}
+
+double communication_loss(const LossInput& input, double weight, std::span<double> gradient) {
+  const std::size_t each = input.experts / input.devices;
+  std::vector<double> share(input.devices, 0.0);
+  std::vector<std::size_t> last_token(input.devices, input.tokens);
+  const double part = number(input.devices) / number(input.devices_per_token * input.tokens);
+  for (std::size_t t = 0; t < input.tokens; ++t) {
+    for (const ExpertIndex e : chosen(input, t)) {
+      if (e != kNoExpert && last_token[e / each] != t) {
+        last_token[e / each] = t;
+        share[e / each] += part;
+      }
+    }
+  }
+  return loss_of_devices(input, share, weight, gradient);
+}
+
 double z_loss(const LossInput& input, double weight, std::span<double> gradient) {
   double loss = 0.0;
   for (std::size_t t = 0; t < input.tokens; ++t) {
@@ -299,6 +348,8 @@ LossWeights resolved(const LossWeights& given, const PublishedBalance& published
   weights.load = given.load.value_or(published.load);
   weights.balance = given.balance.value_or(published.balance);
   weights.gshard = given.gshard.value_or(published.gshard);
+  weights.device = given.device.value_or(published.device);
+  weights.communication = given.communication.value_or(published.communication);
   weights.z = given.z.value_or(published.z);
   weights.mean_entropy = given.mean_entropy.value_or(0.0);
   weights.token_entropy = given.token_entropy.value_or(0.0);
@@ -316,6 +367,8 @@ double total_loss(const LossInput& input, const LossWeights& weights, std::span<
   add(weights.load, load_loss);
   add(weights.balance, balance_loss);
   add(weights.gshard, gshard_loss);
+  add(weights.device, device_loss);
+  add(weights.communication, communication_loss);
   add(weights.z, z_loss);
   add(weights.mean_entropy, mean_entropy_loss);
   add(weights.token_entropy, token_entropy_loss);

@@ -20,6 +20,8 @@ struct LossWeights {
   std::optional<double> load = std::nullopt;
   std::optional<double> balance = std::nullopt;
   std::optional<double> gshard = std::nullopt;
+  std::optional<double> device = std::nullopt;
+  std::optional<double> communication = std::nullopt;
   std::optional<double> z = std::nullopt;
   std::optional<double> mean_entropy = std::nullopt;
   std::optional<double> token_entropy = std::nullopt;
@@ -36,6 +38,12 @@ struct LossWeights {
     f.optional("gshard", &LossWeights::gshard,
                "GShard's form of it, by first choices: E * sum of (first choices/T * mean probability); absent: as "
                "published",
+               Rules::at_least(0));
+    f.optional("device", &LossWeights::device,
+               "DeepSeek-V2's balance of devices: the same by blocks of experts; absent: as published",
+               Rules::at_least(0));
+    f.optional("communication", &LossWeights::communication,
+               "DeepSeek-V2's balance of what devices receive: by tokens sent to each; absent: as published",
                Rules::at_least(0));
     f.optional("z", &LossWeights::z, "Mean of (log sum exp)^2; absent: as published", Rules::at_least(0));
     f.optional("mean_entropy", &LossWeights::mean_entropy, "Minus the entropy of the mean probabilities",
@@ -59,6 +67,8 @@ struct LossInput {
   LossForm form = LossForm::kShazeer;
   std::span<const float> noise = {};  ///< [T, E] added to the scores before choosing, for the load loss
   double noise_deviation = 1.0;       ///< of it
+  std::size_t devices = 0;            ///< D equal blocks of experts, for the losses of devices
+  std::size_t devices_per_token = 1;  ///< M: of which a token's experts are
   std::span<const float> skill = {};  ///< [T, E]: what expert e would gain token t
 };
 
@@ -74,6 +84,11 @@ double balance_loss(const LossInput& input, double weight, std::span<double> gra
 /// gshard: E·Σ_e (c_e/T)·P_e, c_e first choices (slot 0). Lepikhin et al. 2020, algorithm 1, which writes 1/E in place
 /// of E; its code (mesh-tensorflow, _top_2_gating) has E, to which published weights belong.
 double gshard_loss(const LossInput& input, double weight, std::span<double> gradient);
+/// device: Σ_d f'_d·P'_d, f'_d the mean of E·f_e over the experts of device d, P'_d the sum of their P_e. DeepSeek-V2,
+/// arXiv 2405.04434, equations 26 to 28.
+double device_loss(const LossInput& input, double weight, std::span<double> gradient);
+/// communication: Σ_d f''_d·P'_d, f''_d = D/(M·T) times the tokens with an expert on device d. Equations 29 to 31.
+double communication_loss(const LossInput& input, double weight, std::span<double> gradient);
 /// z: mean_t (log Σ_e e^{s_te})². Zoph et al. 2022, equation 5.
 double z_loss(const LossInput& input, double weight, std::span<double> gradient);
 /// mean_entropy: −H(P) = Σ_e P_e·log P_e. Mustafa et al. 2022 (LIMoE), the global entropy loss.

@@ -73,6 +73,10 @@ struct PublishedBalance {
   double load = 0.0;
   double balance = 0.0;
   double gshard = 0.0;
+  double device = 0.0;
+  double communication = 0.0;
+  std::size_t devices = 0;  ///< equal blocks of experts, for the last two; 0: the router knows none
+  std::size_t devices_per_token = 1;
   LossForm form = LossForm::kShazeer;
   double z = 0.0;
   double bias_rate = 0.0;  ///< γ of the selection bias

@@ -166,6 +166,8 @@ class LayerTrainer {
     input.slots = routed.slots;
     input.function = router_.score_function();
     input.form = router_.published_balance().form;
+    input.devices = router_.published_balance().devices;
+    input.devices_per_token = router_.published_balance().devices_per_token;
     input.noise = routed.noise;
     input.noise_deviation = router_.noise_deviation();
     std::vector<float> gains;
@@ -289,6 +291,10 @@ TrainingLog train(const TokenModel& model, GateMatrix& gates, const TokenRouter&
   const LossWeights losses = resolved(options.losses, router.published_balance());
   if (losses.load.value_or(0.0) > 0.0 && router.noise_deviation() <= 0.0) {
     throw ModelError("the load loss is defined for routers with noise on their logits, and this one has none");
+  }
+  const bool of_devices = losses.device.value_or(0.0) > 0.0 || losses.communication.value_or(0.0) > 0.0;
+  if (of_devices && router.published_balance().devices == 0) {
+    throw ModelError("the losses of devices are defined for routers that know devices, and this one knows none");
   }
   const double bias_rate = options.bias_rate.value_or(router.published_balance().bias_rate);
   if (bias_rate > 0.0 && gates.bias.empty()) {
