@@ -87,7 +87,7 @@ FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
       continue;
     }
     Surface surface;
-    if (!Surface::parse(fit.surface, fit.family, surface)) {
+    if (!Surface::parse(fit.surface.value_or(""), fit.family, surface)) {
       faults.push_back({here("surface"), "expected a whole surface over the family's axes in digits of base 64"});
     }
     surfaces_.push_back(std::move(surface));
@@ -102,7 +102,7 @@ FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
       faults.push_back({here("curves"), "expected whole curves in digits of base 64"});
     }
     curves_.push_back(std::move(curves));
-    fit.surface.clear();
+    fit.surface.reset();
     fit.curves.clear();
     fit.trees.clear();  // parsed: not kept twice
   }

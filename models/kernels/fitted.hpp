@@ -55,7 +55,7 @@ struct KernelFit {
   std::vector<std::string> features;
   std::vector<std::vector<double>> range;  ///< [features]: smallest and largest value measured
   std::vector<std::vector<double>> edges;  ///< [features]: thresholds
-  std::string surface;                     ///< Surface::text
+  std::optional<std::string> surface;      ///< Surface::text, of families that have one
   std::string trees;                       ///< TreeSum::text
   std::string curves;                      ///< CurveTerms::text
   std::optional<FitErrors> in_grid;        ///< other sizes of shapes that were fitted

@@ -282,7 +282,9 @@ KernelFit fit_of(const Group& group, std::span<const std::uint32_t> kept, const 
     fit.set_aside = all.size() - kept.size();
   }
   fit.edges = learned.trees.edges();
-  fit.surface = learned.surface.text();
+  if (!surface_axes(group.family).empty()) {
+    fit.surface = learned.surface.text();
+  }
   fit.trees = learned.trees.text();
   fit.curves = curve_terms(group, learned, all).text();
   return fit;
