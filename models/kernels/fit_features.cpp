@@ -174,4 +174,30 @@ std::span<const std::size_t> shape_key_features(FitFamily family) { return featu
 std::size_t size_feature(FitFamily family) { return features_of(family).size; }
 std::size_t shape_features(FitFamily family) { return features_of(family).shape; }
 
+std::span<const SurfaceAxis> surface_axes(FitFamily family) {
+  // Bends weigh what gave the least errors at shapes and sizes held back, of both GPUs and all types. A module's time
+  // goes on with its heads, of which its weights are made.
+  static constexpr std::array<SurfaceAxis, 3> kContextAxes{
+      {{1, 1.0, 0.3}, {5, 1.0, 0.3}, {3, 2.0, 1.0}}};  // query, sequences x heads, heads
+  static constexpr std::array<SurfaceAxis, 3> kGenerationAxes{
+      {{1, 1.0, 0.3}, {0, 1.0, 0.3}, {2, 1.0, 0.3}}};  // keys, sequences, heads
+  static constexpr std::array<SurfaceAxis, 4> kContextModuleAxes{
+      {{1, 1.0, 1.0}, {5, 1.0, 1.0}, {3, 1.0, 1.0, 1}, {4, 1.0, 0.0}}};  // query, tokens, heads, quantised weights
+  static constexpr std::array<SurfaceAxis, 4> kGenerationModuleAxes{
+      {{2, 1.0, 1.0}, {0, 1.0, 1.0}, {3, 1.0, 1.0, 1}, {4, 1.0, 0.0}}};  // keys, sequences, heads, quantised weights
+  switch (family) {
+    case FitFamily::kLatentContextAttention:
+    case FitFamily::kAbsorbedContextAttention:
+      return kContextAxes;
+    case FitFamily::kLatentGenerationAttention:
+      return kGenerationAxes;
+    case FitFamily::kLatentContextModule:
+      return kContextModuleAxes;
+    case FitFamily::kLatentGenerationModule:
+      return kGenerationModuleAxes;
+    default:
+      return {};
+  }
+}
+
 }  // namespace moesim

@@ -104,6 +104,17 @@ std::size_t shape_features(FitFamily family);
 std::span<const std::size_t> shape_key_features(FitFamily family);
 std::size_t size_feature(FitFamily family);
 
+/// An axis of a family's surface: the feature, how far its knots lie apart, and how much a bend there weighs in the
+/// fit, in rows, and how many knots beyond the measured range it goes straight on.
+struct SurfaceAxis {
+  std::size_t feature = 0;
+  double step = 1.0;
+  double stiffness = 0.0;
+  std::int64_t beyond = 0;
+};
+/// Empty for families that have none (Surface).
+std::span<const SurfaceAxis> surface_axes(FitFamily family);
+
 /// The same rows as they would come to an operator that sorts tokens itself: what stands for experts behind a dispatch
 /// where none of those were measured.
 Experts sorted(const Experts& experts);

@@ -39,7 +39,8 @@ double beyond(const KernelFit& fit, std::size_t feature, double value) {
 
 }  // namespace
 
-double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, const KernelFit& fit) {
+double fitted_factor(const Surface& surface, const TreeSum& trees, const CurveTerms& curves, const FitQuery& query,
+                     const KernelFit& fit) {
   const auto values = query.features.values();
   double distance = 0.0;
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -48,7 +49,7 @@ double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQu
   const double far = std::min(distance, 1.0);
   const double lowest = fit.lowest + far * (fit.usual_lowest.value_or(fit.lowest) - fit.lowest);
   const double highest = fit.highest + far * (fit.usual_highest.value_or(fit.highest) - fit.highest);
-  return std::exp(std::clamp(trees.at(values) + curves.at(query), lowest, highest));
+  return std::exp(std::clamp(surface.at(values) + trees.at(values) + curves.at(query), lowest, highest));
 }
 
 FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
@@ -85,6 +86,11 @@ FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
       faults.push_back({here("edges"), fmt::format("expected {} lists, found {}", names.size(), fit.edges.size())});
       continue;
     }
+    Surface surface;
+    if (!Surface::parse(fit.surface.value_or(""), fit.family, surface)) {
+      faults.push_back({here("surface"), "expected a whole surface over the family's axes in digits of base 64"});
+    }
+    surfaces_.push_back(std::move(surface));
     TreeSum trees;
     std::string fault;
     if (!TreeSum::parse(fit.trees, std::move(fit.edges), trees, fault)) {
@@ -96,6 +102,7 @@ FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
       faults.push_back({here("curves"), "expected whole curves in digits of base 64"});
     }
     curves_.push_back(std::move(curves));
+    fit.surface.reset();
     fit.curves.clear();
     fit.trees.clear();  // parsed: not kept twice
   }
@@ -143,7 +150,7 @@ FittedKernels::Prediction FittedKernels::predict(std::size_t index, const Fittab
   const FitQuery query = fit_query(kernel, accelerator_);
   const bool measured_here = &accelerator == &accelerator_ || accelerator.name == accelerator_.name;
   const FitQuery here = measured_here ? query : fit_query(kernel, accelerator);
-  const double factor = fitted_factor(trees_[index], curves_[index], query, fit);
+  const double factor = fitted_factor(surfaces_[index], trees_[index], curves_[index], query, fit);
   const Duration light = here.light();
   Prediction out{.time = std::max(factor * (fit.floor + here.expected), light), .light = light, .floor = fit.floor};
   const auto values = query.features.values();

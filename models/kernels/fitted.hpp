@@ -13,6 +13,7 @@
 #include "models/kernels/fit_errors.hpp"
 #include "models/kernels/fit_query.hpp"
 #include "models/kernels/profile.hpp"
+#include "models/kernels/surface.hpp"
 #include "models/kernels/trees.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
@@ -20,9 +21,11 @@
 /// Kernel costs fitted to measurements. With `light` the kernel's time at the speed of light (the longer of work at
 /// the peak rate and traffic at the HBM's bandwidth) and `floor` the shortest kernel of the family:
 ///
-///   time = (floor + expected) · exp(min(max(trees(features) + curve, lowest), highest)),  and never less than light
+///   time = (floor + expected) · exp(min(max(s + trees(features) + curve, lowest), highest)),  and never less than
+///   light
 ///
-/// with `expected` what work and traffic are likely to take (FitQuery; at least light), and `curve`, for a shape that
+/// with `expected` what work and traffic are likely to take (FitQuery; at least light), `s` a surface over a few
+/// features for families whose utilisation is smooth there (Surface; else 0), and `curve`, for a shape that
 /// was measured, what the trees leave of it along its sizes (CurveTerms): implementations change between shapes in ways
 /// that no feature tells.
 ///
@@ -52,6 +55,7 @@ struct KernelFit {
   std::vector<std::string> features;
   std::vector<std::vector<double>> range;  ///< [features]: smallest and largest value measured
   std::vector<std::vector<double>> edges;  ///< [features]: thresholds
+  std::optional<std::string> surface;      ///< Surface::text, of families that have one
   std::string trees;                       ///< TreeSum::text
   std::string curves;                      ///< CurveTerms::text
   std::optional<FitErrors> in_grid;        ///< other sizes of shapes that were fitted
@@ -76,6 +80,8 @@ struct KernelFit {
                "What the trees look at; logarithms to base 2 but for tails and sizes modulo 16");
     f.required("range", &KernelFit::range, "Smallest and largest value measured, by feature");
     f.required("edges", &KernelFit::edges, "Thresholds, by feature");
+    f.optional("surface", &KernelFit::surface,
+               "What is smooth along the family's axes, before the trees (models/kernels/surface.hpp says how)");
     f.required("trees", &KernelFit::trees, "Trees in preorder (models/kernels/trees.hpp says how)", Rules::not_empty());
     f.optional("curves", &KernelFit::curves,
                "What the trees leave of measured shapes, along their sizes (models/kernels/curves.hpp says how)");
@@ -145,6 +151,7 @@ class FittedKernels {
  private:
   FittedProfile profile_;
   Accelerator accelerator_;
+  std::vector<Surface> surfaces_;   // [fits]
   std::vector<TreeSum> trees_;      // [fits]
   std::vector<CurveTerms> curves_;  // [fits]
 };
@@ -170,7 +177,8 @@ KernelProfile load_kernel_profile(const ProfileChoice& choice, const Place& plac
 
 std::unique_ptr<CostModel> make_cost_model(const KernelProfile& profile, const Accelerator& accelerator);
 
-/// exp of the sum of trees and curve, within the bounds of the fit.
-double fitted_factor(const TreeSum& trees, const CurveTerms& curves, const FitQuery& query, const KernelFit& fit);
+/// exp of the sum of surface, trees and curve, within the bounds of the fit.
+double fitted_factor(const Surface& surface, const TreeSum& trees, const CurveTerms& curves, const FitQuery& query,
+                     const KernelFit& fit);
 
 }  // namespace moesim

@@ -14,6 +14,7 @@
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
 #include "validate/fit/curve_fit.hpp"
+#include "validate/fit/surface_fit.hpp"
 
 namespace moesim {
 namespace {
@@ -97,11 +98,11 @@ struct Group {
 
   static Duration round_figure(Duration time) { return seconds(std::round(time.base() * 1e8) / 1e8); }
 
-  [[nodiscard]] double error(const KernelFit& fit, const TreeSum& trees, const CurveTerms& curves,
-                             std::uint32_t row) const {
+  [[nodiscard]] double error(const KernelFit& fit, const Surface& surface, const TreeSum& trees,
+                             const CurveTerms& curves, std::uint32_t row) const {
     const FitQuery& query = queries[row];
     const Duration predicted =
-        std::max(fitted_factor(trees, curves, query, fit) * (floor + query.expected), query.light());
+        std::max(fitted_factor(surface, trees, curves, query, fit) * (floor + query.expected), query.light());
     return predicted / rows[row]->time - 1.0;
   }
 };
@@ -119,9 +120,24 @@ Shapes shapes_of(const Group& group, std::span<const std::uint32_t> rows) {
   return out;
 }
 
-double left_over(const Group& group, const TreeSum& trees, std::uint32_t row) {
-  return group.samples.target[row] - trees.at(group.queries[row].features.values());
+/// Less what the surface says, where the family has one.
+Samples below(const Surface& surface, Samples samples, const Group& group) {
+  for (std::size_t row = 0; row < samples.target.size(); ++row) {
+    samples.target[row] -= surface.at(group.queries[row].features.values());
+  }
+  return samples;
 }
+
+/// What holds for shapes that were never measured.
+struct Learned {
+  Surface surface;
+  TreeSum trees;
+
+  [[nodiscard]] double left_over(const Group& group, std::uint32_t row) const {
+    const auto values = group.queries[row].features.values();
+    return group.samples.target[row] - surface.at(values) - trees.at(values);
+  }
+};
 
 /// All rows but those of shapes that, in the median, take far longer than a coarse and robust fit to all rows says.
 /// Only tables of experts have such.
@@ -134,12 +150,12 @@ std::vector<std::uint32_t> usual(const Group& group) {
   if (group.family != FitFamily::kExperts) {
     return all;
   }
-  const TreeSum trees = boost(group.samples, all, kCoarse);
+  const Learned coarse{{}, boost(group.samples, all, kCoarse)};
   std::set<std::uint32_t> unusual;
   for (const auto& [key, members] : shapes_of(group, all)) {
     std::vector<double> left;
     for (const std::uint32_t row : members) {
-      left.push_back(left_over(group, trees, row));
+      left.push_back(coarse.left_over(group, row));
     }
     const auto middle = left.begin() + static_cast<std::ptrdiff_t>(left.size() / 2);
     std::nth_element(left.begin(), middle, left.end());
@@ -152,13 +168,13 @@ std::vector<std::uint32_t> usual(const Group& group) {
 }
 
 /// What the trees leave of each shape along its sizes; curves that say nearly nothing are left out.
-CurveTerms curve_terms(const Group& group, const TreeSum& trees, std::span<const std::uint32_t> rows) {
+CurveTerms curve_terms(const Group& group, const Learned& learned, std::span<const std::uint32_t> rows) {
   constexpr double kNearlyNothing = 0.004;
   CurveTerms out;
   for (const auto& [key, members] : shapes_of(group, rows)) {
     std::vector<CurvePoint> points;
     for (const std::uint32_t row : members) {
-      points.push_back({CurveTerms::size_of(group.queries[row]), left_over(group, trees, row)});
+      points.push_back({CurveTerms::size_of(group.queries[row]), learned.left_over(group, row)});
     }
     Curve curve = fit_curve(points);
     if (std::any_of(curve.values.begin(), curve.values.end(),
@@ -182,6 +198,20 @@ BoostingOptions sized(BoostingOptions options, FitFamily family, std::size_t row
     options.leaves = std::min<std::size_t>(options.leaves, split ? 60 : 24);
   }
   return options;
+}
+
+Learned learn(const Group& group, std::span<const std::uint32_t> rows, const BoostingOptions& options) {
+  BoostingOptions boosting = sized(options, group.family, rows.size());
+  if (surface_axes(group.family).empty()) {
+    return {{}, boost(group.samples, rows, boosting)};
+  }
+  // What a surface leaves is small, so that what strays shows sooner and much can be learned from many rows.
+  constexpr std::size_t kManyRows = 500;
+  boosting.clip = std::min(boosting.clip, 0.05);
+  boosting.trees = rows.size() >= kManyRows ? boosting.trees * 5 / 3 : boosting.trees;
+  Surface surface = fit_surface(group.family, group.samples, rows);
+  const Samples rest = below(surface, group.samples, group);
+  return {std::move(surface), boost(rest, rows, boosting)};
 }
 
 std::vector<Group> group(const std::vector<MeasurementTable>& tables) {
@@ -227,11 +257,11 @@ std::vector<double> fold_errors(const Group& group, std::span<const std::uint32_
   if (held.empty() || kept.size() < kLeastRows / 2) {
     return errors;
   }
-  const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
-  const CurveTerms curves = curve_terms(group, trees, known);
+  const Learned learned = learn(group, kept, options.boosting);
+  const CurveTerms curves = curve_terms(group, learned, known);
   const KernelFit fit = group.terms();
   for (const std::uint32_t row : held) {
-    errors.push_back(group.error(fit, trees, curves, row));
+    errors.push_back(group.error(fit, learned.surface, learned.trees, curves, row));
   }
   return errors;
 }
@@ -246,14 +276,17 @@ FitErrors brief(FitErrors errors) {
 KernelFit fit_of(const Group& group, std::span<const std::uint32_t> kept, const CalibrationOptions& options) {
   std::vector<std::uint32_t> all(group.rows.size());
   std::iota(all.begin(), all.end(), 0u);
-  const TreeSum trees = boost(group.samples, kept, sized(options.boosting, group.family, kept.size()));
+  const Learned learned = learn(group, kept, options.boosting);
   KernelFit fit = group.terms();
   if (kept.size() < all.size()) {
     fit.set_aside = all.size() - kept.size();
   }
-  fit.edges = trees.edges();
-  fit.trees = trees.text();
-  fit.curves = curve_terms(group, trees, all).text();
+  fit.edges = learned.trees.edges();
+  if (!surface_axes(group.family).empty()) {
+    fit.surface = learned.surface.text();
+  }
+  fit.trees = learned.trees.text();
+  fit.curves = curve_terms(group, learned, all).text();
   return fit;
 }
 
