@@ -265,6 +265,9 @@ std::vector<SimTime> run_in_windows(const Bundles& all, const AllToAllOptions& o
   SimTime begin;
   for (const std::vector<double>& carried : shared.sampled) {
     const SimTime end = std::min(begin + result.slot, result.completion);
+    if (end <= begin) {
+      break;
+    }
     std::vector<double>& use = result.use_over_time.emplace_back(links);
     for (std::size_t link = 0; link < links; ++link) {
       const std::uint32_t resource = all.resource_of[link];

@@ -7,7 +7,6 @@
 namespace moesim::fluid {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr std::uint32_t kNoRow = UINT32_MAX;
 /// By how much of its capacity a link may be over or under when the sweeps end.
 constexpr double kTolerance = 1e-3;
@@ -29,7 +28,7 @@ DenseLevels::DenseLevels(std::vector<double> capacities)
       target_(capacity_),
       owed_(capacity_.size(), 0.0),
       owing_(capacity_.size(), 0.0),
-      level_(capacity_.size() + 1, kNever),
+      level_(capacity_.size() + 1, kNoLimit),
       elsewhere_(capacity_.size() + 1, 0.0),
       here_(capacity_.size() + 1, 0.0),
       users_(capacity_.size() + 1, 0),
@@ -165,7 +164,7 @@ void DenseLevels::gather_limits(const Row& row, double inverse_length) {
   double* const limit = limit_.data();
   const std::size_t places = row.places;
   for (std::size_t i = 0; i < places; ++i, other += others) {
-    double least = inverse_length > 0.0 ? left[i] * inverse_length : left[i] > 0.0 ? kNever : 0.0;
+    double least = inverse_length > 0.0 ? left[i] * inverse_length : left[i] > 0.0 ? kNoLimit : 0.0;
     for (std::size_t k = 0; k < others; ++k) {
       least = std::min(least, level[other[k]]);
     }
@@ -177,7 +176,7 @@ void DenseLevels::gather_limits(const Row& row, double inverse_length) {
 double DenseLevels::solve_row(const Row& row) {
   const double capacity = target_[row.link];
   const double least = capacity / users_[row.link];
-  double level = level_[row.link] == kNever ? least : level_[row.link];
+  double level = level_[row.link] == kNoLimit ? least : level_[row.link];
   for (int i = 0; i < kMaxSteps; ++i) {
     const auto [elsewhere, here] = sums_at(limit_.data(), row.places, level);
     elsewhere_[row.link] = elsewhere;
@@ -252,7 +251,7 @@ double DenseLevels::step(std::size_t link) {
   if (load <= capacity) {
     level = tangent;
   } else {
-    level = level == kNever ? least : (tangent + level * (capacity / load)) / 2.0;
+    level = level == kNoLimit ? least : (tangent + level * (capacity / load)) / 2.0;
   }
   return std::abs(load / capacity - 1.0);
 }
@@ -307,7 +306,7 @@ void DenseLevels::solve(double length) {
 }
 
 double DenseLevels::least_time() {
-  double least = kNever;
+  double least = kNoLimit;
   for (const Row& row : rows_) {
     limits(row, 0.0);
     for (std::size_t i = 0; i < row.places; ++i) {

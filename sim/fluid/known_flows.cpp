@@ -162,7 +162,7 @@ class KnownFlows {
         result_.finish[flows[activity.index()]] = *next;
       }
     }
-    if (samples) {
+    if (samples && system.time() > next_sample - options_.sample_every) {
       sample();
     }
     for (const std::uint32_t resource : resources) {

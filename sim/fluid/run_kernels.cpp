@@ -7,10 +7,9 @@
 namespace moesim::fluid {
 namespace {
 
-constexpr std::size_t kLanes = 8;
-using Lanes = double __attribute__((vector_size(kLanes * sizeof(double))));
-using Mask = long long __attribute__((vector_size(kLanes * sizeof(double))));
-constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr std::size_t kRunLanes = 8;
+using Lanes = double __attribute__((vector_size(kRunLanes * sizeof(double))));
+using Mask = long long __attribute__((vector_size(kRunLanes * sizeof(double))));
 
 // The same source for all machines, so that all do the same operations in the same order; compiled twice, for eight
 // lanes in one register and for what every x86-64 has.
@@ -23,10 +22,10 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 
 [[gnu::always_inline]] inline void limits(const RunRow& row, double inverse_length) {
   const Lanes zero = {};
-  const Lanes never = zero + kNever;
+  const Lanes never = zero + kNoLimit;
   std::size_t i = 0;
   if (inverse_length > 0.0) {
-    for (; i + kLanes <= row.flows; i += kLanes) {
+    for (; i + kRunLanes <= row.flows; i += kRunLanes) {
       Lanes left;
       load(left, row.left + i);
       store(row.limit + i, left * inverse_length);
@@ -35,20 +34,20 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
       row.limit[i] = row.left[i] * inverse_length;
     }
   } else {
-    for (; i + kLanes <= row.flows; i += kLanes) {
+    for (; i + kRunLanes <= row.flows; i += kRunLanes) {
       Lanes left;
       load(left, row.left + i);
       store(row.limit + i, left > zero ? never : zero);
     }
     for (; i < row.flows; ++i) {
-      row.limit[i] = row.left[i] > 0.0 ? kNever : 0.0;
+      row.limit[i] = row.left[i] > 0.0 ? kNoLimit : 0.0;
     }
   }
   for (const Run& run : row.runs) {
     const RunLink* const links = row.links + run.first_link;
     double* const limit = row.limit + run.begin;
     std::size_t f = 0;
-    for (; f + kLanes <= run.count; f += kLanes) {
+    for (; f + kRunLanes <= run.count; f += kRunLanes) {
       Lanes lowest;
       load(lowest, limit + f);
       for (std::size_t k = 0; k < row.others; ++k) {
@@ -77,7 +76,7 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
   Lanes elsewhere = {};
   Lanes here = {};
   std::size_t i = 0;
-  for (; i + kLanes <= flows; i += kLanes) {
+  for (; i + kRunLanes <= flows; i += kRunLanes) {
     Lanes rate;
     load(rate, limit + i);
     const Mask held = rate >= levels;
@@ -109,7 +108,7 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
         const Lanes levels = zero + *level;
         Lanes sum_elsewhere = {};
         Lanes sum_here = {};
-        for (; f + kLanes <= run.count; f += kLanes) {
+        for (; f + kRunLanes <= run.count; f += kRunLanes) {
           Lanes rate;
           load(rate, limit + f);
           least(rate, owns);
@@ -120,7 +119,7 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
         *elsewhere += sum(sum_elsewhere);
         *here += sum(sum_here);
       } else {
-        for (; f + kLanes <= run.count; f += kLanes) {
+        for (; f + kRunLanes <= run.count; f += kRunLanes) {
           Lanes rate;
           Lanes levels;
           Lanes before;

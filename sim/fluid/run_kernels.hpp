@@ -2,9 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 namespace moesim::fluid {
+
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 /// One further link of a run of flows: the same for all (stride 0), or the next for each (stride 1).
 struct RunLink {

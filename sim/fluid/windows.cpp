@@ -11,10 +11,11 @@
 namespace moesim::fluid {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kWindow = 2.5;
-constexpr double kLongest = 4.0;  ///< of kWindow·ε·t
+constexpr double kLongest = 2.0;  ///< of kWindow·ε·t
 constexpr double kShortest = 0.5;
+constexpr double kMostLive = 0.3;    ///< of the live flows end in one window: else they hold each other back unseen
+constexpr double kLeast = 0.1;       ///< of kWindow·ε·t, nevertheless
 constexpr double kGrowth = 2.0;      ///< of h/t, from one window to the next
 constexpr double kSurprise = 2.0;    ///< so many times the flows that were to end do: the window is made shorter
 constexpr double kMostStay = 0.999;  ///< of a link's capacity that flows held back elsewhere can take from (1)
@@ -67,7 +68,7 @@ void Windows::run(KnownFlowsResult& result) {
     begin();
     window();
   }
-  if (samples_ != nullptr) {
+  if (samples_ != nullptr && now_ > static_cast<double>(slot_index_) * options_.sample_every.duration().base()) {
     sample();
   }
   keep_bounds();
@@ -90,7 +91,7 @@ void Windows::window() {
   if (next_ < order_.size()) {  // who begins early in a window has to wait for its end
     length = std::min(length, std::max(latency(next_) - now_, kShortest * plain));
   }
-  double until_sample = kNever;
+  double until_sample = kNoLimit;
   if (samples_ != nullptr) {
     until_sample = static_cast<double>(slot_index_ + 1) * options_.sample_every.duration().base() - now_;
     length = std::min(length, until_sample);
@@ -99,7 +100,7 @@ void Windows::window() {
     before_[link] = levels_.level(link);
   }
   levels_.solve(length);
-  if (length > plain && length_ > 0.0) {
+  if (length_ > 0.0 && (length > plain || 2 * levels_.live() < finish_.size())) {
     shorten(length, plain);
   }
   endings_.clear();
@@ -109,6 +110,7 @@ void Windows::window() {
   now_ += length;
   length_ = length;
   if (length == until_sample) {
+    now_ = static_cast<double>(slot_index_ + 1) * options_.sample_every.duration().base();
     sample();
   }
 }
@@ -125,15 +127,19 @@ double Windows::next_length() const {
   return std::min(length, std::max(kShortest * plain, kGrowth * length_ * now_ / std::max(now_ - length_, length_)));
 }
 
-/// A window that is longer than `plain` is solved again where more flows would end in it than did before.
+/// A window is solved again, shorter, where more flows would end in it than before, or most of those that are left.
 void Windows::shorten(double& length, double plain) {
-  while (length > plain) {
-    const double part = static_cast<double>(levels_.ends(length)) / static_cast<double>(finish_.size());
+  while (length > kLeast * plain) {
+    const auto ends = static_cast<double>(levels_.ends(length));
+    const double part = ends / static_cast<double>(finish_.size());
     const double most = kSurprise * kWindow * options_.epsilon * plain;
-    if (part * length <= most) {
+    if (length > plain && part * length > most) {
+      length = std::max(plain, length * std::clamp(0.7 * std::sqrt(most / (part * length)), 0.25, 0.7));
+    } else if (ends > kMostLive * static_cast<double>(levels_.live())) {
+      length = std::max(kLeast * plain, 0.5 * length);
+    } else {
       return;
     }
-    length = std::max(plain, length * std::clamp(0.7 * std::sqrt(most / (part * length)), 0.25, 0.7));
     levels_.solve(length);
   }
 }
@@ -165,8 +171,9 @@ void Windows::end(double length) {
       return levels_.level(a) < levels_.level(b);
     });
     for (const std::uint32_t link : links) {
-      through_[place_[link]++] = {ending.flow, ending.left,
-                                  link == held || link == holds ? Through::Holds::kYes : Through::Holds::kNo};
+      through_[place_[link]++] = {
+          ending.flow, ending.left,
+          link == held || link == holds || levels_.users(link) == 0 ? Through::Holds::kYes : Through::Holds::kNo};
     }
     finish_[ending.flow] = 0.0;
   }
@@ -228,7 +235,7 @@ void Windows::sample() {
 void Windows::keep_bounds() {
   struct Link {
     double amount = 0.0;
-    double earliest = kNever;
+    double earliest = kNoLimit;
     std::size_t last = 0;  ///< of its flows
   };
   std::vector<Link> links(component_.capacity.size());
