@@ -26,7 +26,9 @@ struct Ending {
 /// A link's (2), the other levels given, is solved by Newton's method: F(u) = Σ_f w·min(u, m_f), with m_f what the rest
 /// allows, is piecewise linear and concave, so that each step (C − Σ_{m<u} w·m)/Σ_{m≥u} w ends at or below the root. A
 /// sweep solves the links that are first for all their flows one after the other, and makes one step for all others.
-/// Levels change little from one window to the next: a few sweeps do.
+/// Levels change little from one window to the next: a few sweeps do. They end when links with all but a small part
+/// (kWrong) of the flows are within a thousandth of their capacity, or after kMaxSweeps; what a link has carried too
+/// much or too little it makes up for in the next window, up to kMostOwed of its capacity.
 class DenseLevels {
  public:
   explicit DenseLevels(std::vector<double> capacities);

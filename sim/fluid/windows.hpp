@@ -38,7 +38,7 @@ struct Component {
 /// within the window. No link is through before what its flows bring, over its capacity, has passed.
 ///
 /// The length of a window: errors come from flows that complete in it, as part p of all flows, and grow with h/t. So
-/// (h/t)²·(p/(h/t)) is kept at (kWindow·ε)², with h/t between half of kWindow·ε and four times that.
+/// (h/t)²·(p/(h/t)) is kept at (kWindow·ε)², with h/t between half of kWindow·ε and twice that.
 class Windows {
  public:
   Windows(std::span<const KnownFlow> all, const Component& component, const KnownFlowsOptions& options);
