@@ -13,9 +13,6 @@ namespace moesim {
 namespace {
 
 constexpr std::size_t kFewFlows = 1000;  ///< are solved exactly in less time than in windows
-/// Binding resources that flows have on the average, from which on FluidSystem is the faster one: where trunks bind, it
-/// bundles their flows. With 1,024 GPUs behind them it takes 3.2 s, and windows 5.2 s.
-constexpr double kLongRoutes = 2.5;
 constexpr std::uint32_t kNone = UINT32_MAX;
 
 class KnownFlows {
@@ -39,7 +36,7 @@ class KnownFlows {
       }
       if (flows.size() <= kFewFlows) {
         one_by_one(flows, 0.0);
-      } else if (!suits_windows(flows)) {
+      } else if (!one_weight(flows)) {
         one_by_one(flows, options_.epsilon);
       } else {
         const fluid::Component component = component_of(flows);
@@ -82,12 +79,10 @@ class KnownFlows {
     }
   }
 
-  /// Are the routes short, and have all flows of each resource the same weight on it?
-  bool suits_windows(std::span<const std::uint32_t> flows) {
-    std::size_t uses = 0;
+  /// Do all flows of each resource have the same weight on it?
+  bool one_weight(std::span<const std::uint32_t> flows) {
     for (const std::uint32_t flow : flows) {
       for (const Use& use : flows_[flow].uses) {
-        uses += binds(use) ? 1 : 0;
         double& weight = weight_[use.resource.index()];
         if (binds(use) && weight != 0.0 && weight != use.weight) {
           return false;
@@ -95,7 +90,7 @@ class KnownFlows {
         weight = use.weight;
       }
     }
-    return static_cast<double>(uses) <= kLongRoutes * static_cast<double>(flows.size());
+    return true;
   }
 
   /// Links are numbered as they first appear: those of one sender's flows stand one behind the other.
