@@ -15,6 +15,11 @@ namespace moesim::fluid {
 /// Remains true when flows leave.
 class Cover {
  public:
+  struct Member {
+    std::uint32_t link;
+    double allowed;
+  };
+
   void clear() {
     members_.clear();
     total_ = 0.0;
@@ -22,6 +27,7 @@ class Cover {
   }
   void fail() { failed_ = true; }
   [[nodiscard]] bool failed() const { return failed_; }
+  [[nodiscard]] const std::vector<Member>& members() const { return members_; }
 
   /// A flow uses the covered link, of `capacity`, and `link`; `allowed` is C_K·w_L/w_K.
   void extend(std::uint32_t link, double allowed, double capacity) {
@@ -40,10 +46,6 @@ class Cover {
   }
 
  private:
-  struct Member {
-    std::uint32_t link;
-    double allowed;
-  };
   std::vector<Member> members_;  ///< few: more would not fit
   double total_ = 0.0;
   bool failed_ = false;

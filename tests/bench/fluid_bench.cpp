@@ -13,6 +13,7 @@
 
 #include "sim/core/random.hpp"
 #include "sim/fluid/fluid_system.hpp"
+#include "sim/fluid/known_flows.hpp"
 
 namespace moesim {
 namespace {
@@ -117,6 +118,25 @@ std::vector<double> run(FluidSystem& system, const std::vector<Flow>& flows, std
   return finish;
 }
 
+/// Finish times in seconds, by flow, of flows that are all known before they begin: in windows.
+std::vector<double> run_in_windows(const FluidSystem& resources, const std::vector<Flow>& flows) {
+  std::vector<double> capacities;
+  for (std::size_t resource = 0; resource < resources.resource_count(); ++resource) {
+    capacities.push_back(resources.capacity(ResourceId(resource)));
+  }
+  std::vector<KnownFlow> known;
+  known.reserve(flows.size());
+  for (const Flow& flow : flows) {
+    known.push_back({.amount = flow.bytes, .uses = flow.uses});
+  }
+  std::vector<double> finish;
+  finish.reserve(flows.size());
+  for (const SimTime time : share_known_flows(capacities, known, {.epsilon = kEpsilon}).finish) {
+    finish.push_back(time.duration().base());
+  }
+  return finish;
+}
+
 /// All flows start at once, each time in a new system: nothing is left from the time before.
 void exact(benchmark::State& state, Network network, Receivers receivers) {
   const auto gpus = static_cast<std::size_t>(state.range(0));
@@ -146,9 +166,12 @@ BENCHMARK_CAPTURE(exact, balanced, Network::kNonBlocking, Receivers::kBalanced)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
 
+/// FluidSystem, flow by flow, into which others may come; or share_known_flows.
+enum class Solver : std::uint8_t { kSystem, kWindows };
+
 /// The same with an epsilon; what it does to the finish times, relative to the exact ones, where those do not take too
 /// long.
-void bounded(benchmark::State& state, Network network, Receivers receivers) {
+void bounded(benchmark::State& state, Network network, Receivers receivers, Solver solver) {
   const auto gpus = static_cast<std::size_t>(state.range(0));
   const std::size_t largest_exact = receivers == Receivers::kHot ? 256 : 128;
   std::vector<double> finish;
@@ -158,7 +181,7 @@ void bounded(benchmark::State& state, Network network, Receivers receivers) {
     state.PauseTiming();
     const std::vector<Flow> flows = all_to_all(ports, gpus, 1, receivers);
     state.ResumeTiming();
-    finish = run(system, flows, gpus, SimTime());
+    finish = solver == Solver::kWindows ? run_in_windows(system, flows) : run(system, flows, gpus, SimTime());
   }
   state.SetComplexityN(state.range(0));
   if (gpus > largest_exact) {
@@ -178,19 +201,34 @@ void bounded(benchmark::State& state, Network network, Receivers receivers) {
   state.counters["error_completion"] =
       *std::max_element(finish.begin(), finish.end()) / *std::max_element(expected.begin(), expected.end()) - 1.0;
 }
-BENCHMARK_CAPTURE(bounded, non_blocking, Network::kNonBlocking, Receivers::kHot)
+BENCHMARK_CAPTURE(bounded, non_blocking, Network::kNonBlocking, Receivers::kHot, Solver::kWindows)
     ->RangeMultiplier(2)
     ->Range(32, 1024)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
-BENCHMARK_CAPTURE(bounded, leaf_spine, Network::kLeafSpine, Receivers::kHot)
+BENCHMARK_CAPTURE(bounded, leaf_spine, Network::kLeafSpine, Receivers::kHot, Solver::kWindows)
     ->RangeMultiplier(2)
     ->Range(32, 1024)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
-BENCHMARK_CAPTURE(bounded, balanced, Network::kNonBlocking, Receivers::kBalanced)
+BENCHMARK_CAPTURE(bounded, balanced, Network::kNonBlocking, Receivers::kBalanced, Solver::kWindows)
     ->RangeMultiplier(2)
     ->Range(32, 1024)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+BENCHMARK_CAPTURE(bounded, system_non_blocking, Network::kNonBlocking, Receivers::kHot, Solver::kSystem)
+    ->RangeMultiplier(2)
+    ->Range(32, 256)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+BENCHMARK_CAPTURE(bounded, system_leaf_spine, Network::kLeafSpine, Receivers::kHot, Solver::kSystem)
+    ->RangeMultiplier(2)
+    ->Range(32, 256)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
+BENCHMARK_CAPTURE(bounded, system_balanced, Network::kNonBlocking, Receivers::kBalanced, Solver::kSystem)
+    ->RangeMultiplier(2)
+    ->Range(32, 256)
     ->Unit(benchmark::kMillisecond)
     ->Complexity();
 
@@ -205,7 +243,7 @@ void growth(benchmark::State& state, double epsilon, Network network, Receivers 
       const Ports ports(system, gpus, network);
       const std::vector<Flow> flows = all_to_all(ports, gpus, 1, receivers);
       const std::clock_t begin = std::clock();
-      benchmark::DoNotOptimize(run(system, flows, gpus, SimTime()));
+      benchmark::DoNotOptimize(epsilon > 0.0 ? run_in_windows(system, flows) : run(system, flows, gpus, SimTime()));
       best = std::min(best, static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC);
     }
     return best;

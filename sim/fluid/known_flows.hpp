@@ -1,0 +1,35 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "sim/core/time.hpp"
+#include "sim/fluid/fluid_system.hpp"
+
+namespace moesim {
+
+/// A flow that is known before anything begins: it uses nothing until its latency has passed.
+struct KnownFlow {
+  double amount = 0.0;  ///< > 0
+  SimTime latency = {};
+  std::span<const Use> uses;  ///< at least one, no resource twice
+};
+
+struct KnownFlowsOptions {
+  double epsilon = 1e-2;                    ///< > 0
+  SimTime sample_every = SimTime::never();  ///< > 0
+};
+
+struct KnownFlowsResult {
+  std::vector<SimTime> finish;               ///< [flows]
+  std::vector<double> busy;                  ///< [resources], seconds in which some flow that uses it was live
+  std::vector<std::vector<double>> sampled;  ///< [slots of sample_every][resources]: Σ weight·(amount done) in it
+};
+
+/// The times of FluidSystem, with φ = 1 and no caps, to within about ε, for flows that are all known before the first
+/// begins. Flows that share no resource that can bind are solved by themselves: a few exactly, by FluidSystem, many in
+/// windows of time (windows.hpp), each of which costs the same however many flows complete in it.
+KnownFlowsResult share_known_flows(std::span<const double> capacities, std::span<const KnownFlow> flows,
+                                   const KnownFlowsOptions& options);
+
+}  // namespace moesim

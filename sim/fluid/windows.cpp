@@ -1,0 +1,258 @@
+#include "sim/fluid/windows.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <tuple>
+
+#include "sim/core/error.hpp"
+
+namespace moesim::fluid {
+namespace {
+
+constexpr double kWindow = 2.5;
+constexpr double kLongest = 2.0;  ///< of kWindow·ε·t
+constexpr double kShortest = 0.5;
+constexpr double kMostLive = 0.3;    ///< of the live flows end in one window: else they hold each other back unseen
+constexpr double kLeast = 0.1;       ///< of kWindow·ε·t, nevertheless
+constexpr double kGrowth = 2.0;      ///< of h/t, from one window to the next
+constexpr double kSurprise = 2.0;    ///< so many times the flows that were to end do: the window is made shorter
+constexpr double kMostStay = 0.999;  ///< of a link's capacity that flows held back elsewhere can take from (1)
+constexpr double kForgiven = 1e-4;   ///< of a tick: the noise of doubles
+
+}  // namespace
+
+Windows::Windows(std::span<const KnownFlow> all, const Component& component, const KnownFlowsOptions& options)
+    : all_(all),
+      component_(component),
+      options_(options),
+      levels_(component.capacity),
+      before_(component.capacity.size(), 0.0),
+      order_(component.flows.size()),
+      finish_(component.flows.size(), 0.0) {
+  for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
+    levels_.count(component.links_of(flow));
+  }
+  levels_.counted();
+  for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
+    levels_.place(static_cast<std::uint32_t>(flow), component.links_of(flow));
+  }
+  levels_.placed();
+  std::iota(order_.begin(), order_.end(), 0U);
+  const auto earlier = [&](std::uint32_t a, std::uint32_t b) {
+    return all_[component_.flows[a]].latency < all_[component_.flows[b]].latency;
+  };
+  if (!std::is_sorted(order_.begin(), order_.end(), earlier)) {
+    std::stable_sort(order_.begin(), order_.end(), earlier);
+  }
+}
+
+double Windows::latency(std::size_t next) const {
+  return all_[component_.flows[order_[next]]].latency.duration().base();
+}
+
+void Windows::run(KnownFlowsResult& result) {
+  if (options_.sample_every < SimTime::never()) {
+    samples_ = &result.sampled;
+    slot_.assign(result.busy.size(), 0.0);
+    unsampled_.resize(finish_.size());
+    for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
+      unsampled_[flow] = all_[component_.flows[flow]].amount;
+    }
+  }
+  while (levels_.live() > 0 || next_ < order_.size()) {
+    if (levels_.live() == 0) {
+      now_ = std::max(now_, latency(next_));
+    }
+    begin();
+    window();
+  }
+  if (samples_ != nullptr && now_ > static_cast<double>(slot_index_) * options_.sample_every.duration().base()) {
+    sample();
+  }
+  keep_bounds();
+  for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
+    result.finish[component_.flows[flow]] =
+        SimTime::from_ticks(static_cast<std::int64_t>(std::ceil(finish_[flow] * 1e12 - kForgiven)));
+  }
+}
+
+void Windows::begin() {
+  for (; next_ < order_.size() && latency(next_) <= now_; ++next_) {
+    const std::uint32_t flow = order_[next_];
+    levels_.begin(flow, all_[component_.flows[flow]].amount, component_.links_of(flow));
+  }
+}
+
+void Windows::window() {
+  const double plain = kWindow * options_.epsilon * now_;
+  double length = length_ > 0.0 ? next_length() : first_length();
+  if (next_ < order_.size()) {  // who begins early in a window has to wait for its end
+    length = std::min(length, std::max(latency(next_) - now_, kShortest * plain));
+  }
+  double until_sample = kNoLimit;
+  if (samples_ != nullptr) {
+    until_sample = static_cast<double>(slot_index_ + 1) * options_.sample_every.duration().base() - now_;
+    length = std::min(length, until_sample);
+  }
+  for (std::uint32_t link = 0; link < before_.size(); ++link) {
+    before_[link] = levels_.level(link);
+  }
+  levels_.solve(length);
+  if (length_ > 0.0 && (length > plain || 2 * levels_.live() < finish_.size())) {
+    shorten(length, plain);
+  }
+  endings_.clear();
+  levels_.advance(length, endings_);
+  end(length);
+  ended_ = static_cast<double>(endings_.size()) / static_cast<double>(finish_.size()) * now_ / length;
+  now_ += length;
+  length_ = length;
+  if (length == until_sample) {
+    now_ = static_cast<double>(slot_index_ + 1) * options_.sample_every.duration().base();
+    sample();
+  }
+}
+
+/// Until somebody is through at the levels of the first instant.
+double Windows::first_length() {
+  levels_.solve(0.0);
+  return std::max(kWindow * options_.epsilon * now_, levels_.least_time());
+}
+
+double Windows::next_length() const {
+  const double plain = kWindow * options_.epsilon * now_;
+  const double length = plain * std::clamp(1.0 / std::sqrt(std::max(ended_, 1e-9)), kShortest, kLongest);
+  return std::min(length, std::max(kShortest * plain, kGrowth * length_ * now_ / std::max(now_ - length_, length_)));
+}
+
+/// A window is solved again, shorter, where more flows would end in it than before, or most of those that are left.
+void Windows::shorten(double& length, double plain) {
+  while (length > kLeast * plain) {
+    const auto ends = static_cast<double>(levels_.ends(length));
+    const double part = ends / static_cast<double>(finish_.size());
+    const double most = kSurprise * kWindow * options_.epsilon * plain;
+    if (length > plain && part * length > most) {
+      length = std::max(plain, length * std::clamp(0.7 * std::sqrt(most / (part * length)), 0.25, 0.7));
+    } else if (ends > kMostLive * static_cast<double>(levels_.live())) {
+      length = std::max(kLeast * plain, 0.5 * length);
+    } else {
+      return;
+    }
+    levels_.solve(length);
+  }
+}
+
+/// When in the window `endings_` end.
+void Windows::end(double length) {
+  first_.assign(component_.capacity.size() + 1, 0);
+  for (const Ending& ending : endings_) {
+    for (const std::uint32_t link : component_.links_of(ending.flow)) {
+      ++first_[link + 1];
+      levels_.leave(link);
+    }
+    if (samples_ != nullptr) {
+      const KnownFlow& flow = all_[component_.flows[ending.flow]];
+      for (const Use& use : flow.uses) {
+        slot_[use.resource.index()] += use.weight * unsampled_[ending.flow];
+      }
+      unsampled_[ending.flow] = 0.0;
+    }
+  }
+  std::partial_sum(first_.begin(), first_.end(), first_.begin());
+  place_.assign(first_.begin(), first_.end());
+  through_.resize(endings_.size() > 0 ? first_.back() : 0);
+  for (const Ending& ending : endings_) {
+    const std::span<const std::uint32_t> links = component_.links_of(ending.flow);
+    const std::uint32_t held = *std::min_element(
+        links.begin(), links.end(), [&](std::uint32_t a, std::uint32_t b) { return before_[a] < before_[b]; });
+    const std::uint32_t holds = *std::min_element(links.begin(), links.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return levels_.level(a) < levels_.level(b);
+    });
+    for (const std::uint32_t link : links) {
+      through_[place_[link]++] = {
+          ending.flow, ending.left,
+          link == held || link == holds || levels_.users(link) == 0 ? Through::Holds::kYes : Through::Holds::kNo};
+    }
+    finish_[ending.flow] = 0.0;
+  }
+  if (!endings_.empty()) {
+    for (std::uint32_t link = 0; link < component_.capacity.size(); ++link) {
+      end_on(link, length);
+    }
+  }
+  for (const Ending& ending : endings_) {
+    finish_[ending.flow] = now_ + std::min(finish_[ending.flow], length);
+  }
+}
+
+/// (1) for the flows that end on a link.
+void Windows::end_on(std::uint32_t link, double length) {
+  const std::span<Through> through = std::span(through_).subspan(first_[link], first_[link + 1] - first_[link]);
+  std::sort(through.begin(), through.end(),
+            [](const Through& a, const Through& b) { return std::tie(a.left, a.flow) < std::tie(b.left, b.flow); });
+  double ending = 0.0;
+  for (const Through& flow : through) {
+    ending += flow.left;
+  }
+  const auto [elsewhere, here] = levels_.sums(link);
+  const double capacity = levels_.target(link);
+  const double stay = levels_.users(link) > 0 ? std::max(0.0, elsewhere - ending / length) : 0.0;
+  const double given = capacity - std::min(stay, kMostStay * capacity);
+  double sharing = here + static_cast<double>(through.size());
+  double service = 0.0;
+  double time = 0.0;
+  for (const Through& flow : through) {
+    time += sharing * (flow.left - service) / given;
+    service = flow.left;
+    sharing -= 1.0;
+    if (flow.holds == Through::Holds::kYes) {
+      finish_[flow.flow] = std::max(finish_[flow.flow], time);
+    }
+  }
+}
+
+/// What all resources carried since the last sample, of this component's flows.
+void Windows::sample() {
+  levels_.each_live([&](std::uint32_t flow, double left) {
+    for (const Use& use : all_[component_.flows[flow]].uses) {
+      slot_[use.resource.index()] += use.weight * (unsampled_[flow] - left);
+    }
+    unsampled_[flow] = left;
+  });
+  if (samples_->size() <= slot_index_) {
+    samples_->resize(slot_index_ + 1, std::vector<double>(slot_.size(), 0.0));
+  }
+  for (std::size_t resource = 0; resource < slot_.size(); ++resource) {
+    (*samples_)[slot_index_][resource] += slot_[resource];
+    slot_[resource] = 0.0;
+  }
+  ++slot_index_;
+}
+
+/// A window's levels are right but for kTolerance: that must not make a link faster than it can be.
+void Windows::keep_bounds() {
+  struct Link {
+    double amount = 0.0;
+    double earliest = kNoLimit;
+    std::size_t last = 0;  ///< of its flows
+  };
+  std::vector<Link> links(component_.capacity.size());
+  for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
+    const KnownFlow& known = all_[component_.flows[flow]];
+    for (const std::uint32_t index : component_.links_of(flow)) {
+      Link& link = links[index];
+      link.last = link.amount == 0.0 || finish_[flow] > finish_[link.last] ? flow : link.last;
+      link.amount += known.amount;
+      link.earliest = std::min(link.earliest, known.latency.duration().base());
+    }
+  }
+  for (std::size_t index = 0; index < links.size(); ++index) {
+    const Link& link = links[index];
+    double& finish = finish_[link.last];
+    finish = std::max(finish, link.earliest + link.amount / component_.capacity[index]);
+  }
+}
+
+}  // namespace moesim::fluid

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "sim/fluid/dense_levels.hpp"
+#include "sim/fluid/known_flows.hpp"
+
+namespace moesim::fluid {
+
+/// What some of all flows share, without the resources that cannot bind. All flows of a link have the same weight on
+/// it, which its capacity is divided by: weights are 1.
+struct Component {
+  std::vector<std::uint32_t> flows;  ///< in the table of all
+  std::vector<double> capacity;      ///< [links]
+  std::vector<std::uint32_t> links;  ///< of the flows, one after the other
+  std::vector<std::size_t> first;    ///< [flows + 1], in `links`
+  [[nodiscard]] std::span<const std::uint32_t> links_of(std::size_t flow) const {
+    return std::span(links).subspan(first[flow], first[flow + 1] - first[flow]);
+  }
+};
+
+/// Runs a component in windows.
+///
+/// Within a window of length h a flow f with A_f left gets x_f·h, where x_f are the max-min rates with caps A_f/h: who
+/// is capped completes in the window, and what that leaves goes to the others of the same link in the same window. So
+/// all flows carry just their amounts, and no link carries more in a window than its capacity times h, but for what
+/// DenseLevels allows.
+///
+/// When in the window a flow completes: a link that holds back n flows that stay, and gives c bytes/s to them and to
+/// those that complete, has given each of them v bytes after
+///
+///   (1)  T(v) = (Σ_{i completes} min(A_i, v) + n·v) / c,
+///
+/// T = h for the level of the window; the flow takes T(A_f) of the link that holds it back, of two if that changes
+/// within the window. No link is through before what its flows bring, over its capacity, has passed.
+///
+/// The length of a window: errors come from flows that complete in it, as part p of all flows, and grow with h/t. So
+/// (h/t)²·(p/(h/t)) is kept at (kWindow·ε)², with h/t between half of kWindow·ε and twice that.
+class Windows {
+ public:
+  Windows(std::span<const KnownFlow> all, const Component& component, const KnownFlowsOptions& options);
+  /// Sets the finish times of the component's flows, and adds to the samples.
+  void run(KnownFlowsResult& result);
+
+ private:
+  [[nodiscard]] double latency(std::size_t next) const;
+  void begin();
+  void window();
+  [[nodiscard]] double first_length();
+  [[nodiscard]] double next_length() const;
+  void shorten(double& length, double plain);
+  void end(double length);
+  void end_on(std::uint32_t link, double length);
+  void sample();
+  void keep_bounds();
+
+  struct Through {
+    std::uint32_t flow;
+    double left;
+    enum class Holds : std::uint8_t { kNo, kYes } holds;  ///< does this link hold it back?
+  };
+
+  std::span<const KnownFlow> all_;
+  const Component& component_;
+  const KnownFlowsOptions& options_;
+  DenseLevels levels_;
+  std::vector<double> before_;        // [links], levels of the window before
+  std::vector<std::uint32_t> order_;  // by latency
+  std::size_t next_ = 0;              // in order_: to begin
+  std::vector<double> finish_;        // [flows], seconds
+  std::vector<Ending> endings_;       // of this window
+  std::vector<std::size_t> first_;    // [links + 1], in through_
+  std::vector<std::size_t> place_;
+  std::vector<Through> through_;
+  std::vector<double> unsampled_;  // [flows], what was left at the last sample; empty: none is taken
+  std::vector<double> slot_;       // [resources], carried since then
+  std::vector<std::vector<double>>* samples_ = nullptr;
+  std::size_t slot_index_ = 0;
+  double now_ = 0.0;
+  double length_ = 0.0;  // of the last window; 0: there was none
+  double ended_ = 1.0;   // part of all flows that did in it, over length/time
+};
+
+}  // namespace moesim::fluid
