@@ -34,9 +34,12 @@ struct CommonOptions {
 /// --fidelity, into a Fidelity or an optional one.
 template <class T>
 void add_fidelity(CLI::App& command, T& fidelity, const std::string& description) {
-  static const std::map<std::string, Fidelity> kNames{{"flow", Fidelity::kFlow}, {"bound", Fidelity::kBound}};
+  std::map<std::string, Fidelity> names;
+  for (const auto& [value, name] : EnumNames<Fidelity>::names) {
+    names.emplace(name, value);
+  }
   command.add_option("--fidelity", fidelity, description)
-      ->transform(CLI::CheckedTransformer(kNames))
+      ->transform(CLI::CheckedTransformer(names))
       ->option_text("flow|bound");
 }
 

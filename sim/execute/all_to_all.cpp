@@ -142,6 +142,15 @@ void take_bound(const Bundles& all, std::span<const Load> loads, AllToAllResult&
   result.bound = round_to_ticks(seconds(worst));
 }
 
+/// How long each sample of the links' use lasts, where any are wanted.
+std::optional<SimTime> slot_of(const AllToAllOptions& options, const AllToAllResult& result) {
+  if (options.slots == 0 || result.bound.ticks() == 0) {
+    return std::nullopt;
+  }
+  const auto slots = static_cast<std::int64_t>(options.slots);
+  return SimTime::from_ticks((result.bound.ticks() + slots - 1) / slots);
+}
+
 /// Runs the bundles from event to event.
 class Run {
  public:
@@ -150,10 +159,8 @@ class Run {
     for (const double capacity : all.capacity) {
       fluid_.add_resource(capacity);
     }
-    if (options.slots > 0 && result.bound.ticks() > 0) {
-      const auto slots = static_cast<std::int64_t>(options.slots);
-      result.slot = SimTime::from_ticks((result.bound.ticks() + slots - 1) / slots);
-      next_sample_ = result.slot;
+    if (const auto slot = slot_of(options, result)) {
+      result.slot = next_sample_ = *slot;
       carried_.assign(all.capacity.size(), 0.0);
     }
   }
@@ -250,10 +257,8 @@ std::vector<SimTime> run_in_windows(const Bundles& all, const AllToAllOptions& o
     flows.push_back({.amount = bundle.bytes, .latency = bundle.latency, .uses = all.uses_of(bundle)});
   }
   KnownFlowsOptions known{.epsilon = options.epsilon};
-  if (options.slots > 0 && result.bound.ticks() > 0) {
-    const auto slots = static_cast<std::int64_t>(options.slots);
-    result.slot = SimTime::from_ticks((result.bound.ticks() + slots - 1) / slots);
-    known.sample_every = result.slot;
+  if (const auto slot = slot_of(options, result)) {
+    result.slot = known.sample_every = *slot;
   }
   KnownFlowsResult shared = share_known_flows(all.capacity, flows, known);
   result.completion = shared.finish.empty() ? SimTime() : *std::max_element(shared.finish.begin(), shared.finish.end());

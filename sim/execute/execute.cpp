@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <set>
@@ -15,6 +14,7 @@
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
 #include "sim/engine/event_queue.hpp"
+#include "sim/execute/bound_distance.hpp"
 #include "sim/execute/bound_network.hpp"
 #include "sim/execute/exchange_state.hpp"
 #include "sim/execute/network_terms.hpp"
@@ -432,30 +432,6 @@ class Executor {
   std::set<std::string> warnings_;
   Execution result_;
 };
-
-/// What Fidelity::kBound leaves out where a program's first stages exchange something; none where nothing does.
-std::optional<Execution::Distance> distance_of_bound(const Execution& bound, const Program& program,
-                                                     const Cluster& cluster, const CostModel& costs,
-                                                     const CommunicationProfile& communication) {
-  std::set<std::uint32_t> exchanging;
-  for (const Exchange& exchange : program.exchanges) {
-    if (std::any_of(exchange.transfers.begin(), exchange.transfers.end(),
-                    [](const Transfer& transfer) { return transfer.bytes > 0.0; })) {
-      exchanging.insert(exchange.stage);
-    }
-  }
-  if (exchanging.empty()) {
-    return std::nullopt;
-  }
-  const std::uint32_t first = *exchanging.begin();
-  const std::uint32_t last = exchanging.size() > 1 ? *std::next(exchanging.begin()) : first;
-  const Program part = stages_of(program, 0, last);
-  const Execution shared = Executor(part, cluster, costs, communication, Fidelity::kFlow).run();
-  const SimTime begin = first > 0 ? bound.stage_end[first - 1] : SimTime();
-  const SimTime with = shared.stage_end[last];
-  const SimTime without = bound.stage_end[last];
-  return Execution::Distance{first, last, (with - without).duration() / (with - begin).duration()};
-}
 
 }  // namespace
 

@@ -67,7 +67,7 @@ struct Execution {
   std::uint64_t events = 0;
   /// With Fidelity::kBound: by what part of its time with sharing a stretch of the program is longer than without.
   struct Distance {
-    std::uint32_t first = 0;  ///< the stages of the stretch, which are the first two that exchange anything
+    std::uint32_t first = 0;  ///< its stages: from the first to the second layer that exchanges anything
     std::uint32_t last = 0;
     double longer = 0.0;
   };

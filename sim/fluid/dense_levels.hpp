@@ -43,8 +43,9 @@ class DenseLevels {
 
   /// Levels for a window of length `length`; 0: for an instant.
   void solve(double length);
-  /// The least time in which a flow would be through at the present levels, for each of some flows: the smallest.
+  /// The time in which the first flow would be through at the present levels.
   [[nodiscard]] double least_time();
+  /// How many flows would be through within `length` at the present levels.
   [[nodiscard]] std::size_t ends(double length);
   /// Moves on by `length`, for which solve() was called: appends who is through, and takes them out.
   void advance(double length, std::vector<Ending>& endings);
@@ -65,10 +66,8 @@ class DenseLevels {
   [[nodiscard]] double level(std::uint32_t link) const { return level_[link]; }
   [[nodiscard]] std::uint32_t users(std::uint32_t link) const { return users_[link]; }
   void leave(std::uint32_t link) { --users_[link]; }
-  [[nodiscard]] std::size_t links() const { return capacity_.size(); }
   [[nodiscard]] Sums sums(std::uint32_t link) const { return {elsewhere_[link], here_[link]}; }
   [[nodiscard]] double target(std::uint32_t link) const { return target_[link]; }
-  [[nodiscard]] double capacity(std::uint32_t link) const { return capacity_[link]; }
 
  private:
   struct Row {

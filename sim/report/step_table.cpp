@@ -145,8 +145,9 @@ std::string experts_and_network(const StepResult& result) {
   }
   if (execution.distance) {
     const auto& [first, last, longer] = *execution.distance;
-    text += line("fidelity bound", fmt::format("no sharing of links; with it layers {} to {} take {} {}", first - 1,
-                                               last - 1, percent(std::abs(longer)), longer < 0.0 ? "less" : "longer"));
+    const std::string stretch = first > 0 ? fmt::format("layers {} to {}", first - 1, last - 1) : "what it has";
+    text += line("fidelity bound", fmt::format("no sharing of links; with it {} would take {} {}", stretch,
+                                               percent(std::abs(longer)), longer < 0.0 ? "less" : "longer"));
   }
   return text;
 }

@@ -96,7 +96,12 @@ TEST_CASE_METHOD(Small, "fidelity: links by themselves take about as long here, 
   CHECK(metric(bound, "bytes_inter_node") == metric(flow, "bytes_inter_node"));
   CHECK(run_json(folder, "--set /fidelity=bound").at("metrics") == bound.at("metrics"));
   const Outcome table = run_program(folder.path(), "run small.json --fidelity bound");
-  CHECK(table.out.find("fidelity bound") != std::string::npos);
+  // Its first two layers, which are MoE layers.
+  CHECK(table.out.find("with it layers 0 to 1 would take") != std::string::npos);
+  const Outcome parallel =
+      run_program(folder.path(), "run small.json --fidelity bound --set /parallelism/tensor_parallel=2");
+  CHECK(parallel.exit_code == 0);
+  CHECK(parallel.out.find("with it layers 0 to 1 would take") != std::string::npos);
   CHECK(run_program(folder.path(), "run small.json --fidelity packet").exit_code == 2);
 }
 

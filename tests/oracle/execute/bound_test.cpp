@@ -53,6 +53,32 @@ TEST_CASE("bound: what comes later does not hold up what came before, and the di
   CHECK(spent(bound, 2, TimeCategory::kCompute) == Approx(5e-6).epsilon(1e-9));
 }
 
+// The same exchanges as a layer, with one before it, as that of embeddings is: the layer is what is measured.
+TEST_CASE("bound: what comes before the layers is left out of the distance") {
+  Program program = two_exchanges();
+  program.stages = 3;
+  for (Exchange& exchange : program.exchanges) {
+    exchange.stage = 1;
+  }
+  for (auto& stream : program.ranks) {
+    for (Instruction& instruction : stream) {
+      if (auto* kernel = std::get_if<RunKernel>(&instruction)) {
+        kernel->stage = 1;
+      }
+    }
+    stream.insert(stream.begin(), {Send{2}, Receive{2}});
+  }
+  Exchange before;
+  before.op = StepOperator::kAllReduce;
+  before.protocol = Protocol::kLowLatency;
+  before.add(RankId(0), RankId(1), 450'000.0);
+  program.exchanges.push_back(before);
+  const Execution bound = execute(program, h200_nodes(3, 1), CountedMicroseconds(), plain_network(), Fidelity::kBound);
+  REQUIRE(bound.distance.has_value());
+  CHECK(bound.distance->first == 1);
+  CHECK(bound.distance->last == 1);
+}
+
 // Resource 0: 100 B/s, resource 1: 10 B/s. At 0 s a launch of 50 B over both and 100 B over the first: the first
 // resource is busy until 1.5 s, the second until 5 s. At 2 s 100 B over the first, which was idle: until 3 s.
 TEST_CASE("bound: a resource works through its launches in order, and idles in between") {
