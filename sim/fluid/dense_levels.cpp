@@ -24,7 +24,8 @@ constexpr double kSparse = 0.15;  ///< of the places live: gathering them is fas
 }  // namespace
 
 DenseLevels::DenseLevels(std::vector<double> capacities)
-    : capacity_(std::move(capacities)),
+    : kernels_(run_kernels()),
+      capacity_(std::move(capacities)),
       target_(capacity_),
       owed_(capacity_.size(), 0.0),
       owing_(capacity_.size(), 0.0),
@@ -140,7 +141,7 @@ RunRow DenseLevels::runs_of(const Row& row) {
 /// m_f of a row's flows, without the row's own level.
 void DenseLevels::limits(const Row& row, double inverse_length) {
   if (layout_ == Layout::kRuns) {
-    run_limits(runs_of(row), inverse_length);
+    kernels_.limits(runs_of(row), inverse_length);
     return;
   }
   switch (row.others) {
@@ -178,7 +179,7 @@ double DenseLevels::solve_row(const Row& row) {
   const double least = capacity / users_[row.link];
   double level = level_[row.link] == kNoLimit ? least : level_[row.link];
   for (int i = 0; i < kMaxSteps; ++i) {
-    const auto [elsewhere, here] = sums_at(limit_.data(), row.places, level);
+    const auto [elsewhere, here] = kernels_.sums(limit_.data(), row.places, level);
     elsewhere_[row.link] = elsewhere;
     here_[row.link] = here;
     if (here == 0.0) {
@@ -200,7 +201,7 @@ double DenseLevels::solve_row(const Row& row) {
 /// The row's part in the sums of its flows' other links.
 void DenseLevels::scatter(const Row& row) {
   if (layout_ == Layout::kRuns) {
-    run_scatter(runs_of(row), level_[row.link]);
+    kernels_.scatter(runs_of(row), level_[row.link]);
     return;
   }
   switch (row.others) {
@@ -267,7 +268,7 @@ void DenseLevels::sweep(double inverse_length) {
     if (only_first_[row.link] != 0) {
       level_[row.link] = solve_row(row);
     } else {
-      const auto [elsewhere, here] = sums_at(limit_.data(), row.places, level_[row.link]);
+      const auto [elsewhere, here] = kernels_.sums(limit_.data(), row.places, level_[row.link]);
       elsewhere_[row.link] += elsewhere;
       here_[row.link] += here;
     }

@@ -94,6 +94,7 @@ class DenseLevels {
   [[nodiscard]] RunRow runs_of(const Row& row);
   double step(std::size_t link);
 
+  const RunKernels& kernels_;
   std::vector<double> capacity_;
   std::vector<double> target_;  // capacity in this window: with what is owed from the one before
   std::vector<double> owed_, owing_;

@@ -152,28 +152,25 @@ using Mask = long long __attribute__((vector_size(kRunLanes * sizeof(double))));
   return sums(limit, flows, level);
 }
 [[gnu::target("avx512f,avx512dq")]] void wide_scatter(const RunRow& row, double own) { scatter(row, own); }
-bool wide() {
-  static const bool is = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0;
-  return is;
-}
-#else
-void wide_limits(const RunRow& row, double inverse_length) { limits(row, inverse_length); }
-Sums wide_sums(const double* limit, std::size_t flows, double level) { return sums(limit, flows, level); }
-void wide_scatter(const RunRow& row, double own) { scatter(row, own); }
-bool wide() { return false; }
 #endif
 void plain_limits(const RunRow& row, double inverse_length) { limits(row, inverse_length); }
 Sums plain_sums(const double* limit, std::size_t flows, double level) { return sums(limit, flows, level); }
 void plain_scatter(const RunRow& row, double own) { scatter(row, own); }
 
+constexpr RunKernels kPortableRuns{plain_limits, plain_sums, plain_scatter};
+
 }  // namespace
 
-void run_limits(const RunRow& row, double inverse_length) {
-  wide() ? wide_limits(row, inverse_length) : plain_limits(row, inverse_length);
+const RunKernels& portable_run_kernels() { return kPortableRuns; }
+
+const RunKernels& run_kernels() {
+#if defined(__x86_64__)
+  static constexpr RunKernels kWide{wide_limits, wide_sums, wide_scatter};
+  if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0) {
+    return kWide;
+  }
+#endif
+  return kPortableRuns;
 }
-Sums sums_at(const double* limit, std::size_t flows, double level) {
-  return wide() ? wide_sums(limit, flows, level) : plain_sums(limit, flows, level);
-}
-void run_scatter(const RunRow& row, double own) { wide() ? wide_scatter(row, own) : plain_scatter(row, own); }
 
 }  // namespace moesim::fluid

@@ -41,12 +41,20 @@ struct RunRow {
   double* here;
 };
 
-/// limit = min(left/length, levels of the further links); without 1/length, of the levels alone, and 0 where nothing is
-/// left.
-void run_limits(const RunRow& row, double inverse_length);
-/// Sums of a link of level `level` over flows with these limits.
-Sums sums_at(const double* limit, std::size_t flows, double level);
-/// Adds min(limit, own) to the sums of the further links.
-void run_scatter(const RunRow& row, double own);
+/// The loops over a row: the same operations in the same order on every machine (as block_kernels.hpp).
+struct RunKernels {
+  /// limit = min(left/length, levels of the further links); without 1/length, of the levels alone, and 0 where nothing
+  /// is left.
+  void (*limits)(const RunRow& row, double inverse_length);
+  /// Sums of a link of level `level` over flows with these limits.
+  Sums (*sums)(const double* limit, std::size_t flows, double level);
+  /// Adds min(limit, own) to the sums of the further links.
+  void (*scatter)(const RunRow& row, double own);
+};
+
+/// For the machine that this runs on.
+const RunKernels& run_kernels();
+/// Without any vector instructions but those that every machine has.
+const RunKernels& portable_run_kernels();
 
 }  // namespace moesim::fluid

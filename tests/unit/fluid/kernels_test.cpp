@@ -1,10 +1,12 @@
 // The loops over rows give the same bits with and without vector instructions.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <vector>
 
 #include "sim/core/random.hpp"
 #include "sim/fluid/aligned.hpp"
 #include "sim/fluid/block_kernels.hpp"
+#include "sim/fluid/run_kernels.hpp"
 
 namespace moesim::fluid {
 namespace {
@@ -59,6 +61,70 @@ TEST_CASE("Vectors round as scalars do", "[fluid]") {
     CHECK(fast.greatest_owning == plain.greatest_owning);
     CHECK(free == same);
     CHECK(below == same_below);
+  }
+}
+
+// Two runs: of 21 flows, whose first further link is each another and whose second is one for all, and of 6, the other
+// way round; a third of the flows has nothing left.
+TEST_CASE("Loops over runs round alike with and without vector instructions") {
+  RandomStream random(6, "run kernels");
+  constexpr std::size_t kLinks = 64;
+  constexpr std::size_t kFlows = 27;
+  const std::vector<Run> runs{{0, 21, 0}, {21, 6, 2}};
+  const std::vector<RunLink> links{{3, 1}, {40, 0}, {41, 0}, {30, 1}};
+  const auto draw = [&](std::size_t count) {
+    std::vector<double> values;
+    for (std::size_t i = 0; i < count; ++i) {
+      values.push_back(random.uniform());
+    }
+    return values;
+  };
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<double> left = draw(kFlows);
+    for (std::size_t flow = 0; flow < kFlows; flow += 3) {
+      left[flow] = 0.0;
+    }
+    const std::vector<double> level = draw(kLinks);
+    const double inverse_length = trial % 2 == 0 ? 0.0 : 2.0 * random.uniform();
+    const double own = random.uniform();
+    struct Result {
+      std::vector<double> limit = std::vector<double>(kFlows);
+      std::vector<double> elsewhere;
+      std::vector<double> here;
+      Sums sums;
+    };
+    const std::vector<double> elsewhere = draw(kLinks);
+    const std::vector<double> here = draw(kLinks);
+    const auto run = [&](const RunKernels& kernels) {
+      Result result{.elsewhere = elsewhere, .here = here, .sums = {}};
+      const RunRow row{.runs = runs,
+                       .links = links.data(),
+                       .others = 2,
+                       .left = left.data(),
+                       .flows = kFlows,
+                       .level = level.data(),
+                       .limit = result.limit.data(),
+                       .elsewhere = result.elsewhere.data(),
+                       .here = result.here.data()};
+      kernels.limits(row, inverse_length);
+      result.sums = kernels.sums(result.limit.data(), kFlows, own);
+      kernels.scatter(row, own);
+      return result;
+    };
+    const Result fast = run(run_kernels());
+    const Result plain = run(portable_run_kernels());
+    CHECK(fast.limit == plain.limit);
+    CHECK(fast.elsewhere == plain.elsewhere);
+    CHECK(fast.here == plain.here);
+    CHECK(fast.sums.held_elsewhere == plain.sums.held_elsewhere);
+    CHECK(fast.sums.held_here == plain.sums.held_here);
+    // And are what they say, flow by flow.
+    for (std::size_t flow = 0; flow < kFlows; ++flow) {
+      const double a = flow < 21 ? level[3 + flow] : level[41];
+      const double b = flow < 21 ? level[40] : level[30 + flow - 21];
+      const double most = inverse_length > 0.0 ? left[flow] * inverse_length : left[flow] > 0.0 ? kNoLimit : 0.0;
+      CHECK(plain.limit[flow] == std::min({most, a, b}));
+    }
   }
 }
 
