@@ -114,6 +114,69 @@ template <Wanted kWanted>
   return {least_lane(least), greatest_lane(greatest)};
 }
 
+constexpr std::size_t kHalfLanes = 4;
+constexpr std::size_t kHalfVectors = kBlock / kHalfLanes;
+
+/// All bits of the lanes that the low four bits of `bits` name.
+[[gnu::target("avx2")]] inline __m256d lanes_of(std::uint32_t bits) {
+  const __m256i lane = _mm256_setr_epi64x(1, 2, 4, 8);
+  return _mm256_castsi256_pd(
+      _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(static_cast<long long>(bits)), lane), lane));
+}
+
+template <Wanted kWanted>
+[[gnu::target("avx2")]] RowLevels half_move(const RowMove& move) {
+  const __m256d factor = _mm256_set1_pd(move.change);
+  const __m256d highest = _mm256_set1_pd(kInfinity);
+  const __m256d lowest = _mm256_set1_pd(-kInfinity);
+  __m256d least = highest;
+  __m256d greatest = lowest;
+  for (std::size_t i = 0; i < move.blocks; ++i) {
+    const RowBlock& part = move.row[i];
+    const double* const weight = move.weights + kBlock * part.storage;
+    const double* const level = move.level + kBlock * part.block;
+    double* const left = move.free + kBlock * part.block;
+    const bool uniform = part.uniform != 0.0;
+    const __m256d same = _mm256_set1_pd(part.uniform * move.change);
+    std::uint32_t negative = 0;
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < kHalfVectors; ++v) {
+      const __m256d mine = lanes_of(part.owned >> (kHalfLanes * v));
+      const __m256d levels = _mm256_load_pd(level + kHalfLanes * v);
+      if constexpr (kWanted != Wanted::kGreatestOwning) {
+        least = _mm256_min_pd(least, _mm256_blendv_pd(highest, levels, mine));
+      }
+      if constexpr (kWanted != Wanted::kLeastOwned) {
+        const __m256d theirs = lanes_of(part.owning >> (kHalfLanes * v));
+        greatest = _mm256_max_pd(greatest, _mm256_blendv_pd(lowest, levels, theirs));
+      }
+      const __m256d product = uniform ? same : _mm256_mul_pd(_mm256_load_pd(weight + kHalfLanes * v), factor);
+      const __m256d before = _mm256_load_pd(left + kHalfLanes * v);
+      const __m256d value = _mm256_blendv_pd(before, _mm256_sub_pd(before, product), mine);
+      _mm256_store_pd(left + kHalfLanes * v, value);
+      negative |= static_cast<std::uint32_t>(_mm256_movemask_pd(value)) << (kHalfLanes * v);
+    }
+    negative &= part.owned;
+    move.below[i] = negative == 0 ? 0 : below_slack(negative, left, move.slack + kBlock * part.block);
+  }
+  alignas(32) double lanes[2][kHalfLanes];
+  _mm256_store_pd(lanes[0], least);
+  _mm256_store_pd(lanes[1], greatest);
+  return {*std::min_element(lanes[0], lanes[0] + kHalfLanes), *std::max_element(lanes[1], lanes[1] + kHalfLanes)};
+}
+
+[[gnu::target("avx2")]] std::int64_t half_earliest(const std::int64_t* ticks) {
+  const auto* const vectors = reinterpret_cast<const __m256i*>(ticks);
+  __m256i least = _mm256_load_si256(vectors);
+  for (std::size_t v = 1; v < kHalfVectors; ++v) {
+    const __m256i other = _mm256_load_si256(vectors + v);
+    least = _mm256_blendv_epi8(least, other, _mm256_cmpgt_epi64(least, other));
+  }
+  alignas(32) std::int64_t lanes[kHalfLanes];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), least);
+  return *std::min_element(lanes, lanes + kHalfLanes);
+}
+
 [[gnu::target("avx512f")]] std::int64_t wide_earliest(const std::int64_t* ticks) {
   __m512i least = _mm512_load_si512(ticks);
   for (std::size_t v = 1; v < kVectors; ++v) {
@@ -150,6 +213,12 @@ const BlockKernels& block_kernels() {
       wide_earliest};
   if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0) {
     return kWide;
+  }
+  static constexpr BlockKernels kHalf{
+      choose<half_move<Wanted::kLeastOwned>, half_move<Wanted::kGreatestOwning>, half_move<Wanted::kBoth>>,
+      half_earliest};
+  if (__builtin_cpu_supports("avx2") != 0) {
+    return kHalf;
   }
 #endif
   return kPortable;
