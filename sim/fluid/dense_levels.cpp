@@ -4,235 +4,119 @@
 #include <cmath>
 #include <limits>
 
+#include <cstdlib>
 namespace moesim::fluid {
+long g_solves=0,g_sweeps=0,g_live=0,g_places=0;bool g_fresh=false; double g_len=0; static double kExtra=getenv("EXTRA")?atof(getenv("EXTRA")):1.0; static double kTolerance=getenv("TOL")?atof(getenv("TOL")):1e-3;
 namespace {
 
-constexpr std::uint32_t kNoRow = UINT32_MAX;
 /// By how much of its capacity a link may be over or under when the sweeps end.
-constexpr double kTolerance = 1e-3;
+
 constexpr int kMaxSweeps = 40;
 
-constexpr double kSame = 1e-12;          ///< so much of an amount is noise
-constexpr int kMaxSteps = 20;            ///< of a row's own level; two or three do
-constexpr double kMostOwed = 0.01;       ///< of a capacity, that a window makes up for the one before it
-constexpr std::size_t kShortestRun = 6;  ///< on the average; below, flow by flow is as fast
-constexpr double kCompact = 0.9;
+constexpr double kNone = std::numeric_limits<double>::infinity();  ///< the level of a link that binds nobody
+constexpr float kSame = 1e-6F;      ///< so much of an amount, or of a level, is noise
+constexpr int kMaxSteps = 20;       ///< of a row's own level; two or three do
+constexpr double kMostOwed = 0.01;  ///< of a capacity, that a window makes up for the one before it
 /// Links that are further off may have this part of the live flows: those are few, of links that are nearly through.
 constexpr double kWrong = 3e-3;
-constexpr double kSparse = 0.15;  ///< of the places live: gathering them is faster than to look at all
+constexpr double kMostChange = 0.1;  ///< of a level from one window to the next, that is taken to go on
+constexpr double kSparse = 0.8;      ///< of the flows of before left: empty packs are dropped
+constexpr float kInstant = std::numeric_limits<float>::max();  ///< times what is left: no limit, but where nothing is
 
 }  // namespace
 
-DenseLevels::DenseLevels(std::vector<double> capacities)
-    : kernels_(run_kernels()),
-      capacity_(std::move(capacities)),
-      target_(capacity_),
-      owed_(capacity_.size(), 0.0),
-      owing_(capacity_.size(), 0.0),
-      level_(capacity_.size() + 1, kNoLimit),
-      elsewhere_(capacity_.size() + 1, 0.0),
-      here_(capacity_.size() + 1, 0.0),
-      users_(capacity_.size() + 1, 0),
-      only_first_(capacity_.size(), 1),
-      row_of_(capacity_.size(), kNoRow) {}
+DenseLevels::DenseLevels(const Component& component)
+    : component_(component),
+      kernels_(lane_kernels()),
+      packed_(component),
+      target_(component.capacity),
+      owed_(target_.size(), 0.0),
+      owing_(target_.size(), 0.0),
+      level_(target_.size(), kNone),
+      before_(level_),
+      last_(level_),
+      elsewhere_(target_.size(), 0.0),
+      here_(target_.size(), 0.0),
+      users_(target_.size(), 0),
+      tail_level_(packed_.tails(), kNoLevel),
+      tail_elsewhere_(packed_.tails(), 0.0F),
+      tail_here_(packed_.tails(), 0.0F),
+      head_level_(packed_.head_count(), kNoLevel) {}
 
-void DenseLevels::count(std::span<const std::uint32_t> links) {
-  std::uint32_t& row = row_of_[links[0]];
-  if (row == kNoRow) {
-    row = static_cast<std::uint32_t>(rows_.size());
-    rows_.push_back({.link = links[0]});
-  }
-  ++rows_[row].places;
-  rows_[row].others = std::max(rows_[row].others, static_cast<std::uint32_t>(links.size() - 1));
-  for (const std::uint32_t link : links.subspan(1)) {
-    only_first_[link] = 0;
-  }
-}
-
-void DenseLevels::counted() {
-  std::size_t others = 0;
-  std::size_t longest = 0;
-  for (Row& row : rows_) {
-    row.begin = places_;
-    row.begin_other = others;
-    places_ += row.places;
-    others += row.places * row.others;
-    longest = std::max(longest, row.places);
-    row.places = 0;
-  }
-  left_.assign(places_, 0.0);
-  flow_.resize(places_);
-  place_.resize(places_);
-  other_.resize(others);
-  limit_.resize(longest);
-  to_begin_ = places_;
-}
-
-void DenseLevels::place(std::uint32_t flow, std::span<const std::uint32_t> links) {
-  Row& row = rows_[row_of_[links[0]]];
-  const std::size_t at = row.begin + row.places;
-  flow_[at] = flow;
-  place_[flow] = static_cast<std::uint32_t>(at);
-  std::uint32_t* others = other_.data() + row.begin_other + row.places * row.others;
-  for (std::size_t i = 0; i < row.others; ++i) {
-    others[i] = i + 1 < links.size() ? links[i + 1] : static_cast<std::uint32_t>(capacity_.size());
-  }
-  ++row.places;
-}
-
-/// Finds the runs.
-void DenseLevels::placed() {
-  for (Row& row : rows_) {
-    row.first_run = runs_.size();
-    const std::uint32_t* const other = other_.data() + row.begin_other;
-    for (std::size_t i = 0; i < row.places; ++i) {
-      const std::uint32_t* const links = other + i * row.others;
-      const bool first = i == 0;
-      Run* const run = first ? nullptr : &runs_.back();
-      RunLink* const run_links = first ? nullptr : run_links_.data() + run->first_link;
-      const auto follows = [&] {
-        for (std::size_t k = 0; k < row.others; ++k) {
-          const std::uint32_t stride = run->count == 1 ? links[k] - run_links[k].link : run_links[k].stride;
-          if (stride > 1 || links[k] != run_links[k].link + stride * run->count) {
-            return false;
-          }
-        }
-        return true;
-      };
-      if (!first && follows()) {
-        for (std::size_t k = 0; k < row.others; ++k) {
-          run_links[k].stride = links[k] == run_links[k].link ? 0 : 1;
-        }
-        ++run->count;
-        continue;
-      }
-      runs_.push_back({static_cast<std::uint32_t>(i), 1, static_cast<std::uint32_t>(run_links_.size())});
-      for (std::size_t k = 0; k < row.others; ++k) {
-        run_links_.push_back({links[k], 0});
-      }
-    }
-    row.runs = runs_.size() - row.first_run;
-  }
-  layout_ = kShortestRun * runs_.size() <= places_ ? Layout::kRuns : Layout::kGather;
-}
-
-void DenseLevels::begin(std::uint32_t flow, double amount, std::span<const std::uint32_t> links) {
-  left_[place_[flow]] = amount;
-  ++rows_[row_of_[links[0]]].live;
+void DenseLevels::begin(std::uint32_t flow) {
+  packed_.begin(flow, component_.amount[flow]);
   ++live_;
-  --to_begin_;
-  for (const std::uint32_t link : links) {
+  for (const std::uint32_t link : component_.links_of(flow)) {
     ++users_[link];
   }
 }
 
-RunRow DenseLevels::runs_of(const Row& row) {
-  return {.runs = std::span(runs_).subspan(row.first_run, row.runs),
-          .links = run_links_.data(),
-          .others = row.others,
-          .left = left_.data() + row.begin,
-          .flows = row.places,
-          .level = level_.data(),
-          .limit = limit_.data(),
-          .elsewhere = elsewhere_.data(),
-          .here = here_.data()};
+float DenseLevels::least_level(std::span<const std::uint32_t> links) const {
+  double least = kNone;
+  for (const std::uint32_t link : links) {
+    least = std::min(least, level_[link]);
+  }
+  return static_cast<float>(least);
 }
 
-/// m_f of a row's flows, without the row's own level.
-void DenseLevels::limits(const Row& row, double inverse_length) {
-  if (layout_ == Layout::kRuns) {
-    kernels_.limits(runs_of(row), inverse_length);
-    return;
+void DenseLevels::take_levels() {
+  for (std::size_t tail = 0; tail < tail_level_.size(); ++tail) {
+    tail_level_[tail] = least_level(packed_.tail(tail));
   }
-  switch (row.others) {
-    case 1:
-      return gather_limits<1>(row, inverse_length);
-    case 2:
-      return gather_limits<2>(row, inverse_length);
-    case 3:
-      return gather_limits<3>(row, inverse_length);
-    default:
-      return gather_limits<-1>(row, inverse_length);
-  }
-}
-
-template <int kOthers>
-void DenseLevels::gather_limits(const Row& row, double inverse_length) {
-  const std::size_t others = kOthers >= 0 ? kOthers : row.others;
-  const double* const left = left_.data() + row.begin;
-  const std::uint32_t* other = other_.data() + row.begin_other;
-  const double* const level = level_.data();
-  double* const limit = limit_.data();
-  const std::size_t places = row.places;
-  for (std::size_t i = 0; i < places; ++i, other += others) {
-    double least = inverse_length > 0.0 ? left[i] * inverse_length : left[i] > 0.0 ? kNoLimit : 0.0;
-    for (std::size_t k = 0; k < others; ++k) {
-      least = std::min(least, level[other[k]]);
+  for (const Row& row : packed_.rows()) {
+    for (std::size_t head = row.first_head; head < row.first_head + row.heads; ++head) {
+      head_level_[head] = least_level(packed_.heads(row)[head - row.first_head].links.subspan(1));
     }
-    limit[i] = least;
   }
 }
 
-/// The level of a link all of whose flows are in the row.
-double DenseLevels::solve_row(const Row& row) {
+/// The sums of flows that are held at `level` by the lowest of these links, if by one of these.
+void DenseLevels::add_sums(std::span<const std::uint32_t> links, float level, const Sums& sums) {
+  for (const std::uint32_t link : links) {
+    const bool lowest = static_cast<float>(level_[link]) == level;
+    elsewhere_[link] += sums.held_elsewhere;
+    (lowest ? here_ : elsewhere_)[link] += lowest ? sums.held_here : sums.held_here * static_cast<double>(level);
+  }
+}
+
+/// A row's own level, if all flows of its link are in it, and the row's part of all sums.
+void DenseLevels::solve_row(const Row& row, float inverse_length) {
+  const std::span<const Head> heads = packed_.heads(row);
+  double& level = level_[row.link];
   const double capacity = target_[row.link];
   const double least = capacity / users_[row.link];
-  double level = level_[row.link] == kNoLimit ? least : level_[row.link];
-  for (int i = 0; i < kMaxSteps; ++i) {
-    const auto [elsewhere, here] = kernels_.sums(limit_.data(), row.places, level);
-    elsewhere_[row.link] = elsewhere;
-    here_[row.link] = here;
-    if (here == 0.0) {
-      if (elsewhere <= capacity) {
-        return level;
-      }
-      level = least;
-      continue;
+  if (row.alone && level == kNone) {
+    level = least;
+  }
+  Sums own;
+  std::size_t packs = 0;
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    const Sums sums = kernels_.limits(packed_.packs(heads[i], packs), tail_level_.data(), inverse_length,
+                                      head_level_[row.first_head + i], static_cast<float>(level));
+    own.held_elsewhere += sums.held_elsewhere;
+    own.held_here += sums.held_here;
+    packs += heads[i].packs;
+  }
+  for (int i = 0; row.alone && i < kMaxSteps; ++i) {
+    if (own.held_here == 0.0 && own.held_elsewhere <= capacity) {
+      break;
     }
-    const double next = (capacity - elsewhere) / here;
+    const double next = own.held_here == 0.0 ? least : (capacity - own.held_elsewhere) / own.held_here;
     if (std::abs(next - level) <= kSame * level) {
-      return level;
+      break;
     }
     level = next;
+    own = kernels_.sums(packed_.limits(), packs, static_cast<float>(level));
   }
-  return level;
-}
-
-/// The row's part in the sums of its flows' other links.
-void DenseLevels::scatter(const Row& row) {
-  if (layout_ == Layout::kRuns) {
-    kernels_.scatter(runs_of(row), level_[row.link]);
-    return;
-  }
-  switch (row.others) {
-    case 1:
-      return gather_scatter<1>(row);
-    case 2:
-      return gather_scatter<2>(row);
-    case 3:
-      return gather_scatter<3>(row);
-    default:
-      return gather_scatter<-1>(row);
-  }
-}
-
-template <int kOthers>
-void DenseLevels::gather_scatter(const Row& row) {
-  const std::size_t others = kOthers >= 0 ? kOthers : row.others;
-  const std::uint32_t* other = other_.data() + row.begin_other;
-  const double* const level = level_.data();
-  const double* const limit = limit_.data();
-  double* const elsewhere = elsewhere_.data();
-  double* const here = here_.data();
-  const double own = level[row.link];
-  const std::size_t places = row.places;
-  for (std::size_t i = 0; i < places; ++i, other += others) {
-    const double rate = std::min(limit[i], own);
-    for (std::size_t k = 0; k < others; ++k) {
-      const bool held = level[other[k]] <= rate;
-      elsewhere[other[k]] += held ? 0.0 : rate;
-      here[other[k]] += held ? 1.0 : 0.0;
-    }
+  elsewhere_[row.link] += own.held_elsewhere;
+  here_[row.link] += own.held_here;
+  const Tails tails{tail_level_.data(), tail_elsewhere_.data(), tail_here_.data()};
+  packs = 0;
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    const float between = head_level_[row.first_head + i];
+    const Sums sums = kernels_.scatter(packed_.packs(heads[i], packs), tails, between, static_cast<float>(level));
+    add_sums(heads[i].links.subspan(1), between, sums);
+    packs += heads[i].packs;
   }
 }
 
@@ -252,42 +136,59 @@ double DenseLevels::step(std::size_t link) {
   if (load <= capacity) {
     level = tangent;
   } else {
-    level = level == kNoLimit ? least : (tangent + level * (capacity / load)) / 2.0;
+    level = level == kNone ? least : (tangent + level * (capacity / load)) / 2.0;
   }
   return std::abs(load / capacity - 1.0);
 }
 
-void DenseLevels::sweep(double inverse_length) {
+void DenseLevels::sweep(float inverse_length) {
+  take_levels();
   std::fill(elsewhere_.begin(), elsewhere_.end(), 0.0);
   std::fill(here_.begin(), here_.end(), 0.0);
-  for (const Row& row : rows_) {
-    if (row.live == 0) {
-      continue;
+  std::fill(tail_elsewhere_.begin(), tail_elsewhere_.end(), 0.0F);
+  std::fill(tail_here_.begin(), tail_here_.end(), 0.0F);
+  for (const Row& row : packed_.rows()) {
+    if (row.live > 0) {
+      solve_row(row, inverse_length);
     }
-    limits(row, inverse_length);
-    if (only_first_[row.link] != 0) {
-      level_[row.link] = solve_row(row);
-    } else {
-      const auto [elsewhere, here] = kernels_.sums(limit_.data(), row.places, level_[row.link]);
-      elsewhere_[row.link] += elsewhere;
-      here_[row.link] += here;
+  }
+  for (std::size_t tail = 0; tail < tail_level_.size(); ++tail) {
+    add_sums(packed_.tail(tail), tail_level_[tail], {tail_elsewhere_[tail], tail_here_[tail]});
+  }
+}
+
+/// Where levels would be that go on changing as they did.
+void DenseLevels::extrapolate(double length) {
+  const double steps = last_length_ > 0.0 ? kExtra * (last_length_ + length) / (2.0 * last_length_) : 0.0;
+  for (std::size_t link = 0; link < level_.size(); ++link) {
+    const double before = last_[link];
+    last_[link] = level_[link];
+    if (before != kNone && level_[link] != kNone) {
+      level_[link] *= 1.0 + std::clamp(steps * (level_[link] / before - 1.0), -kMostChange, kMostChange);
     }
-    scatter(row);
   }
 }
 
 void DenseLevels::solve(double length) {
   const double inverse_length = length > 0.0 ? 1.0 / length : 0.0;
-  for (std::size_t link = 0; link < capacity_.size(); ++link) {
-    const double most = kMostOwed * capacity_[link];
-    target_[link] = capacity_[link] + std::clamp(owed_[link] * inverse_length, -most, most);
+  ++g_solves;
+  if (g_fresh) extrapolate(length);
+  g_fresh = false; g_len = length;
+  for (std::size_t link = 0; link < target_.size(); ++link) {
+    const double most = kMostOwed * component_.capacity[link];
+    target_[link] = component_.capacity[link] + std::clamp(owed_[link] * inverse_length, -most, most);
+  }
+  std::vector<char> alone(target_.size(), 0);
+  for (const Row& row : packed_.rows()) {
+    alone[row.link] = row.alone;
   }
   for (int i = 1;; ++i) {
     before_ = level_;
-    sweep(inverse_length);
+    ++g_sweeps; g_live += live_; g_places += 8 * packed_.pack_count();
+    sweep(length > 0.0 ? static_cast<float>(inverse_length) : kInstant);
     double wrong = 0.0;
-    for (std::size_t link = 0; link < capacity_.size(); ++link) {
-      if (only_first_[link] == 0 && users_[link] > 0) {
+    for (std::size_t link = 0; link < target_.size(); ++link) {
+      if (!alone[link] && users_[link] > 0) {
         wrong += step(link) > kTolerance ? users_[link] : 0.0;
       }
     }
@@ -296,8 +197,8 @@ void DenseLevels::solve(double length) {
     }
   }
   // The levels that the sums are for.
-  for (std::size_t link = 0; link < capacity_.size(); ++link) {
-    if (only_first_[link] == 0) {
+  for (std::size_t link = 0; link < target_.size(); ++link) {
+    if (!alone[link]) {
       level_[link] = before_[link];
     }
     const double load = here_[link] > 0.0 ? elsewhere_[link] + here_[link] * level_[link] : elsewhere_[link];
@@ -307,12 +208,19 @@ void DenseLevels::solve(double length) {
 }
 
 double DenseLevels::least_time() {
-  double least = kNoLimit;
-  for (const Row& row : rows_) {
-    limits(row, 0.0);
-    for (std::size_t i = 0; i < row.places; ++i) {
-      if (left_[row.begin + i] > 0.0) {
-        least = std::min(least, left_[row.begin + i] / std::min(level_[row.link], limit_[i]));
+  double least = kNone;
+  for (const Row& row : packed_.rows()) {
+    const auto own = static_cast<float>(level_[row.link]);
+    for (std::size_t i = 0; i < row.heads; ++i) {
+      const Head& head = packed_.heads(row)[i];
+      const Packs packs = packed_.packs(head);
+      const float most = std::min(own, head_level_[row.first_head + i]);
+      for (std::size_t place = 0; place < kLanes * packs.count; ++place) {
+        if (packs.left[place] > 0.0F) {
+          const float rate =
+              std::min(most, tail_level_[kLanes * packs.tails[place / kLanes] + place % kLanes]);
+          least = std::min(least, static_cast<double>(packs.left[place] / rate));
+        }
       }
     }
   }
@@ -321,70 +229,40 @@ double DenseLevels::least_time() {
 
 std::size_t DenseLevels::ends(double length) {
   std::size_t count = 0;
-  for (const Row& row : rows_) {
-    if (row.live == 0) {
-      continue;
-    }
-    limits(row, 0.0);
-    const double own = level_[row.link];
-    for (std::size_t i = 0; i < row.places; ++i) {
-      const double left = left_[row.begin + i];
-      count +=
-          static_cast<std::size_t>(left > 0.0) & static_cast<std::size_t>(left <= std::min(limit_[i], own) * length);
+  for (const Row& row : packed_.rows()) {
+    const auto own = static_cast<float>(level_[row.link]);
+    for (std::size_t i = 0; row.live > 0 && i < row.heads; ++i) {
+      count += kernels_.ends(packed_.packs(packed_.heads(row)[i]), tail_level_.data(),
+                             std::min(own, head_level_[row.first_head + i]), static_cast<float>(length));
     }
   }
   return count;
 }
 
-void DenseLevels::advance_row(Row& row, double length, std::vector<Ending>& endings) {
-  limits(row, 0.0);
-  double* const left = left_.data() + row.begin;
-  const double own = level_[row.link];
-  for (std::size_t i = 0; i < row.places; ++i) {
-    const double before = left[i];
-    const double after = before - std::min(limit_[i], own) * length;
-    left[i] = after;
-    if (after <= kSame * before && before > 0.0) {
-      endings.push_back({flow_[row.begin + i], before});
-      left[i] = 0.0;
-      --row.live;
-    }
-  }
-}
-
-/// Takes out who is through.
-void DenseLevels::compact(Row& row) {
-  double* const left = left_.data() + row.begin;
-  std::uint32_t* const flow = flow_.data() + row.begin;
-  std::uint32_t* const other = other_.data() + row.begin_other;
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < row.places; ++i) {
-    if (left[i] > 0.0) {
-      left[kept] = left[i];
-      flow[kept] = flow[i];
-      std::copy_n(other + i * row.others, row.others, other + kept * row.others);
-      ++kept;
-    }
-  }
-  row.places = kept;
-}
-
 void DenseLevels::advance(double length, std::vector<Ending>& endings) {
   owed_ = owing_;
+  last_length_ = g_len;
+  g_fresh = true;
   const std::size_t before = endings.size();
-  for (Row& row : rows_) {
-    if (row.live > 0) {
-      advance_row(row, length, endings);
+  for (Row& row : packed_.rows()) {
+    const auto own = static_cast<float>(level_[row.link]);
+    for (std::size_t i = 0; row.live > 0 && i < row.heads; ++i) {
+      const Head& head = packed_.heads(row)[i];
+      places_.resize(std::max(places_.size(), kLanes * head.packs));
+      had_.resize(places_.size());
+      const std::size_t through =
+          kernels_.advance(packed_.packs(head), tail_level_.data(), std::min(own, head_level_[row.first_head + i]),
+                           static_cast<float>(length), kSame, places_.data(), had_.data());
+      for (std::size_t k = 0; k < through; ++k) {
+        endings.push_back({packed_.flow(head, places_[k]), static_cast<double>(had_[k])});
+      }
+      row.live -= through;
     }
   }
   live_ -= endings.size() - before;
-  const double sparse = layout_ == Layout::kRuns ? kSparse : kCompact;
-  if (to_begin_ == 0 && static_cast<double>(live_) < sparse * static_cast<double>(places_)) {
-    layout_ = Layout::kGather;
-    places_ = live_;
-    for (Row& row : rows_) {
-      compact(row);
-    }
+  if (packed_.to_begin() == 0 && static_cast<double>(live_) < kSparse * static_cast<double>(at_compaction_)) {
+    packed_.compact();
+    at_compaction_ = live_;
   }
 }
 

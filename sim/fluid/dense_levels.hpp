@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "sim/fluid/run_kernels.hpp"
+#include "sim/fluid/packed_flows.hpp"
 
 namespace moesim::fluid {
 
@@ -15,8 +15,7 @@ struct Ending {
   double left;  ///< at the begin of the window
 };
 
-/// The live flows in dense arrays, a row for each first link (of those that can bind) and number of further links, and
-/// the links' levels for a window.
+/// The links' levels for a window, over packed flows.
 ///
 /// With h the length of the window, A_f what flow f has left, the rates of the window are
 ///
@@ -26,20 +25,16 @@ struct Ending {
 /// A link's (2), the other levels given, is solved by Newton's method: F(u) = Σ_f w·min(u, m_f), with m_f what the rest
 /// allows, is piecewise linear and concave, so that each step (C − Σ_{m<u} w·m)/Σ_{m≥u} w ends at or below the root. A
 /// sweep solves the links that are first for all their flows one after the other, and makes one step for all others.
-/// Levels change little from one window to the next: a few sweeps do. They end when links with all but a small part
-/// (kWrong) of the flows are within a thousandth of their capacity, or after kMaxSweeps; what a link has carried too
-/// much or too little it makes up for in the next window, up to kMostOwed of its capacity.
+/// Levels change little from one window to the next, and mostly as they did before: a few sweeps do. They end when links
+/// with all but a small part (kWrong) of the flows are within a thousandth of their capacity, or after kMaxSweeps; what a
+/// link has carried too much or too little it makes up for in the next window, up to kMostOwed of its capacity.
+///
+/// Sums over flows are of single precision: they are good to about 1e-6, of levels that are to be good to 1e-3.
 class DenseLevels {
  public:
-  explicit DenseLevels(std::vector<double> capacities);
+  explicit DenseLevels(const Component& component);
 
-  /// First all flows are counted, with their links, the row's first; then each is given its place, in any order; then
-  /// they begin.
-  void count(std::span<const std::uint32_t> links);
-  void counted();
-  void place(std::uint32_t flow, std::span<const std::uint32_t> links);
-  void placed();
-  void begin(std::uint32_t flow, double amount, std::span<const std::uint32_t> links);
+  void begin(std::uint32_t flow);
 
   /// Levels for a window of length `length`; 0: for an instant.
   void solve(double length);
@@ -53,13 +48,7 @@ class DenseLevels {
   /// Calls `visit(flow, left)` for each live flow.
   template <class Visit>
   void each_live(const Visit& visit) const {
-    for (const Row& row : rows_) {
-      for (std::size_t i = row.begin; row.live > 0 && i < row.begin + row.places; ++i) {
-        if (left_[i] > 0.0) {
-          visit(flow_[i], left_[i]);
-        }
-      }
-    }
+    packed_.each_live(visit);
   }
 
   [[nodiscard]] std::size_t live() const { return live_; }
@@ -70,52 +59,31 @@ class DenseLevels {
   [[nodiscard]] double target(std::uint32_t link) const { return target_[link]; }
 
  private:
-  struct Row {
-    std::uint32_t link;
-    std::uint32_t others = 0;
-    std::size_t places = 0;
-    std::size_t live = 0;
-    std::size_t begin = 0;        ///< in left_, flow_
-    std::size_t begin_other = 0;  ///< in other_
-    std::size_t first_run = 0;
-    std::size_t runs = 0;
-  };
-
-  void sweep(double inverse_length);
-  void limits(const Row& row, double inverse_length);
-  template <int kOthers>
-  void gather_limits(const Row& row, double inverse_length);
-  void scatter(const Row& row);
-  template <int kOthers>
-  void gather_scatter(const Row& row);
-  double solve_row(const Row& row);
-  void advance_row(Row& row, double length, std::vector<Ending>& endings);
-  void compact(Row& row);
-  [[nodiscard]] RunRow runs_of(const Row& row);
+  void extrapolate(double length);
+  void sweep(float inverse_length);
+  void take_levels();
+  void solve_row(const Row& row, float inverse_length);
+  void add_sums(std::span<const std::uint32_t> links, float level, const Sums& sums);
   double step(std::size_t link);
+  [[nodiscard]] float least_level(std::span<const std::uint32_t> links) const;
 
-  const RunKernels& kernels_;
-  std::vector<double> capacity_;
+  const Component& component_;
+  const LaneKernels& kernels_;
+  PackedFlows packed_;
   std::vector<double> target_;  // capacity in this window: with what is owed from the one before
   std::vector<double> owed_, owing_;
   std::vector<double> level_;
+  std::vector<double> before_;           // levels of the last sweep
+  std::vector<double> last_;             // levels of the window before
   std::vector<double> elsewhere_, here_;  // Sums
-  std::vector<double> before_;
   std::vector<std::uint32_t> users_;
-  std::vector<char> only_first_;  // all its flows are in its row
-  std::vector<Row> rows_;
-  std::vector<std::uint32_t> row_of_;
-  std::vector<double> left_;
-  std::vector<std::uint32_t> flow_;
-  std::vector<std::uint32_t> place_;  // [flows]
-  std::vector<std::uint32_t> other_;  // beyond a flow's own: one that binds nobody
-  std::vector<Run> runs_;
-  std::vector<RunLink> run_links_;
-  std::vector<double> limit_;  // of one row
+  AlignedVector<float> tail_level_, tail_elsewhere_, tail_here_;  // [tails]
+  std::vector<float> head_level_;                                 // [heads], without the row's own link
+  std::vector<std::uint32_t> places_;                             // of who is through
+  std::vector<float> had_;
   std::size_t live_ = 0;
-  std::size_t to_begin_ = 0;
-  std::size_t places_ = 0;
-  enum class Layout : std::uint8_t { kRuns, kGather } layout_ = Layout::kRuns;
+  std::size_t at_compaction_ = SIZE_MAX;  // live flows
+  double last_length_ = 0.0;
 };
 
 }  // namespace moesim::fluid

@@ -100,6 +100,7 @@ class KnownFlows {
     component.first.reserve(flows.size() + 1);
     component.first.push_back(0);
     for (const std::uint32_t flow : flows) {
+      component.amount.push_back(flows_[flow].amount);
       for (const Use& use : flows_[flow].uses) {
         if (!binds(use)) {
           continue;

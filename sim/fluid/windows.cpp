@@ -8,7 +8,11 @@
 
 #include "sim/core/error.hpp"
 
+#include <cstdio>
 namespace moesim::fluid {
+extern long g_solves,g_sweeps,g_live,g_places;
+long g_windows=0;
+static constexpr double kNoLimit=std::numeric_limits<double>::infinity();
 namespace {
 
 constexpr double kWindow = 2.5;
@@ -27,18 +31,10 @@ Windows::Windows(std::span<const KnownFlow> all, const Component& component, con
     : all_(all),
       component_(component),
       options_(options),
-      levels_(component.capacity),
+      levels_(component),
       before_(component.capacity.size(), 0.0),
       order_(component.flows.size()),
       finish_(component.flows.size(), 0.0) {
-  for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
-    levels_.count(component.links_of(flow));
-  }
-  levels_.counted();
-  for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
-    levels_.place(static_cast<std::uint32_t>(flow), component.links_of(flow));
-  }
-  levels_.placed();
   std::iota(order_.begin(), order_.end(), 0U);
   const auto earlier = [&](std::uint32_t a, std::uint32_t b) {
     return all_[component_.flows[a]].latency < all_[component_.flows[b]].latency;
@@ -72,6 +68,7 @@ void Windows::run(KnownFlowsResult& result) {
     sample();
   }
   keep_bounds();
+  std::fprintf(stderr,"windows %ld solves %ld sweeps %ld live/flow %.2f places/flow %.2f\n",g_windows,g_solves,g_sweeps,double(g_live)/finish_.size(),double(g_places)/finish_.size()); g_windows=g_solves=g_sweeps=g_live=g_places=0;
   for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
     result.finish[component_.flows[flow]] =
         SimTime::from_ticks(static_cast<std::int64_t>(std::ceil(finish_[flow] * 1e12 - kForgiven)));
@@ -81,7 +78,7 @@ void Windows::run(KnownFlowsResult& result) {
 void Windows::begin() {
   for (; next_ < order_.size() && latency(next_) <= now_; ++next_) {
     const std::uint32_t flow = order_[next_];
-    levels_.begin(flow, all_[component_.flows[flow]].amount, component_.links_of(flow));
+    levels_.begin(flow);
   }
 }
 
@@ -104,7 +101,7 @@ void Windows::window() {
     shorten(length, plain);
   }
   endings_.clear();
-  levels_.advance(length, endings_);
+  levels_.advance(length, endings_); ++g_windows;
   end(length);
   ended_ = static_cast<double>(endings_.size()) / static_cast<double>(finish_.size()) * now_ / length;
   now_ += length;
