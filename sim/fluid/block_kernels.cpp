@@ -54,8 +54,8 @@ std::int64_t earliest(const std::int64_t* ticks) { return *std::min_element(tick
 
 #if defined(__x86_64__)
 
-constexpr std::size_t kLanes = 8;
-constexpr std::size_t kVectors = kBlock / kLanes;
+constexpr std::size_t kWideLanes = 8;
+constexpr std::size_t kWideVectors = kBlock / kWideLanes;
 
 /// (The masked form with all lanes: GCC 12 takes the plain one for a use of what was never set. So below.)
 [[gnu::target("avx512f")]] inline double least_lane(__m512d lanes) {
@@ -92,21 +92,21 @@ template <Wanted kWanted>
     const __m512d same = _mm512_set1_pd(row[i].uniform * move.change);
     std::uint32_t negative = 0;
 #pragma GCC unroll 4
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      const auto mine = static_cast<__mmask8>(owned >> (kLanes * v));
-      const __m512d levels = _mm512_load_pd(level + kLanes * v);
+    for (std::size_t v = 0; v < kWideVectors; ++v) {
+      const auto mine = static_cast<__mmask8>(owned >> (kWideLanes * v));
+      const __m512d levels = _mm512_load_pd(level + kWideLanes * v);
       if constexpr (kWanted != Wanted::kGreatestOwning) {
         least = _mm512_mask_min_pd(least, mine, least, levels);
       }
       if constexpr (kWanted != Wanted::kLeastOwned) {
-        const auto theirs = static_cast<__mmask8>(owning >> (kLanes * v));
+        const auto theirs = static_cast<__mmask8>(owning >> (kWideLanes * v));
         greatest = _mm512_mask_max_pd(greatest, theirs, greatest, levels);
       }
-      const __m512d product = uniform ? same : _mm512_mul_pd(_mm512_load_pd(weight + kLanes * v), factor);
-      const __m512d before = _mm512_load_pd(left + kLanes * v);
+      const __m512d product = uniform ? same : _mm512_mul_pd(_mm512_load_pd(weight + kWideLanes * v), factor);
+      const __m512d before = _mm512_load_pd(left + kWideLanes * v);
       const __m512d value = _mm512_mask_sub_pd(before, mine, before, product);
-      _mm512_store_pd(left + kLanes * v, value);
-      negative |= static_cast<std::uint32_t>(_mm512_movepi64_mask(_mm512_castpd_si512(value))) << (kLanes * v);
+      _mm512_store_pd(left + kWideLanes * v, value);
+      negative |= static_cast<std::uint32_t>(_mm512_movepi64_mask(_mm512_castpd_si512(value))) << (kWideLanes * v);
     }
     negative &= owned;
     move.below[i] = negative == 0 ? 0 : below_slack(negative, left, move.slack + kBlock * row[i].block);
@@ -179,12 +179,12 @@ template <Wanted kWanted>
 
 [[gnu::target("avx512f")]] std::int64_t wide_earliest(const std::int64_t* ticks) {
   __m512i least = _mm512_load_si512(ticks);
-  for (std::size_t v = 1; v < kVectors; ++v) {
-    least = _mm512_mask_min_epi64(least, 0xff, least, _mm512_load_si512(ticks + kLanes * v));
+  for (std::size_t v = 1; v < kWideVectors; ++v) {
+    least = _mm512_mask_min_epi64(least, 0xff, least, _mm512_load_si512(ticks + kWideLanes * v));
   }
-  alignas(64) std::int64_t lanes[kLanes];
+  alignas(64) std::int64_t lanes[kWideLanes];
   _mm512_store_si512(lanes, least);
-  return *std::min_element(lanes, lanes + kLanes);
+  return *std::min_element(lanes, lanes + kWideLanes);
 }
 
 #endif
@@ -202,26 +202,33 @@ RowLevels choose(const RowMove& move) {
 constexpr BlockKernels kPortable{
     choose<plain_move<Wanted::kLeastOwned>, plain_move<Wanted::kGreatestOwning>, plain_move<Wanted::kBoth>>, earliest};
 
+#if defined(__x86_64__)
+constexpr BlockKernels kHalf{
+    choose<half_move<Wanted::kLeastOwned>, half_move<Wanted::kGreatestOwning>, half_move<Wanted::kBoth>>,
+    half_earliest};
+constexpr BlockKernels kWide{
+    choose<wide_move<Wanted::kLeastOwned>, wide_move<Wanted::kGreatestOwning>, wide_move<Wanted::kBoth>>,
+    wide_earliest};
+#endif
+
 }  // namespace
 
-const BlockKernels& portable_block_kernels() { return kPortable; }
-
-const BlockKernels& block_kernels() {
+std::vector<const BlockKernels*> all_block_kernels() {
+  std::vector<const BlockKernels*> kernels{&kPortable};
 #if defined(__x86_64__)
-  static constexpr BlockKernels kWide{
-      choose<wide_move<Wanted::kLeastOwned>, wide_move<Wanted::kGreatestOwning>, wide_move<Wanted::kBoth>>,
-      wide_earliest};
-  if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0) {
-    return kWide;
-  }
-  static constexpr BlockKernels kHalf{
-      choose<half_move<Wanted::kLeastOwned>, half_move<Wanted::kGreatestOwning>, half_move<Wanted::kBoth>>,
-      half_earliest};
   if (__builtin_cpu_supports("avx2") != 0) {
-    return kHalf;
+    kernels.push_back(&kHalf);
+  }
+  if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0) {
+    kernels.push_back(&kWide);
   }
 #endif
-  return kPortable;
+  return kernels;
+}
+
+const BlockKernels& block_kernels() {
+  static const BlockKernels& kBest = *all_block_kernels().back();
+  return kBest;
 }
 
 }  // namespace moesim::fluid

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 namespace moesim::fluid {
 
@@ -52,7 +53,7 @@ struct BlockKernels {
 
 /// For the machine that this runs on.
 const BlockKernels& block_kernels();
-/// Without any vector instructions but those that every machine has.
-const BlockKernels& portable_block_kernels();
+/// All that this machine can run; the first need no vector instructions but those that every machine has.
+std::vector<const BlockKernels*> all_block_kernels();
 
 }  // namespace moesim::fluid

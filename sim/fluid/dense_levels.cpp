@@ -4,23 +4,23 @@
 #include <cmath>
 #include <limits>
 
-#include <cstdlib>
+#include "sim/fluid/noise.hpp"
+
 namespace moesim::fluid {
-long g_solves=0,g_sweeps=0,g_live=0,g_places=0;bool g_fresh=false; double g_len=0; static double kExtra=getenv("EXTRA")?atof(getenv("EXTRA")):1.0; static double kTolerance=getenv("TOL")?atof(getenv("TOL")):1e-3;
 namespace {
 
 /// By how much of its capacity a link may be over or under when the sweeps end.
+constexpr double kTolerance = 1e-3;
 
 constexpr int kMaxSweeps = 40;
 
-constexpr double kNone = std::numeric_limits<double>::infinity();  ///< the level of a link that binds nobody
+constexpr double kBindsNobody = kInfinity;  ///< the level of a link that binds nobody
 constexpr float kSame = 1e-6F;      ///< so much of an amount, or of a level, is noise
 constexpr int kMaxSteps = 20;       ///< of a row's own level; two or three do
 constexpr double kMostOwed = 0.01;  ///< of a capacity, that a window makes up for the one before it
 /// Links that are further off may have this part of the live flows: those are few, of links that are nearly through.
 constexpr double kWrong = 3e-3;
-constexpr double kMostChange = 0.1;  ///< of a level from one window to the next, that is taken to go on
-constexpr double kSparse = 0.8;      ///< of the flows of before left: empty packs are dropped
+constexpr double kSparse = 0.8;                                ///< of the flows of before left: empty packs are dropped
 constexpr float kInstant = std::numeric_limits<float>::max();  ///< times what is left: no limit, but where nothing is
 
 }  // namespace
@@ -32,16 +32,20 @@ DenseLevels::DenseLevels(const Component& component)
       target_(component.capacity),
       owed_(target_.size(), 0.0),
       owing_(target_.size(), 0.0),
-      level_(target_.size(), kNone),
+      level_(target_.size(), kBindsNobody),
       before_(level_),
-      last_(level_),
       elsewhere_(target_.size(), 0.0),
       here_(target_.size(), 0.0),
       users_(target_.size(), 0),
+      alone_(target_.size(), 0),
       tail_level_(packed_.tails(), kNoLevel),
       tail_elsewhere_(packed_.tails(), 0.0F),
       tail_here_(packed_.tails(), 0.0F),
-      head_level_(packed_.head_count(), kNoLevel) {}
+      head_level_(packed_.head_count(), kNoLevel) {
+  for (const Row& row : packed_.rows()) {
+    alone_[row.link] = static_cast<char>(row.alone);
+  }
+}
 
 void DenseLevels::begin(std::uint32_t flow) {
   packed_.begin(flow, component_.amount[flow]);
@@ -52,7 +56,7 @@ void DenseLevels::begin(std::uint32_t flow) {
 }
 
 float DenseLevels::least_level(std::span<const std::uint32_t> links) const {
-  double least = kNone;
+  double least = kBindsNobody;
   for (const std::uint32_t link : links) {
     least = std::min(least, level_[link]);
   }
@@ -85,7 +89,7 @@ void DenseLevels::solve_row(const Row& row, float inverse_length) {
   double& level = level_[row.link];
   const double capacity = target_[row.link];
   const double least = capacity / users_[row.link];
-  if (row.alone && level == kNone) {
+  if (row.alone && level == kBindsNobody) {
     level = least;
   }
   Sums own;
@@ -136,7 +140,7 @@ double DenseLevels::step(std::size_t link) {
   if (load <= capacity) {
     level = tangent;
   } else {
-    level = level == kNone ? least : (tangent + level * (capacity / load)) / 2.0;
+    level = level == kBindsNobody ? least : (tangent + level * (capacity / load)) / 2.0;
   }
   return std::abs(load / capacity - 1.0);
 }
@@ -157,38 +161,18 @@ void DenseLevels::sweep(float inverse_length) {
   }
 }
 
-/// Where levels would be that go on changing as they did.
-void DenseLevels::extrapolate(double length) {
-  const double steps = last_length_ > 0.0 ? kExtra * (last_length_ + length) / (2.0 * last_length_) : 0.0;
-  for (std::size_t link = 0; link < level_.size(); ++link) {
-    const double before = last_[link];
-    last_[link] = level_[link];
-    if (before != kNone && level_[link] != kNone) {
-      level_[link] *= 1.0 + std::clamp(steps * (level_[link] / before - 1.0), -kMostChange, kMostChange);
-    }
-  }
-}
-
 void DenseLevels::solve(double length) {
   const double inverse_length = length > 0.0 ? 1.0 / length : 0.0;
-  ++g_solves;
-  if (g_fresh) extrapolate(length);
-  g_fresh = false; g_len = length;
   for (std::size_t link = 0; link < target_.size(); ++link) {
     const double most = kMostOwed * component_.capacity[link];
     target_[link] = component_.capacity[link] + std::clamp(owed_[link] * inverse_length, -most, most);
   }
-  std::vector<char> alone(target_.size(), 0);
-  for (const Row& row : packed_.rows()) {
-    alone[row.link] = row.alone;
-  }
   for (int i = 1;; ++i) {
     before_ = level_;
-    ++g_sweeps; g_live += live_; g_places += 8 * packed_.pack_count();
     sweep(length > 0.0 ? static_cast<float>(inverse_length) : kInstant);
     double wrong = 0.0;
     for (std::size_t link = 0; link < target_.size(); ++link) {
-      if (!alone[link] && users_[link] > 0) {
+      if (alone_[link] == 0 && users_[link] > 0) {
         wrong += step(link) > kTolerance ? users_[link] : 0.0;
       }
     }
@@ -198,7 +182,7 @@ void DenseLevels::solve(double length) {
   }
   // The levels that the sums are for.
   for (std::size_t link = 0; link < target_.size(); ++link) {
-    if (!alone[link]) {
+    if (alone_[link] == 0) {
       level_[link] = before_[link];
     }
     const double load = here_[link] > 0.0 ? elsewhere_[link] + here_[link] * level_[link] : elsewhere_[link];
@@ -208,7 +192,7 @@ void DenseLevels::solve(double length) {
 }
 
 double DenseLevels::least_time() {
-  double least = kNone;
+  double least = kBindsNobody;
   for (const Row& row : packed_.rows()) {
     const auto own = static_cast<float>(level_[row.link]);
     for (std::size_t i = 0; i < row.heads; ++i) {
@@ -217,8 +201,7 @@ double DenseLevels::least_time() {
       const float most = std::min(own, head_level_[row.first_head + i]);
       for (std::size_t place = 0; place < kLanes * packs.count; ++place) {
         if (packs.left[place] > 0.0F) {
-          const float rate =
-              std::min(most, tail_level_[kLanes * packs.tails[place / kLanes] + place % kLanes]);
+          const float rate = std::min(most, tail_level_[kLanes * packs.tails[place / kLanes] + place % kLanes]);
           least = std::min(least, static_cast<double>(packs.left[place] / rate));
         }
       }
@@ -241,8 +224,6 @@ std::size_t DenseLevels::ends(double length) {
 
 void DenseLevels::advance(double length, std::vector<Ending>& endings) {
   owed_ = owing_;
-  last_length_ = g_len;
-  g_fresh = true;
   const std::size_t before = endings.size();
   for (Row& row : packed_.rows()) {
     const auto own = static_cast<float>(level_[row.link]);

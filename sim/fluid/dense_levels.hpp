@@ -25,9 +25,9 @@ struct Ending {
 /// A link's (2), the other levels given, is solved by Newton's method: F(u) = Σ_f w·min(u, m_f), with m_f what the rest
 /// allows, is piecewise linear and concave, so that each step (C − Σ_{m<u} w·m)/Σ_{m≥u} w ends at or below the root. A
 /// sweep solves the links that are first for all their flows one after the other, and makes one step for all others.
-/// Levels change little from one window to the next, and mostly as they did before: a few sweeps do. They end when links
-/// with all but a small part (kWrong) of the flows are within a thousandth of their capacity, or after kMaxSweeps; what a
-/// link has carried too much or too little it makes up for in the next window, up to kMostOwed of its capacity.
+/// Levels change little from one window to the next: a few sweeps do. They end when links with all but a small part
+/// (kWrong) of the flows are within a thousandth of their capacity, or after kMaxSweeps; what a link has carried too
+/// much or too little it makes up for in the next window, up to kMostOwed of its capacity.
 ///
 /// Sums over flows are of single precision: they are good to about 1e-6, of levels that are to be good to 1e-3.
 class DenseLevels {
@@ -59,7 +59,6 @@ class DenseLevels {
   [[nodiscard]] double target(std::uint32_t link) const { return target_[link]; }
 
  private:
-  void extrapolate(double length);
   void sweep(float inverse_length);
   void take_levels();
   void solve_row(const Row& row, float inverse_length);
@@ -73,17 +72,16 @@ class DenseLevels {
   std::vector<double> target_;  // capacity in this window: with what is owed from the one before
   std::vector<double> owed_, owing_;
   std::vector<double> level_;
-  std::vector<double> before_;           // levels of the last sweep
-  std::vector<double> last_;             // levels of the window before
+  std::vector<double> before_;            // levels of the last sweep
   std::vector<double> elsewhere_, here_;  // Sums
   std::vector<std::uint32_t> users_;
+  std::vector<char> alone_;                                       // [links]: is it first for all its flows?
   AlignedVector<float> tail_level_, tail_elsewhere_, tail_here_;  // [tails]
   std::vector<float> head_level_;                                 // [heads], without the row's own link
   std::vector<std::uint32_t> places_;                             // of who is through
   std::vector<float> had_;
   std::size_t live_ = 0;
   std::size_t at_compaction_ = SIZE_MAX;  // live flows
-  double last_length_ = 0.0;
 };
 
 }  // namespace moesim::fluid

@@ -97,6 +97,7 @@ class KnownFlows {
   fluid::Component component_of(std::span<const std::uint32_t> flows) {
     fluid::Component component;
     component.flows.assign(flows.begin(), flows.end());
+    component.amount.reserve(flows.size());
     component.first.reserve(flows.size() + 1);
     component.first.push_back(0);
     for (const std::uint32_t flow : flows) {

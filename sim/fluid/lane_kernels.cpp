@@ -197,11 +197,11 @@ std::size_t plain_advance(const Packs& packs, const float* tail_level, float mos
                           std::uint32_t* places, float* had) {
   return advance<Four>(packs, tail_level, most, length, same, places, had);
 }
-constexpr LaneKernels kPlain{plain_limits, plain_sums, plain_scatter, plain_ends, plain_advance};
+constexpr LaneKernels kFourLanes{plain_limits, plain_sums, plain_scatter, plain_ends, plain_advance};
 
 #if defined(__x86_64__)
-[[gnu::target("avx2")]] Sums wide_limits(const Packs& packs, const float* tail_level, float inverse_length,
-                                         float least, float own) {
+[[gnu::target("avx2")]] Sums wide_limits(const Packs& packs, const float* tail_level, float inverse_length, float least,
+                                         float own) {
   return limits<Eight>(packs, tail_level, inverse_length, least, own);
 }
 [[gnu::target("avx2")]] Sums wide_sums(const float* limit, std::size_t count, float own) {
@@ -217,22 +217,24 @@ constexpr LaneKernels kPlain{plain_limits, plain_sums, plain_scatter, plain_ends
                                                  float same, std::uint32_t* places, float* had) {
   return advance<Eight>(packs, tail_level, most, length, same, places, had);
 }
-constexpr LaneKernels kWide{wide_limits, wide_sums, wide_scatter, wide_ends, wide_advance};
-constexpr std::array<const LaneKernels*, 2> kAll{&kPlain, &kWide};
-#else
-constexpr std::array<const LaneKernels*, 1> kAll{&kPlain};
+constexpr LaneKernels kEightLanes{wide_limits, wide_sums, wide_scatter, wide_ends, wide_advance};
 #endif
 
 }  // namespace
 
-std::span<const LaneKernels* const> all_lane_kernels() {
+std::vector<const LaneKernels*> all_lane_kernels() {
+  std::vector<const LaneKernels*> kernels{&kFourLanes};
 #if defined(__x86_64__)
-  return std::span(kAll).first(__builtin_cpu_supports("avx2") != 0 ? 2 : 1);
-#else
-  return kAll;
+  if (__builtin_cpu_supports("avx2") != 0) {
+    kernels.push_back(&kEightLanes);
+  }
 #endif
+  return kernels;
 }
 
-const LaneKernels& lane_kernels() { return *all_lane_kernels().back(); }
+const LaneKernels& lane_kernels() {
+  static const LaneKernels& kBest = *all_lane_kernels().back();
+  return kBest;
+}
 
 }  // namespace moesim::fluid

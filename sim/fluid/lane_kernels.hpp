@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <span>
+#include <vector>
 
 namespace moesim::fluid {
 
@@ -43,16 +43,16 @@ struct LaneKernels {
   Sums (*scatter)(const Packs& packs, const Tails& tails, float least, float own);
   /// How many flows have no more left than `length` brings at min(tail's level, most).
   std::size_t (*ends)(const Packs& packs, const float* tail_level, float most, float length);
-  /// Takes from `left` what `length` brings at min(tail's level, most). Who has no more than that part `same` of what it
-  /// had, or less, is through: its place is added to `places`, what it had to `had`, and nothing is left. Returns how
-  /// many.
+  /// Takes from `left` what `length` brings at min(tail's level, most). Who has no more than that part `same` of what
+  /// it had, or less, is through: its place is added to `places`, what it had to `had`, and nothing is left. Returns
+  /// how many.
   std::size_t (*advance)(const Packs& packs, const float* tail_level, float most, float length, float same,
                          std::uint32_t* places, float* had);
 };
 
 /// For the machine that this runs on.
 const LaneKernels& lane_kernels();
-/// All that this machine can run, those first that need no vector instructions but what every machine has.
-std::span<const LaneKernels* const> all_lane_kernels();
+/// All that this machine can run; the first need no vector instructions but those that every machine has.
+std::vector<const LaneKernels*> all_lane_kernels();
 
 }  // namespace moesim::fluid

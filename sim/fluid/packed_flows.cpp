@@ -7,7 +7,7 @@
 namespace moesim::fluid {
 namespace {
 
-constexpr std::uint32_t kNone = UINT32_MAX;
+constexpr std::uint32_t kNoRow = UINT32_MAX;
 
 /// What `order` holds, in the order of their `key`s (below `keys`), else as it is.
 std::vector<std::uint32_t> sorted_by(std::span<const std::uint32_t> order, std::span<const std::uint32_t> key,
@@ -49,11 +49,11 @@ void PackedFlows::cut(const Component& component) {
     head_of_[flow] = head_lists_.number(links.first(head));
     tail_of_[flow] = tail_lists_.number(links.subspan(head));
   }
-  row_of_.assign(component.capacity.size(), kNone);
+  row_of_.assign(component.capacity.size(), kNoRow);
   std::vector<std::uint32_t> row_of_head(head_lists_.size());
   for (std::size_t head = 0; head < head_lists_.size(); ++head) {
     std::uint32_t& row = row_of_[head_lists_[head][0]];
-    if (row == kNone) {
+    if (row == kNoRow) {
       row = static_cast<std::uint32_t>(rows_.size());
       rows_.push_back({.link = head_lists_[head][0], .first_head = 0, .heads = 0});
     }
@@ -67,7 +67,7 @@ void PackedFlows::cut(const Component& component) {
   }
   const auto meet = [&](std::span<const std::uint32_t> links) {
     for (const std::uint32_t link : links) {
-      if (row_of_[link] != kNone) {
+      if (row_of_[link] != kNoRow) {
         rows_[row_of_[link]].alone = false;
       }
     }
@@ -98,9 +98,8 @@ void PackedFlows::order_tails(const Component& component) {
     tails[tail_of_[flow]].bytes += component.amount[flow];
   }
   std::vector<std::uint32_t> order = numbers_up_to(tails.size());
-  const auto most = std::stable_partition(order.begin(), order.end(), [&](std::uint32_t tail) {
-    return 2 * tails[tail].flows >= rows_.size();
-  });
+  const auto most = std::stable_partition(order.begin(), order.end(),
+                                          [&](std::uint32_t tail) { return 2 * tails[tail].flows >= rows_.size(); });
   std::stable_sort(order.begin(), most,
                    [&](std::uint32_t a, std::uint32_t b) { return tails[a].bytes > tails[b].bytes; });
   rank_.resize(order.size());
@@ -133,7 +132,7 @@ void PackedFlows::pack(const Component& component) {
         const std::size_t at = first + used[lane]++;
         if (at == pack_tail_.size()) {
           pack_tail_.push_back(tail);
-          flow_.resize(flow_.size() + kLanes, kNone);
+          flow_.resize(flow_.size() + kLanes, kNoRow);
         }
         flow_[kLanes * at + lane] = order[next];
         place_[order[next]] = static_cast<std::uint32_t>(kLanes * at + lane);

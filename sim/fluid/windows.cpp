@@ -7,19 +7,18 @@
 #include <tuple>
 
 #include "sim/core/error.hpp"
+#include "sim/fluid/noise.hpp"
 
-#include <cstdio>
 namespace moesim::fluid {
-extern long g_solves,g_sweeps,g_live,g_places;
-long g_windows=0;
-static constexpr double kNoLimit=std::numeric_limits<double>::infinity();
 namespace {
 
-constexpr double kWindow = 2.5;
-constexpr double kLongest = 2.0;  ///< of kWindow·ε·t
+constexpr double kWindow = 2.5;   ///< w/ε where there are many flows
+constexpr double kMany = 6e4;     ///< flows
+constexpr double kPower = 0.3;    ///< of flows/kMany: measured at 64 to 256 GPUs
+constexpr double kLongest = 2.0;  ///< of w·t
 constexpr double kShortest = 0.5;
 constexpr double kMostLive = 0.3;    ///< of the live flows end in one window: else they hold each other back unseen
-constexpr double kLeast = 0.1;       ///< of kWindow·ε·t, nevertheless
+constexpr double kLeast = 0.1;       ///< of w·t, nevertheless
 constexpr double kGrowth = 2.0;      ///< of h/t, from one window to the next
 constexpr double kSurprise = 2.0;    ///< so many times the flows that were to end do: the window is made shorter
 constexpr double kMostStay = 0.999;  ///< of a link's capacity that flows held back elsewhere can take from (1)
@@ -32,6 +31,8 @@ Windows::Windows(std::span<const KnownFlow> all, const Component& component, con
       component_(component),
       options_(options),
       levels_(component),
+      window_(kWindow * options.epsilon *
+              std::min(1.0, std::pow(static_cast<double>(component.flows.size()) / kMany, kPower))),
       before_(component.capacity.size(), 0.0),
       order_(component.flows.size()),
       finish_(component.flows.size(), 0.0) {
@@ -68,7 +69,6 @@ void Windows::run(KnownFlowsResult& result) {
     sample();
   }
   keep_bounds();
-  std::fprintf(stderr,"windows %ld solves %ld sweeps %ld live/flow %.2f places/flow %.2f\n",g_windows,g_solves,g_sweeps,double(g_live)/finish_.size(),double(g_places)/finish_.size()); g_windows=g_solves=g_sweeps=g_live=g_places=0;
   for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
     result.finish[component_.flows[flow]] =
         SimTime::from_ticks(static_cast<std::int64_t>(std::ceil(finish_[flow] * 1e12 - kForgiven)));
@@ -83,12 +83,12 @@ void Windows::begin() {
 }
 
 void Windows::window() {
-  const double plain = kWindow * options_.epsilon * now_;
+  const double plain = window_ * now_;
   double length = length_ > 0.0 ? next_length() : first_length();
   if (next_ < order_.size()) {  // who begins early in a window has to wait for its end
     length = std::min(length, std::max(latency(next_) - now_, kShortest * plain));
   }
-  double until_sample = kNoLimit;
+  double until_sample = kInfinity;
   if (samples_ != nullptr) {
     until_sample = static_cast<double>(slot_index_ + 1) * options_.sample_every.duration().base() - now_;
     length = std::min(length, until_sample);
@@ -101,7 +101,7 @@ void Windows::window() {
     shorten(length, plain);
   }
   endings_.clear();
-  levels_.advance(length, endings_); ++g_windows;
+  levels_.advance(length, endings_);
   end(length);
   ended_ = static_cast<double>(endings_.size()) / static_cast<double>(finish_.size()) * now_ / length;
   now_ += length;
@@ -115,11 +115,11 @@ void Windows::window() {
 /// Until somebody is through at the levels of the first instant.
 double Windows::first_length() {
   levels_.solve(0.0);
-  return std::max(kWindow * options_.epsilon * now_, levels_.least_time());
+  return std::max(window_ * now_, levels_.least_time());
 }
 
 double Windows::next_length() const {
-  const double plain = kWindow * options_.epsilon * now_;
+  const double plain = window_ * now_;
   const double length = plain * std::clamp(1.0 / std::sqrt(std::max(ended_, 1e-9)), kShortest, kLongest);
   return std::min(length, std::max(kShortest * plain, kGrowth * length_ * now_ / std::max(now_ - length_, length_)));
 }
@@ -129,7 +129,7 @@ void Windows::shorten(double& length, double plain) {
   while (length > kLeast * plain) {
     const auto ends = static_cast<double>(levels_.ends(length));
     const double part = ends / static_cast<double>(finish_.size());
-    const double most = kSurprise * kWindow * options_.epsilon * plain;
+    const double most = kSurprise * window_ * plain;
     if (length > plain && part * length > most) {
       length = std::max(plain, length * std::clamp(0.7 * std::sqrt(most / (part * length)), 0.25, 0.7));
     } else if (ends > kMostLive * static_cast<double>(levels_.live())) {
@@ -143,6 +143,11 @@ void Windows::shorten(double& length, double plain) {
 
 /// When in the window `endings_` end.
 void Windows::end(double length) {
+  if (endings_.empty()) {
+    return;
+  }
+  std::sort(endings_.begin(), endings_.end(),
+            [](const Ending& a, const Ending& b) { return std::tie(a.left, a.flow) < std::tie(b.left, b.flow); });
   first_.assign(component_.capacity.size() + 1, 0);
   for (const Ending& ending : endings_) {
     for (const std::uint32_t link : component_.links_of(ending.flow)) {
@@ -159,39 +164,37 @@ void Windows::end(double length) {
   }
   std::partial_sum(first_.begin(), first_.end(), first_.begin());
   place_.assign(first_.begin(), first_.end());
-  through_.resize(endings_.size() > 0 ? first_.back() : 0);
-  for (const Ending& ending : endings_) {
-    const std::span<const std::uint32_t> links = component_.links_of(ending.flow);
-    const std::uint32_t held = *std::min_element(
-        links.begin(), links.end(), [&](std::uint32_t a, std::uint32_t b) { return before_[a] < before_[b]; });
-    const std::uint32_t holds = *std::min_element(links.begin(), links.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return levels_.level(a) < levels_.level(b);
-    });
+  through_.resize(first_.back());
+  time_.assign(endings_.size(), 0.0);
+  for (std::uint32_t i = 0; i < endings_.size(); ++i) {
+    const std::span<const std::uint32_t> links = component_.links_of(endings_[i].flow);
+    double before = kInfinity;
+    double now = kInfinity;
     for (const std::uint32_t link : links) {
-      through_[place_[link]++] = {
-          ending.flow, ending.left,
-          link == held || link == holds || levels_.users(link) == 0 ? Through::Holds::kYes : Through::Holds::kNo};
+      before = std::min(before, before_[link]);
+      now = std::min(now, levels_.level(link));
     }
-    finish_[ending.flow] = 0.0;
+    for (const std::uint32_t link : links) {
+      const bool holds = before_[link] == before || levels_.level(link) == now || levels_.users(link) == 0;
+      through_[place_[link]++] = {i, holds ? Through::Holds::kYes : Through::Holds::kNo};
+    }
   }
-  if (!endings_.empty()) {
-    for (std::uint32_t link = 0; link < component_.capacity.size(); ++link) {
+  for (std::uint32_t link = 0; link < component_.capacity.size(); ++link) {
+    if (first_[link] < first_[link + 1]) {
       end_on(link, length);
     }
   }
-  for (const Ending& ending : endings_) {
-    finish_[ending.flow] = now_ + std::min(finish_[ending.flow], length);
+  for (std::size_t i = 0; i < endings_.size(); ++i) {
+    finish_[endings_[i].flow] = now_ + std::min(time_[i], length);
   }
 }
 
-/// (1) for the flows that end on a link.
+/// (1) for the flows that end on a link, which come in the order of what they have left.
 void Windows::end_on(std::uint32_t link, double length) {
-  const std::span<Through> through = std::span(through_).subspan(first_[link], first_[link + 1] - first_[link]);
-  std::sort(through.begin(), through.end(),
-            [](const Through& a, const Through& b) { return std::tie(a.left, a.flow) < std::tie(b.left, b.flow); });
+  const std::span<const Through> through = std::span(through_).subspan(first_[link], first_[link + 1] - first_[link]);
   double ending = 0.0;
   for (const Through& flow : through) {
-    ending += flow.left;
+    ending += endings_[flow.ending].left;
   }
   const auto [elsewhere, here] = levels_.sums(link);
   const double capacity = levels_.target(link);
@@ -201,11 +204,12 @@ void Windows::end_on(std::uint32_t link, double length) {
   double service = 0.0;
   double time = 0.0;
   for (const Through& flow : through) {
-    time += sharing * (flow.left - service) / given;
-    service = flow.left;
+    const double left = endings_[flow.ending].left;
+    time += sharing * (left - service) / given;
+    service = left;
     sharing -= 1.0;
     if (flow.holds == Through::Holds::kYes) {
-      finish_[flow.flow] = std::max(finish_[flow.flow], time);
+      time_[flow.ending] = std::max(time_[flow.ending], time);
     }
   }
 }
@@ -232,7 +236,7 @@ void Windows::sample() {
 void Windows::keep_bounds() {
   struct Link {
     double amount = 0.0;
-    double earliest = kNoLimit;
+    double earliest = kInfinity;
     std::size_t last = 0;  ///< of its flows
   };
   std::vector<Link> links(component_.capacity.size());

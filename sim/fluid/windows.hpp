@@ -26,7 +26,8 @@ namespace moesim::fluid {
 /// within the window. No link is through before what its flows bring, over its capacity, has passed.
 ///
 /// The length of a window: errors come from flows that complete in it, as part p of all flows, and grow with h/t. So
-/// (h/t)²·(p/(h/t)) is kept at (kWindow·ε)², with h/t between half of kWindow·ε and twice that.
+/// (h/t)²·(p/(h/t)) is kept at w², with h/t between w/2 and 2w, where w is in proportion to ε, and smaller where there
+/// are few flows: then each that completes matters more to the others.
 class Windows {
  public:
   Windows(std::span<const KnownFlow> all, const Component& component, const KnownFlowsOptions& options);
@@ -46,8 +47,7 @@ class Windows {
   void keep_bounds();
 
   struct Through {
-    std::uint32_t flow;
-    double left;
+    std::uint32_t ending;                                 ///< in endings_
     enum class Holds : std::uint8_t { kNo, kYes } holds;  ///< does this link hold it back?
   };
 
@@ -55,6 +55,7 @@ class Windows {
   const Component& component_;
   const KnownFlowsOptions& options_;
   DenseLevels levels_;
+  double window_;                     // w
   std::vector<double> before_;        // [links], levels of the window before
   std::vector<std::uint32_t> order_;  // by latency
   std::size_t next_ = 0;              // in order_: to begin
@@ -62,7 +63,8 @@ class Windows {
   std::vector<Ending> endings_;       // of this window
   std::vector<std::size_t> first_;    // [links + 1], in through_
   std::vector<std::size_t> place_;
-  std::vector<Through> through_;
+  std::vector<Through> through_;   // by link
+  std::vector<double> time_;       // [endings_], in the window
   std::vector<double> unsampled_;  // [flows], what was left at the last sample; empty: none is taken
   std::vector<double> slot_;       // [resources], carried since then
   std::vector<std::vector<double>>* samples_ = nullptr;

@@ -6,7 +6,7 @@
 #include "sim/core/random.hpp"
 #include "sim/fluid/aligned.hpp"
 #include "sim/fluid/block_kernels.hpp"
-#include "sim/fluid/run_kernels.hpp"
+#include "sim/fluid/lane_kernels.hpp"
 
 namespace moesim::fluid {
 namespace {
@@ -39,9 +39,6 @@ TEST_CASE("Vectors round as scalars do", "[fluid]") {
         }
       }
     }
-    AlignedVector<double> same = free;
-    std::vector<std::uint32_t> below(row.size());
-    std::vector<std::uint32_t> same_below(row.size());
     RowMove move{.row = row.data(),
                  .blocks = row.size(),
                  .wanted = trial % 3 == 0   ? Wanted::kBoth
@@ -50,80 +47,120 @@ TEST_CASE("Vectors round as scalars do", "[fluid]") {
                  .weights = weights.data(),
                  .change = random.uniform() - 0.5,
                  .level = level.data(),
-                 .free = free.data(),
+                 .free = nullptr,
                  .slack = slack.data(),
-                 .below = below.data()};
-    const RowLevels fast = block_kernels().move(move);
-    move.free = same.data();
-    move.below = same_below.data();
-    const RowLevels plain = portable_block_kernels().move(move);
-    CHECK(fast.least_owned == plain.least_owned);
-    CHECK(fast.greatest_owning == plain.greatest_owning);
-    CHECK(free == same);
-    CHECK(below == same_below);
+                 .below = nullptr};
+    struct Result {
+      AlignedVector<double> free;
+      std::vector<std::uint32_t> below;
+      RowLevels levels = {};
+    };
+    const auto run = [&](const BlockKernels& kernels) {
+      Result result{.free = free, .below = std::vector<std::uint32_t>(row.size())};
+      move.free = result.free.data();
+      move.below = result.below.data();
+      result.levels = kernels.move(move);
+      return result;
+    };
+    const std::vector<const BlockKernels*> all = all_block_kernels();
+    const Result plain = run(*all[0]);
+    for (const BlockKernels* const kernels : all) {
+      const Result fast = run(*kernels);
+      CHECK(fast.levels.least_owned == plain.levels.least_owned);
+      CHECK(fast.levels.greatest_owning == plain.levels.greatest_owning);
+      CHECK(fast.free == plain.free);
+      CHECK(fast.below == plain.below);
+    }
   }
 }
 
-// Two runs: of 21 flows, whose first further link is each another and whose second is one for all, and of 6, the other
-// way round; a third of the flows has nothing left.
-TEST_CASE("Loops over runs round alike with and without vector instructions") {
-  RandomStream random(6, "run kernels");
-  constexpr std::size_t kLinks = 64;
-  constexpr std::size_t kFlows = 27;
-  const std::vector<Run> runs{{0, 21, 0}, {21, 6, 2}};
-  const std::vector<RunLink> links{{3, 1}, {40, 0}, {41, 0}, {30, 1}};
+// Five packs of flows to the tails of packs 2, 0, 3, 0 and 1, some of them of the same; a third has nothing left.
+TEST_CASE("Loops over packs round alike with and without vector instructions, and are what they say", "[fluid]") {
+  RandomStream random(6, "lane kernels");
+  constexpr std::size_t kTails = 4 * kLanes;
+  const std::vector<std::uint32_t> pack_tail{2, 0, 3, 0, 1};
+  const std::size_t flows = kLanes * pack_tail.size();
   const auto draw = [&](std::size_t count) {
-    std::vector<double> values;
+    AlignedVector<float> values;
     for (std::size_t i = 0; i < count; ++i) {
-      values.push_back(random.uniform());
+      values.push_back(static_cast<float>(random.uniform()));
     }
     return values;
   };
   for (int trial = 0; trial < 200; ++trial) {
-    std::vector<double> left = draw(kFlows);
-    for (std::size_t flow = 0; flow < kFlows; flow += 3) {
-      left[flow] = 0.0;
+    AlignedVector<float> left = draw(flows);
+    for (std::size_t flow = 0; flow < flows; flow += 3) {
+      left[flow] = 0.0F;
     }
-    const std::vector<double> level = draw(kLinks);
-    const double inverse_length = trial % 2 == 0 ? 0.0 : 2.0 * random.uniform();
-    const double own = random.uniform();
+    const AlignedVector<float> level = draw(kTails);
+    const AlignedVector<float> elsewhere = draw(kTails);
+    const AlignedVector<float> here = draw(kTails);
+    const auto inverse_length = static_cast<float>(0.5 + 2.0 * random.uniform());
+    const auto least = trial % 2 == 0 ? kNoLevel : static_cast<float>(random.uniform());
+    const auto own = static_cast<float>(random.uniform());
+    const float most = std::min(least, own);
     struct Result {
-      std::vector<double> limit = std::vector<double>(kFlows);
-      std::vector<double> elsewhere;
-      std::vector<double> here;
-      Sums sums;
+      AlignedVector<float> left, elsewhere, here;
+      AlignedVector<float> limit;
+      Sums limits = {}, sums = {}, scattered = {};
+      std::size_t ends = 0;
+      std::vector<std::uint32_t> places = {};
+      std::vector<float> had = {};
     };
-    const std::vector<double> elsewhere = draw(kLinks);
-    const std::vector<double> here = draw(kLinks);
-    const auto run = [&](const RunKernels& kernels) {
-      Result result{.elsewhere = elsewhere, .here = here, .sums = {}};
-      const RunRow row{.runs = runs,
-                       .links = links.data(),
-                       .others = 2,
-                       .left = left.data(),
-                       .flows = kFlows,
-                       .level = level.data(),
-                       .limit = result.limit.data(),
-                       .elsewhere = result.elsewhere.data(),
-                       .here = result.here.data()};
-      kernels.limits(row, inverse_length);
-      result.sums = kernels.sums(result.limit.data(), kFlows, own);
-      kernels.scatter(row, own);
+    const auto run = [&](const LaneKernels& kernels) {
+      Result result{.left = left, .elsewhere = elsewhere, .here = here, .limit = AlignedVector<float>(flows)};
+      const Packs packs{pack_tail.size(), pack_tail.data(), result.left.data(), result.limit.data()};
+      result.limits = kernels.limits(packs, level.data(), inverse_length, least, own);
+      result.sums = kernels.sums(result.limit.data(), pack_tail.size(), 0.5F * own);
+      result.scattered =
+          kernels.scatter(packs, {level.data(), result.elsewhere.data(), result.here.data()}, least, own);
+      result.ends = kernels.ends(packs, level.data(), most, 1.0F / inverse_length);
+      result.places.resize(flows);
+      result.had.resize(flows);
+      const std::size_t through = kernels.advance(packs, level.data(), most, 1.0F / inverse_length, 1e-6F,
+                                                  result.places.data(), result.had.data());
+      result.places.resize(through);
+      result.had.resize(through);
       return result;
     };
-    const Result fast = run(run_kernels());
-    const Result plain = run(portable_run_kernels());
-    CHECK(fast.limit == plain.limit);
-    CHECK(fast.elsewhere == plain.elsewhere);
-    CHECK(fast.here == plain.here);
-    CHECK(fast.sums.held_elsewhere == plain.sums.held_elsewhere);
-    CHECK(fast.sums.held_here == plain.sums.held_here);
-    // And are what they say, flow by flow.
-    for (std::size_t flow = 0; flow < kFlows; ++flow) {
-      const double a = flow < 21 ? level[3 + flow] : level[41];
-      const double b = flow < 21 ? level[40] : level[30 + flow - 21];
-      const double most = inverse_length > 0.0 ? left[flow] * inverse_length : left[flow] > 0.0 ? kNoLimit : 0.0;
-      CHECK(plain.limit[flow] == std::min({most, a, b}));
+    const std::vector<const LaneKernels*> all = all_lane_kernels();
+    const Result plain = run(*all[0]);
+    for (const LaneKernels* const kernels : all) {
+      const Result fast = run(*kernels);
+      CHECK(fast.left == plain.left);
+      CHECK(fast.limit == plain.limit);
+      CHECK(fast.elsewhere == plain.elsewhere);
+      CHECK(fast.here == plain.here);
+      for (const auto sums : {&Result::limits, &Result::sums, &Result::scattered}) {
+        CHECK((fast.*sums).held_elsewhere == (plain.*sums).held_elsewhere);
+        CHECK((fast.*sums).held_here == (plain.*sums).held_here);
+      }
+      CHECK(fast.ends == plain.ends);
+      CHECK(fast.places == plain.places);
+      CHECK(fast.had == plain.had);
+    }
+    // Flow by flow.
+    double held_elsewhere = 0.0;
+    double held_here = 0.0;
+    AlignedVector<float> tail_here = here;
+    std::vector<std::uint32_t> through;
+    for (std::size_t flow = 0; flow < flows; ++flow) {
+      const std::size_t tail = kLanes * pack_tail[flow / kLanes] + flow % kLanes;
+      const float limit = std::min({left[flow] * inverse_length, level[tail], least});
+      CHECK(plain.limit[flow] == limit);
+      (limit >= own ? held_here : held_elsewhere) += limit >= own ? 1.0 : static_cast<double>(limit);
+      tail_here[tail] += std::min(limit, own) >= level[tail] ? 1.0F : 0.0F;
+      if (left[flow] > 0.0F && left[flow] <= std::min(level[tail], most) / inverse_length) {
+        through.push_back(static_cast<std::uint32_t>(flow));
+      }
+    }
+    CHECK(plain.limits.held_elsewhere == Approx(held_elsewhere).epsilon(1e-6).margin(0.0));
+    CHECK(plain.limits.held_here == held_here);
+    CHECK(plain.here == tail_here);
+    CHECK(plain.ends == Approx(static_cast<double>(through.size())).margin(1.0));  // one may be on the edge
+    CHECK(plain.places.size() == Approx(static_cast<double>(through.size())).margin(1.0));
+    for (const std::uint32_t place : plain.places) {
+      CHECK(plain.left[place] == 0.0F);
     }
   }
 }
