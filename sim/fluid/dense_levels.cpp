@@ -15,9 +15,9 @@ constexpr double kTolerance = 1e-3;
 constexpr int kMaxSweeps = 40;
 
 constexpr double kBindsNobody = kInfinity;  ///< the level of a link that binds nobody
-constexpr float kSame = 1e-6F;      ///< so much of an amount, or of a level, is noise
-constexpr int kMaxSteps = 20;       ///< of a row's own level; two or three do
-constexpr double kMostOwed = 0.01;  ///< of a capacity, that a window makes up for the one before it
+constexpr float kSame = 1e-6F;              ///< so much of an amount, or of a level, is noise
+constexpr int kMaxSteps = 20;               ///< of a row's own level; two or three do
+constexpr double kMostOwed = 0.01;          ///< of a capacity, that a window makes up for the one before it
 /// Links that are further off may have this part of the live flows: those are few, of links that are nearly through.
 constexpr double kWrong = 3e-3;
 constexpr double kSparse = 0.8;                                ///< of the flows of before left: empty packs are dropped
@@ -235,7 +235,8 @@ void DenseLevels::advance(double length, std::vector<Ending>& endings) {
           kernels_.advance(packed_.packs(head), tail_level_.data(), std::min(own, head_level_[row.first_head + i]),
                            static_cast<float>(length), kSame, places_.data(), had_.data());
       for (std::size_t k = 0; k < through; ++k) {
-        endings.push_back({packed_.flow(head, places_[k]), static_cast<double>(had_[k])});
+        endings.push_back({packed_.flow(head, places_[k]), static_cast<std::uint32_t>(row.first_head + i),
+                           packed_.tail_of(head, places_[k]), had_[k]});
       }
       row.live -= through;
     }

@@ -12,7 +12,8 @@ namespace moesim::fluid {
 /// A flow that has all its amount within the present window.
 struct Ending {
   std::uint32_t flow;
-  double left;  ///< at the begin of the window
+  std::uint32_t head, tail;  ///< DenseLevels::head_links, tail_links: its links
+  float left;                ///< at the begin of the window
 };
 
 /// The links' levels for a window, over packed flows.
@@ -50,6 +51,9 @@ class DenseLevels {
   void each_live(const Visit& visit) const {
     packed_.each_live(visit);
   }
+
+  [[nodiscard]] std::span<const std::uint32_t> head_links(std::uint32_t head) const { return packed_.head(head).links; }
+  [[nodiscard]] std::span<const std::uint32_t> tail_links(std::uint32_t tail) const { return packed_.tail(tail); }
 
   [[nodiscard]] std::size_t live() const { return live_; }
   [[nodiscard]] double level(std::uint32_t link) const { return level_[link]; }

@@ -44,6 +44,7 @@ class PackedFlows {
   [[nodiscard]] std::span<const Head> heads(const Row& row) const {
     return std::span(heads_).subspan(row.first_head, row.heads);
   }
+  [[nodiscard]] const Head& head(std::size_t head) const { return heads_[head]; }
   [[nodiscard]] std::size_t head_count() const { return heads_.size(); }
   /// Links of a tail; none for those that fill up the last pack.
   [[nodiscard]] std::span<const std::uint32_t> tail(std::size_t tail) const { return tails_[tail]; }
@@ -55,8 +56,12 @@ class PackedFlows {
             limit_.data() + kLanes * limit};
   }
   [[nodiscard]] const float* limits() const { return limit_.data(); }
+  /// Who stands at a place of a head's packs.
   [[nodiscard]] std::uint32_t flow(const Head& head, std::uint32_t place) const {
     return flow_[kLanes * head.begin + place];
+  }
+  [[nodiscard]] std::uint32_t tail_of(const Head& head, std::uint32_t place) const {
+    return kLanes * pack_tail_[head.begin + place / kLanes] + place % kLanes;
   }
 
   void begin(std::uint32_t flow, double amount);

@@ -146,39 +146,24 @@ void Windows::end(double length) {
   if (endings_.empty()) {
     return;
   }
+  take_from_links();
   std::sort(endings_.begin(), endings_.end(),
             [](const Ending& a, const Ending& b) { return std::tie(a.left, a.flow) < std::tie(b.left, b.flow); });
-  first_.assign(component_.capacity.size() + 1, 0);
-  for (const Ending& ending : endings_) {
-    for (const std::uint32_t link : component_.links_of(ending.flow)) {
-      ++first_[link + 1];
-      levels_.leave(link);
-    }
-    if (samples_ != nullptr) {
-      const KnownFlow& flow = all_[component_.flows[ending.flow]];
-      for (const Use& use : flow.uses) {
-        slot_[use.resource.index()] += use.weight * unsampled_[ending.flow];
-      }
-      unsampled_[ending.flow] = 0.0;
-    }
-  }
-  std::partial_sum(first_.begin(), first_.end(), first_.begin());
   place_.assign(first_.begin(), first_.end());
   through_.resize(first_.back());
-  time_.assign(endings_.size(), 0.0);
   for (std::uint32_t i = 0; i < endings_.size(); ++i) {
-    const std::span<const std::uint32_t> links = component_.links_of(endings_[i].flow);
     double before = kInfinity;
     double now = kInfinity;
-    for (const std::uint32_t link : links) {
+    each_link(endings_[i], [&](std::uint32_t link) {
       before = std::min(before, before_[link]);
       now = std::min(now, levels_.level(link));
-    }
-    for (const std::uint32_t link : links) {
+    });
+    each_link(endings_[i], [&](std::uint32_t link) {
       const bool holds = before_[link] == before || levels_.level(link) == now || levels_.users(link) == 0;
-      through_[place_[link]++] = {i, holds ? Through::Holds::kYes : Through::Holds::kNo};
-    }
+      through_[place_[link]++] = {i, holds ? Through::Holds::kYes : Through::Holds::kNo, endings_[i].left};
+    });
   }
+  time_.assign(endings_.size(), 0.0);
   for (std::uint32_t link = 0; link < component_.capacity.size(); ++link) {
     if (first_[link] < first_[link + 1]) {
       end_on(link, length);
@@ -189,12 +174,31 @@ void Windows::end(double length) {
   }
 }
 
+/// Takes `endings_` from their links, and notes how many there are on each.
+void Windows::take_from_links() {
+  first_.assign(component_.capacity.size() + 1, 0);
+  for (const Ending& ending : endings_) {
+    each_link(ending, [&](std::uint32_t link) {
+      ++first_[link + 1];
+      levels_.leave(link);
+    });
+    if (samples_ != nullptr) {
+      const KnownFlow& flow = all_[component_.flows[ending.flow]];
+      for (const Use& use : flow.uses) {
+        slot_[use.resource.index()] += use.weight * unsampled_[ending.flow];
+      }
+      unsampled_[ending.flow] = 0.0;
+    }
+  }
+  std::partial_sum(first_.begin(), first_.end(), first_.begin());
+}
+
 /// (1) for the flows that end on a link, which come in the order of what they have left.
 void Windows::end_on(std::uint32_t link, double length) {
   const std::span<const Through> through = std::span(through_).subspan(first_[link], first_[link + 1] - first_[link]);
   double ending = 0.0;
   for (const Through& flow : through) {
-    ending += endings_[flow.ending].left;
+    ending += flow.left;
   }
   const auto [elsewhere, here] = levels_.sums(link);
   const double capacity = levels_.target(link);
@@ -204,9 +208,8 @@ void Windows::end_on(std::uint32_t link, double length) {
   double service = 0.0;
   double time = 0.0;
   for (const Through& flow : through) {
-    const double left = endings_[flow.ending].left;
-    time += sharing * (left - service) / given;
-    service = left;
+    time += sharing * (flow.left - service) / given;
+    service = flow.left;
     sharing -= 1.0;
     if (flow.holds == Through::Holds::kYes) {
       time_[flow.ending] = std::max(time_[flow.ending], time);

@@ -42,13 +42,26 @@ class Windows {
   [[nodiscard]] double next_length() const;
   void shorten(double& length, double plain);
   void end(double length);
+  void take_from_links();
   void end_on(std::uint32_t link, double length);
   void sample();
   void keep_bounds();
 
+  /// Not by its flow's number: flows end all over the tables, heads and tails are few.
+  template <class Visit>
+  void each_link(const Ending& ending, const Visit& visit) const {
+    for (const std::span<const std::uint32_t> links :
+         {levels_.head_links(ending.head), levels_.tail_links(ending.tail)}) {
+      for (const std::uint32_t link : links) {
+        visit(link);
+      }
+    }
+  }
+
   struct Through {
     std::uint32_t ending;                                 ///< in endings_
     enum class Holds : std::uint8_t { kNo, kYes } holds;  ///< does this link hold it back?
+    double left;
   };
 
   std::span<const KnownFlow> all_;
