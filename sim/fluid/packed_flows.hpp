@@ -61,7 +61,7 @@ class PackedFlows {
     return flow_[kLanes * head.begin + place];
   }
   [[nodiscard]] std::uint32_t tail_of(const Head& head, std::uint32_t place) const {
-    return kLanes * pack_tail_[head.begin + place / kLanes] + place % kLanes;
+    return static_cast<std::uint32_t>(kLanes * pack_tail_[head.begin + place / kLanes] + place % kLanes);
   }
 
   void begin(std::uint32_t flow, double amount);
