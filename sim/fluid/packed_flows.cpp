@@ -35,7 +35,7 @@ std::vector<std::uint32_t> numbers_up_to(std::size_t count) {
 PackedFlows::PackedFlows(const Component& component) : to_begin_(component.flows.size()) {
   cut(component);
   order_tails(component);
-  pack(component);
+  pack();
 }
 
 /// Finds heads, tails and rows.
@@ -49,10 +49,10 @@ void PackedFlows::cut(const Component& component) {
     head_of_[flow] = head_lists_.number(links.first(head));
     tail_of_[flow] = tail_lists_.number(links.subspan(head));
   }
-  row_of_.assign(component.capacity.size(), kNoRow);
+  std::vector<std::uint32_t> row_of(component.capacity.size(), kNoRow);  // [links]
   std::vector<std::uint32_t> row_of_head(head_lists_.size());
   for (std::size_t head = 0; head < head_lists_.size(); ++head) {
-    std::uint32_t& row = row_of_[head_lists_[head][0]];
+    std::uint32_t& row = row_of[head_lists_[head][0]];
     if (row == kNoRow) {
       row = static_cast<std::uint32_t>(rows_.size());
       rows_.push_back({.link = head_lists_[head][0], .first_head = 0, .heads = 0});
@@ -67,8 +67,8 @@ void PackedFlows::cut(const Component& component) {
   }
   const auto meet = [&](std::span<const std::uint32_t> links) {
     for (const std::uint32_t link : links) {
-      if (row_of_[link] != kNoRow) {
-        rows_[row_of_[link]].alone = false;
+      if (row_of[link] != kNoRow) {
+        rows_[row_of[link]].alone = false;
       }
     }
   };
@@ -76,6 +76,7 @@ void PackedFlows::cut(const Component& component) {
   for (const std::uint32_t head : sorted_by(numbers_up_to(heads), row_of_head, rows_.size())) {
     place[head] = static_cast<std::uint32_t>(heads_.size());
     heads_.push_back({.links = head_lists_[head], .begin = 0, .packs = 0});
+    row_of_head_.push_back(row_of_head[head]);
     meet(head_lists_[head].subspan(1));
   }
   for (std::size_t tail = 0; tail < tail_lists_.size(); ++tail) {
@@ -102,23 +103,22 @@ void PackedFlows::order_tails(const Component& component) {
                                           [&](std::uint32_t tail) { return 2 * tails[tail].flows >= rows_.size(); });
   std::stable_sort(order.begin(), most,
                    [&](std::uint32_t a, std::uint32_t b) { return tails[a].bytes > tails[b].bytes; });
-  rank_.resize(order.size());
+  std::vector<std::uint32_t> rank(order.size());
   for (const std::uint32_t tail : order) {
-    rank_[tail] = static_cast<std::uint32_t>(tails_.size());
+    rank[tail] = static_cast<std::uint32_t>(tails_.size());
     tails_.push_back(tail_lists_[tail]);
   }
   tails_.resize((tails_.size() + kLanes - 1) / kLanes * kLanes);
   for (std::uint32_t& tail : tail_of_) {
-    tail = rank_[tail];
+    tail = rank[tail];
   }
 }
 
 /// Gives each flow its place.
-void PackedFlows::pack(const Component& component) {
+void PackedFlows::pack() {
   const std::vector<std::uint32_t> order =
       sorted_by(sorted_by(numbers_up_to(tail_of_.size()), tail_of_, tails_.size()), head_of_, heads_.size());
   place_.resize(order.size());
-  first_link_.resize(order.size());
   std::size_t next = 0;
   for (std::size_t index = 0; index < heads_.size(); ++index) {
     Head& head = heads_[index];
@@ -151,14 +151,12 @@ void PackedFlows::pack(const Component& component) {
     longest = std::max(longest, packs);
   }
   limit_.assign(kLanes * longest, 0.0F);
-  for (std::size_t flow = 0; flow < order.size(); ++flow) {
-    first_link_[flow] = component.links_of(flow)[0];
-  }
+  tail_of_ = {};
 }
 
 void PackedFlows::begin(std::uint32_t flow, double amount) {
   left_[place_[flow]] = static_cast<float>(amount);
-  ++rows_[row_of_[first_link_[flow]]].live;
+  ++rows_[row_of_head_[head_of_[flow]]].live;
   --to_begin_;
 }
 

@@ -84,20 +84,18 @@ class PackedFlows {
  private:
   void cut(const Component& component);
   void order_tails(const Component& component);
-  void pack(const Component& component);
+  void pack();
 
   LinkLists head_lists_, tail_lists_;
-  std::vector<std::uint32_t> head_of_, tail_of_;  // [flows]; only to begin with
-  std::vector<std::uint32_t> rank_;               // [tail lists]: their places in tails_
+  std::vector<std::uint32_t> head_of_, tail_of_;  // [flows]; tails only until they are packed
   std::vector<std::span<const std::uint32_t>> tails_;
   std::vector<Row> rows_;
-  std::vector<std::uint32_t> row_of_;  // [links]
   std::vector<Head> heads_;
+  std::vector<std::uint32_t> row_of_head_;
   std::vector<std::uint32_t> pack_tail_;
   AlignedVector<float> left_, limit_;  // limit_: of one row
   std::vector<std::uint32_t> flow_;    // [places]
   std::vector<std::uint32_t> place_;   // [flows]
-  std::vector<std::uint32_t> first_link_;
   std::size_t to_begin_ = 0;
   std::size_t pack_count_ = 0;
 };
