@@ -18,6 +18,8 @@ constexpr double kBindsNobody = kInfinity;  ///< the level of a link that binds 
 constexpr float kSame = 1e-6F;              ///< so much of an amount, or of a level, is noise
 constexpr int kMaxSteps = 20;               ///< of a row's own level; two or three do
 constexpr double kMostOwed = 0.01;          ///< of a capacity, that a window makes up for the one before it
+constexpr double kTangent = 0.7;            ///< between the tangent and a level that is certainly above the root
+constexpr double kHoldsMost = 2.0;          ///< of what each would have if all had the same
 /// Links that are further off may have this part of the live flows: those are few, of links that are nearly through.
 constexpr double kWrong = 3e-3;
 constexpr double kSparse = 0.8;                                ///< of the flows of before left: empty packs are dropped
@@ -126,7 +128,8 @@ void DenseLevels::solve_row(const Row& row, float inverse_length) {
 
 /// One step for a link that is not first for all its flows. Returns by what part of its capacity it is off at the
 /// present level. The tangent ends below the root, by much where few are held; from above it, u·C/F(u) is above the
-/// root, since F is concave: the mean of both keeps the sweeps from swinging.
+/// root, since F is concave: something between them keeps the sweeps from swinging. Far above what it could hold back,
+/// a link that has too much goes where it would hold back most.
 double DenseLevels::step(std::size_t link) {
   const auto [elsewhere, here] = sums(static_cast<std::uint32_t>(link));
   double& level = level_[link];
@@ -139,8 +142,13 @@ double DenseLevels::step(std::size_t link) {
   const double tangent = here > 0.0 ? std::max((capacity - elsewhere) / here, least) : least;
   if (load <= capacity) {
     level = tangent;
+  } else if (level == kBindsNobody) {
+    level = least;
   } else {
-    level = level == kBindsNobody ? least : (tangent + level * (capacity / load)) / 2.0;
+    level = kTangent * tangent + (1.0 - kTangent) * level * (capacity / load);
+    if (here == 0.0) {
+      level = std::min(level, kHoldsMost * least);
+    }
   }
   return std::abs(load / capacity - 1.0);
 }

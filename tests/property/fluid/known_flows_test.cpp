@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -91,6 +92,32 @@ Network ring(std::size_t hosts, std::uint64_t seed) {
   return network;
 }
 
+/// Flows over one to four links out of 60, in any order: some of the same route, some over one link alone, links that
+/// are first for one flow and last for another.
+Network any_routes(std::size_t flows, std::uint64_t seed) {
+  constexpr std::size_t kLinks = 60;
+  Network network;
+  RandomStream random(seed, "any routes");
+  for (std::size_t link = 0; link < kLinks; ++link) {
+    network.capacities.push_back(1.0 + static_cast<double>(random.below(4)));
+  }
+  std::vector<std::size_t> links(kLinks);
+  std::iota(links.begin(), links.end(), std::size_t{0});
+  std::vector<Use> uses;
+  for (std::size_t flow = 0; flow < flows; ++flow) {
+    if (uses.empty() || random.below(4) > 0) {
+      random.shuffle(std::span(links));
+      uses.clear();
+      const std::size_t count = 1 + random.below(4);
+      for (std::size_t i = 0; i < count; ++i) {
+        uses.push_back({resource(links[i])});
+      }
+    }
+    network.flows.push_back({std::exp(random.normal()), {}, uses});
+  }
+  return network;
+}
+
 struct Exact {
   std::vector<double> finish;
   std::vector<double> busy;
@@ -172,6 +199,7 @@ TEST_CASE("Known flows: nearly all end within epsilon of their times", "[fluid]"
   check("hot behind trunks", ports(48, Leaves::kOversubscribed, Favourites::kOfAll, 3));
   check("balanced behind trunks", ports(48, Leaves::kOversubscribed, Favourites::kOwn, 4));
   check("ring", ring(40, 5));
+  check("any routes", any_routes(4000, 11));
 }
 
 TEST_CASE("Known flows: those that begin later", "[fluid]") {
