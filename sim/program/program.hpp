@@ -114,6 +114,10 @@ struct Exchange {
   /// Both return the transfer's index.
   std::uint32_t add(RankId from, RankId to, double bytes) { return add(from, to, bytes, std::span(&from, 1)); }
   std::uint32_t add(RankId from, RankId to, double bytes, std::span<const RankId> starting_ranks);
+
+  [[nodiscard]] std::span<const RankId> starters_of(const Transfer& transfer) const {
+    return std::span(starters).subspan(transfer.first_starter, transfer.starter_count);
+  }
 };
 
 struct RunKernel {
