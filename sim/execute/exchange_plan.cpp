@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -34,29 +35,32 @@ bool same_paths(const ExchangeTerms& a, const ExchangeTerms& b) {
   return of_paths(a) == of_paths(b);
 }
 
-void sort_out_starters(const Exchange& exchange, ExchangePlan& plan) {
+void sort_out_starters(const Exchange& exchange, std::span<const Duration> delays, ExchangePlan& plan) {
   const std::size_t ranks = plan.receiving.size();
-  plan.first_started.assign(ranks + 1, 0);
+  plan.first_start.assign(ranks + 1, 0);
   for (const Transfer& transfer : exchange.transfers) {
     ++plan.receiving[transfer.to.index()];
-    if (transfer.starter_count > 1) {
-      plan.starters = ExchangePlan::Starters::kSeveral;
-    }
     for (const RankId starter : exchange.starters_of(transfer)) {
-      ++plan.first_started[starter.index() + 1];
+      ++plan.first_start[starter.index() + 1];
     }
   }
-  std::partial_sum(plan.first_started.begin(), plan.first_started.end(), plan.first_started.begin());
-  plan.started.resize(plan.first_started.back());
-  std::vector<std::uint32_t> next(plan.first_started.begin(), plan.first_started.end() - 1);
+  std::partial_sum(plan.first_start.begin(), plan.first_start.end(), plan.first_start.begin());
+  plan.starts.resize(plan.first_start.back());
+  if (plan.starts.size() > exchange.transfers.size()) {
+    for (const Transfer& transfer : exchange.transfers) {
+      plan.starters_of.push_back(transfer.starter_count);
+    }
+  }
+  std::vector<std::uint32_t> next(plan.first_start.begin(), plan.first_start.end() - 1);
   for (std::size_t t = 0; t < exchange.transfers.size(); ++t) {
     for (const RankId starter : exchange.starters_of(exchange.transfers[t])) {
-      plan.started[next[starter.index()]++] = static_cast<std::uint32_t>(t);
+      plan.starts[next[starter.index()]++] = {
+          .transfer = static_cast<std::uint32_t>(t), .to = exchange.transfers[t].to, .delay = delays[t]};
     }
   }
   for (std::size_t rank = 0; rank < ranks; ++rank) {
-    std::stable_sort(plan.started.begin() + plan.first_started[rank], plan.started.begin() + plan.first_started[rank + 1],
-                     [&](std::uint32_t a, std::uint32_t b) { return plan.ways[a].delay < plan.ways[b].delay; });
+    std::stable_sort(plan.starts.begin() + plan.first_start[rank], plan.starts.begin() + plan.first_start[rank + 1],
+                     [](const auto& a, const auto& b) { return a.delay < b.delay; });
   }
 }
 
@@ -82,27 +86,30 @@ void sort_out_orders(const Exchange& exchange, ExchangePlan& plan) {
 
 ExchangePlan ExchangePlans::make(const Exchange& exchange, const ExchangeTerms& terms) {
   ExchangePlan plan;
-  plan.ways.reserve(exchange.transfers.size());
-  const std::vector<Duration> delays = terms_.delays(exchange, terms);
-  for (std::size_t t = 0; t < exchange.transfers.size(); ++t) {
-    const Transfer& transfer = exchange.transfers[t];
-    ExchangePlan::Way way{.first = static_cast<std::uint32_t>(plan.uses.size()), .delay = delays[t]};
-    terms_.uses(transfer, terms, units_[transfer.from.index()], plan.uses);
-    way.count = static_cast<std::uint32_t>(plan.uses.size()) - way.first;
-    if (transfer.from != transfer.to) {
-      const NetworkTerms::Path& path = terms_.path(transfer.from, transfer.to);
-      way.domain = path.crosses_network ? ExchangePlan::Way::Domain::kNetwork : ExchangePlan::Way::Domain::kNode;
-      for (const RouteHop& hop : path.route.hops) {
-        plan.shares.push_back(hop.share);
-      }
-    }
-    plan.shares.resize(plan.uses.size(), 0.0);
-    plan.ways.push_back(way);
-  }
   plan.receiving.assign(units_.size(), 0);
-  sort_out_starters(exchange, plan);
+  sort_out_starters(exchange, terms_.delays(exchange, terms), plan);
   sort_out_orders(exchange, plan);
+  // As launches come, so that they run through memory from front to back.
+  for (ExchangePlan::Start& start : plan.starts) {
+    add_uses(exchange.transfers[start.transfer], terms, start, plan);
+  }
   return plan;
+}
+
+void ExchangePlans::add_uses(const Transfer& transfer, const ExchangeTerms& terms, ExchangePlan::Start& start,
+                             ExchangePlan& plan) {
+  using Domain = ExchangePlan::Start::Domain;
+  start.first = static_cast<std::uint32_t>(plan.uses.size());
+  terms_.uses(transfer, terms, units_[transfer.from.index()], plan.uses);
+  start.count = static_cast<std::uint32_t>(plan.uses.size()) - start.first;
+  if (transfer.from != transfer.to) {
+    const NetworkTerms::Path& path = terms_.path(transfer.from, transfer.to);
+    start.domain = path.crosses_network ? Domain::kNetwork : Domain::kNode;
+    for (const RouteHop& hop : path.route.hops) {
+      plan.shares.push_back(hop.share);
+    }
+  }
+  plan.shares.resize(plan.uses.size(), 0.0);
 }
 
 std::shared_ptr<const ExchangePlan> ExchangePlans::plan(const Exchange& exchange, const ExchangeTerms& terms) {

@@ -17,29 +17,29 @@ namespace moesim {
 /// Send sets off and in what order, what each of them takes, and what waits for what. The layers of a step exchange
 /// between the same ranks, so that this is found once and looked up ever after.
 struct ExchangePlan {
-  /// What one transfer takes on its way.
-  struct Way {
+  /// A transfer that a rank's Send sets off, or would if others had sent too, and what it takes on its way.
+  struct Start {
+    std::uint32_t transfer = 0;
+    RankId to;
+    Duration delay;
     std::uint32_t first = 0;  ///< in `uses` and `shares`
     std::uint32_t count = 0;
-    Duration delay;
     enum class Domain : std::uint8_t { kRank, kNode, kNetwork } domain = Domain::kRank;  ///< within which it stays
   };
-  std::vector<Way> ways;       ///< [transfers]
-  std::vector<Use> uses;       ///< what a byte a second takes: of links, and of the sender's communication units
-  std::vector<double> shares;  ///< [uses]: what part of the payload the link carries; 0 for units
-
-  std::vector<std::uint32_t> first_started;  ///< [ranks + 1] into started
-  std::vector<std::uint32_t> started;        ///< transfers by starter, each starter's by delay, then by index
-  std::vector<std::uint32_t> receiving;      ///< [ranks]: transfers to each
-  enum class Starters : std::uint8_t { kOne, kSeveral } starters = Starters::kOne;  ///< of a transfer, at most
+  std::vector<Start> starts;                ///< by starter, each one's by delay, then by transfer
+  std::vector<std::uint32_t> first_start;   ///< [ranks + 1] into starts
+  std::vector<Use> uses;                    ///< what a byte a second takes: of links, of the sender's units
+  std::vector<double> shares;               ///< [uses]: what part of the payload the link carries; 0 for units
+  std::vector<std::uint32_t> starters_of;   ///< [transfers]; empty where all have one
+  std::vector<std::uint32_t> receiving;     ///< [ranks]: transfers to each
 
   // Where no hop follows another these are empty.
   std::vector<std::uint32_t> parts;       ///< [transfers]: its own bytes, and hops before it
   std::vector<std::uint32_t> first_then;  ///< [transfers + 1] into then
   std::vector<std::uint32_t> then;        ///< later hops by earlier hop
 
-  [[nodiscard]] std::span<const Use> uses_of(const Way& way) const {
-    return std::span(uses).subspan(way.first, way.count);
+  [[nodiscard]] std::span<const Use> uses_of(const Start& start) const {
+    return std::span(uses).subspan(start.first, start.count);
   }
 };
 
@@ -59,6 +59,7 @@ class ExchangePlans {
     std::shared_ptr<const ExchangePlan> plan;
   };
   [[nodiscard]] ExchangePlan make(const Exchange& exchange, const ExchangeTerms& terms);
+  void add_uses(const Transfer& transfer, const ExchangeTerms& terms, ExchangePlan::Start& start, ExchangePlan& plan);
 
   NetworkTerms& terms_;
   const std::vector<ResourceId>& units_;

@@ -10,6 +10,7 @@ namespace moesim {
 ExchangeState::ExchangeState(const Exchange& exchange, std::shared_ptr<const ExchangePlan> plan)
     : exchange_(exchange),
       plan_(std::move(plan)),
+      missing_(plan_->starters_of),
       pending_(plan_->receiving),
       open_(plan_->parts),
       through_at_(plan_->parts.size()),
@@ -21,20 +22,15 @@ ExchangeState::ExchangeState(const Exchange& exchange, std::shared_ptr<const Exc
   for (std::size_t rank = 0; rank < pending_.size(); ++rank) {
     arrived_[rank] = pending_[rank] == 0 ? 1 : 0;
   }
-  if (plan_->starters == ExchangePlan::Starters::kSeveral) {
-    for (const Transfer& transfer : exchange.transfers) {
-      missing_.push_back(transfer.starter_count);
-    }
-  }
 }
 
 ExchangeState::Batch ExchangeState::send(RankId rank, SimTime now) {
   const auto first = static_cast<std::uint32_t>(launched_.size());
-  for (std::uint32_t i = plan_->first_started[rank.index()]; i < plan_->first_started[rank.index() + 1]; ++i) {
-    const std::uint32_t transfer = plan_->started[i];
-    if (missing_.empty() || --missing_[transfer] == 0) {
-      launched_.push_back(transfer);
-      SimTime& last = last_send_[exchange_.transfers[transfer].to.index()];
+  for (std::uint32_t i = plan_->first_start[rank.index()]; i < plan_->first_start[rank.index() + 1]; ++i) {
+    const ExchangePlan::Start& start = plan_->starts[i];
+    if (missing_.empty() || --missing_[start.transfer] == 0) {
+      launched_.push_back(i);
+      SimTime& last = last_send_[start.to.index()];
       last = std::max(last, now);
     }
   }
@@ -43,7 +39,7 @@ ExchangeState::Batch ExchangeState::send(RankId rank, SimTime now) {
 
 /// All of a transfer is there, with what came before it on its path.
 void ExchangeState::settle(std::uint32_t transfer, SimTime whole_at, std::vector<RankId>& complete) {
-  const RankId to = exchange_.transfers[transfer].to;
+  const RankId to = receiver(transfer);
   ensure(pending_[to.index()] > 0, "a rank got more than was sent to it");
   complete_at_[to.index()] = std::max(complete_at_[to.index()], whole_at);
   if (--pending_[to.index()] == 0) {

@@ -26,7 +26,7 @@ class ExchangeState {
   };
   /// A rank sends. Transfers of which it was the last starter are to be launched: those, by their delay.
   Batch send(RankId rank, SimTime now);
-  /// The transfers that are to be launched, indices into Exchange::transfers, in the order of their sends.
+  /// What is to be launched, indices into ExchangePlan::starts, in the order of sends.
   [[nodiscard]] std::span<const std::uint32_t> launched(Batch batch) const {
     return std::span(launched_).subspan(batch.first, batch.last - batch.first);
   }
@@ -53,10 +53,12 @@ class ExchangeState {
   void finish_hop(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete);
   void settle(std::uint32_t transfer, SimTime whole_at, std::vector<RankId>& complete);
 
+  [[nodiscard]] RankId receiver(std::uint32_t transfer) const { return exchange_.transfers[transfer].to; }
+
   const Exchange& exchange_;
   std::shared_ptr<const ExchangePlan> plan_;
   std::vector<std::uint32_t> missing_;   // [transfers]: starters that have not sent; empty where each has one
-  std::vector<std::uint32_t> launched_;  // transfers, in the order of their sends
+  std::vector<std::uint32_t> launched_;  // in ExchangePlan::starts
   std::vector<std::uint32_t> pending_;   // [ranks]: transfers of which nobody knows yet when they arrive
   std::vector<std::uint32_t> open_;      // [transfers]: own bytes and earlier hops that are not through
   std::vector<std::uint32_t> through_;   // hops that finish with another, while they are followed

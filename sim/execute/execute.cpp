@@ -199,7 +199,7 @@ class Executor {
     return *cost;
   }
 
-  void start(const ActivitySpec& spec, TransferOnWay transfer) {
+  void share(const ActivitySpec& spec, TransferOnWay transfer) {
     const ActivityId activity = fluid_.start(now_, spec);
     ensure(activity.index() == on_way_.size(), "activities are not numbered in order");
     on_way_.push_back(transfer);
@@ -224,11 +224,11 @@ class Executor {
     RunningExchange& exchange = running(index);
     occupy(rank, exchange.terms, +1);
     const ExchangeState::Batch batch = exchange.state.send(rank, now_);
-    const auto transfers = exchange.state.launched(batch);
-    const auto delay = [&](std::size_t i) { return exchange.state.plan().ways[transfers[i]].delay; };
-    for (std::uint32_t first = 0; first < transfers.size();) {
+    const auto starts = exchange.state.launched(batch);
+    const auto delay = [&](std::size_t i) { return exchange.state.plan().starts[starts[i]].delay; };
+    for (std::uint32_t first = 0; first < starts.size();) {
       std::uint32_t last = first;
-      while (last < transfers.size() && delay(last) == delay(first)) {
+      while (last < starts.size() && delay(last) == delay(first)) {
         ++last;
       }
       queue_.push(now_ + round_to_ticks(exchange.terms.fixed() + delay(first)), Phase::kStart,
@@ -245,20 +245,19 @@ class Executor {
     // Kernels that are held back by their units work through their tokens in order, each to all its destinations:
     // their transfers advance in proportion to their sizes.
     const bool in_order = running.terms.units_scale_up > 0.0 || running.terms.units_network > 0.0;
-    for (const std::uint32_t index : running.state.launched(launch.batch)) {
-      const Transfer& transfer = exchange.transfers[index];
-      const ExchangePlan::Way& way = plan.ways[index];
-      SimTime& flowing = running.flowing[transfer.to.index()];
+    for (const std::uint32_t place : running.state.launched(launch.batch)) {
+      const ExchangePlan::Start& start = plan.starts[place];
+      const double bytes = exchange.transfers[start.transfer].bytes;
+      SimTime& flowing = running.flowing[start.to.index()];
       flowing = std::max(flowing, now_);
-      count_bytes(plan, way, transfer.bytes);
-      const auto uses = transfer.bytes > 0.0 ? plan.uses_of(way) : std::span<const Use>();
+      count_bytes(plan, start, bytes);
+      const auto uses = bytes > 0.0 ? plan.uses_of(start) : std::span<const Use>();
       if (alone_) {
-        alone_->start(now_, uses, transfer.bytes);
+        alone_->start(now_, uses, bytes);
       } else if (!uses.empty()) {
-        start({.amount = transfer.bytes, .uses = uses, .fairness = in_order ? transfer.bytes : 1.0},
-              TransferOnWay{launch.exchange, index});
+        share({.amount = bytes, .uses = uses, .fairness = in_order ? bytes : 1.0}, {launch.exchange, start.transfer});
       } else {
-        pass(launch.exchange, index);
+        pass(launch.exchange, start.transfer);
       }
     }
     if (alone_) {
@@ -270,26 +269,26 @@ class Executor {
   void pass_alone(const Launch& launch) {
     ExchangeState& state = exchanges_[launch.exchange]->state;
     complete_.clear();
-    auto transfer = state.launched(launch.batch).begin();
+    auto place = state.launched(launch.batch).begin();
     for (const SimTime through : alone_->launch(now_)) {
-      state.finish(*transfer++, through, complete_);
+      state.finish(state.plan().starts[*place++].transfer, through, complete_);
     }
     for (const RankId to : complete_) {
       queue_.push(state.complete_at(to), Phase::kCompletion, Arrival{launch.exchange, to});
     }
   }
 
-  void count_bytes(const ExchangePlan& plan, const ExchangePlan::Way& way, double bytes) {
-    using Domain = ExchangePlan::Way::Domain;
-    if (way.domain == Domain::kRank || !(bytes > 0.0)) {
+  void count_bytes(const ExchangePlan& plan, const ExchangePlan::Start& start, double bytes) {
+    using Domain = ExchangePlan::Start::Domain;
+    if (start.domain == Domain::kRank || !(bytes > 0.0)) {
       return;
     }
-    for (std::uint32_t i = way.first; i < way.first + way.count; ++i) {
+    for (std::uint32_t i = start.first; i < start.first + start.count; ++i) {
       if (plan.shares[i] > 0.0) {
         result_.link_bytes[plan.uses[i].resource.index()] += bytes * plan.shares[i];
       }
     }
-    (way.domain == Domain::kNetwork ? result_.bytes_inter_node : result_.bytes_intra_node) += bytes;
+    (start.domain == Domain::kNetwork ? result_.bytes_inter_node : result_.bytes_intra_node) += bytes;
   }
 
   void end_kernel(RankId id) {

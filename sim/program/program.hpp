@@ -136,7 +136,7 @@ using Instruction = std::variant<RunKernel, Send, Receive>;
 
 /// Stage 0 is what comes before the first layer, stage l+1 is layer l, the last stage is the head.
 struct Program {
-  std::vector<Kernel> kernels;
+  std::vector<Kernel> kernels;  ///< each may run many times, on many ranks
   std::vector<Exchange> exchanges;
   std::vector<std::vector<Instruction>> ranks;  ///< [ranks], in order
   std::uint32_t stages = 0;
