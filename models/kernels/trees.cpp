@@ -114,7 +114,8 @@ TreeSum::TreeSum(std::vector<std::vector<double>> edges, std::vector<Node> nodes
       open.insert(open.end(), 2, depth + 1);
       ensure(static_cast<std::size_t>(node.threshold) < edges_.at(static_cast<std::size_t>(node.feature)).size(),
              "a tree splits at an edge that its feature has");
-      steps_.push_back({node.right, static_cast<std::int16_t>(node.threshold), static_cast<std::uint16_t>(node.feature)});
+      steps_.push_back(
+          {node.right, static_cast<std::int16_t>(node.threshold), static_cast<std::uint16_t>(node.feature)});
     }
     values_.push_back(node.value);
   }

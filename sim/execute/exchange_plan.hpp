@@ -26,12 +26,12 @@ struct ExchangePlan {
     std::uint32_t count = 0;
     enum class Domain : std::uint8_t { kRank, kNode, kNetwork } domain = Domain::kRank;  ///< within which it stays
   };
-  std::vector<Start> starts;                ///< by starter, each one's by delay, then by transfer
-  std::vector<std::uint32_t> first_start;   ///< [ranks + 1] into starts
-  std::vector<Use> uses;                    ///< what a byte a second takes: of links, of the sender's units
-  std::vector<double> shares;               ///< [uses]: what part of the payload the link carries; 0 for units
-  std::vector<std::uint32_t> starters_of;   ///< [transfers]; empty where all have one
-  std::vector<std::uint32_t> receiving;     ///< [ranks]: transfers to each
+  std::vector<Start> starts;               ///< by starter, each one's by delay, then by transfer
+  std::vector<std::uint32_t> first_start;  ///< [ranks + 1] into starts
+  std::vector<Use> uses;                   ///< what a byte a second takes: of links, of the sender's units
+  std::vector<double> shares;              ///< [uses]: what part of the payload the link carries; 0 for units
+  std::vector<std::uint32_t> starters_of;  ///< [transfers]; empty where all have one
+  std::vector<std::uint32_t> receiving;    ///< [ranks]: transfers to each
 
   // Where no hop follows another these are empty.
   std::vector<std::uint32_t> parts;       ///< [transfers]: its own bytes, and hops before it

@@ -178,9 +178,10 @@ class Executor {
       return false;
     }
     const double memory_bandwidth = cluster_.accelerator().memory_bandwidth.base();
-    queue_.push(now_ + time_of_kernel(alone * repeat, {.compute = compute_[rank.index()],
-                                                       .memory = memory_bandwidth / (cost.demand.traffic.base() / alone)}),
-                Phase::kCompletion, KernelEnd{rank});
+    queue_.push(
+        now_ + time_of_kernel(alone * repeat, {.compute = compute_[rank.index()],
+                                               .memory = memory_bandwidth / (cost.demand.traffic.base() / alone)}),
+        Phase::kCompletion, KernelEnd{rank});
     since_[rank.index()] = now_;
     return true;
   }
