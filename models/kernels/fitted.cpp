@@ -152,7 +152,10 @@ FittedKernels::Prediction FittedKernels::predict(std::size_t index, const Fittab
   const FitQuery here = measured_here ? query : fit_query(kernel, accelerator);
   const double factor = fitted_factor(surfaces_[index], trees_[index], curves_[index], query, fit);
   const Duration light = here.light();
-  Prediction out{.time = std::max(factor * (fit.floor + here.expected), light), .light = light, .floor = fit.floor};
+  Prediction out{.time = std::max(factor * (fit.floor + here.expected), light),
+                 .light = light,
+                 .floor = fit.floor,
+                 .bound = here.compute > here.memory ? Bound::kCompute : Bound::kMemory};
   const auto values = query.features.values();
   out.in_range = true;
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -244,11 +247,10 @@ class FittedModel final : public CostModel {
     }
     const auto& [from, choice] = *found;
     const FittedKernels::Prediction prediction = from->predict(choice.fit, choice.kernel, accelerator_);
-    const FitQuery query = fit_query(choice.kernel, accelerator_);
     // Traffic beyond what HBM can carry in that time would hold the kernel up again where links are shared.
     cost.time = std::max(prediction.time, cost.demand.traffic / accelerator_.memory_bandwidth);
     cost.busy = cost.time - std::min(prediction.floor, cost.time - prediction.light);
-    cost.bound = query.compute > query.memory ? Bound::kCompute : Bound::kMemory;
+    cost.bound = prediction.bound;
     cost.confidence = prediction.in_range && measured_here(*from) ? Confidence::kMeasured : Confidence::kExtrapolated;
     return cost;
   }

@@ -141,6 +141,7 @@ class FittedKernels {
     Duration time;
     Duration light;
     Duration floor;
+    Bound bound = Bound::kMemory;  ///< of `light`
     bool in_range = false;
   };
   /// Names of the features in which a kernel lies outside what was measured.

@@ -14,7 +14,8 @@
 #include "models/hardware/hardware.hpp"
 #include "sim/core/quantity.hpp"
 
-/// What a GPU is asked to do, kernel by kernel, and what that costs. Shapes are those of one rank.
+/// What a GPU is asked to do, kernel by kernel, and what that costs. Shapes are those of one rank; equal kernels cost
+/// the same.
 namespace moesim {
 
 /// C[m, n] = A[m, k]·B[k, n], `batch` times with different B (heads of an absorbed MLA projection).
@@ -25,6 +26,8 @@ struct Gemm {
   std::int64_t batch = 1;
   DataType weight = DataType::kBf16;      ///< type of B, and of the tensor cores' inputs
   DataType activation = DataType::kBf16;  ///< type of C; A has the type of the tensor cores' inputs
+
+  bool operator==(const Gemm&) const = default;
 };
 
 /// One GEMM per expert over the rows that arrived for it: C_e[rows_e, n] = A_e[rows_e, k]·B_e[k, n]. Experts without
@@ -35,6 +38,8 @@ struct GroupedGemm {
   std::int64_t k = 0;
   DataType weight = DataType::kBf16;
   DataType activation = DataType::kBf16;
+
+  bool operator==(const GroupedGemm&) const = default;
 };
 
 /// How an expert block's rows come to it, and so which implementation works on them.
@@ -59,6 +64,8 @@ struct Experts {
   DataType weight = DataType::kBf16;
   DataType activation = DataType::kBf16;
   ExpertLayout layout = ExpertLayout::kSorted;
+
+  bool operator==(const Experts&) const = default;
 };
 
 /// The type whose rate products with weights of a type run at: blocks of fp8 that the accelerator has no rate of their
@@ -86,6 +93,8 @@ struct ContextAttention {
   std::int64_t window = 0;
   DataType kv = DataType::kBf16;
   Mask mask = Mask::kCausal;
+
+  bool operator==(const ContextAttention&) const = default;
 };
 
 /// One new token of each of `sequences`, over `keys` cached tokens each.
@@ -97,6 +106,8 @@ struct GenerationAttention {
   std::int64_t head_dim = 0;
   std::int64_t window = 0;
   DataType kv = DataType::kBf16;
+
+  bool operator==(const GenerationAttention&) const = default;
 };
 
 /// Absorbed multi-head latent attention in decode: all heads read one latent of kv_rank and one rotary key of
@@ -108,6 +119,8 @@ struct LatentGenerationAttention {
   std::int64_t kv_rank = 0;
   std::int64_t rope_dim = 0;
   DataType kv = DataType::kBf16;
+
+  bool operator==(const LatentGenerationAttention&) const = default;
 };
 
 /// A kernel that streams through memory: norms, activations, top-k, permutation, sampling, recurrent state.
@@ -115,6 +128,8 @@ struct Streaming {
   Bytes read = {};
   Bytes written = {};
   Flops work = {};  ///< on the ordinary cores; seldom what takes the time
+
+  bool operator==(const Streaming&) const = default;
 };
 
 using Kernel = std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention,

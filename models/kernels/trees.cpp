@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "sim/core/error.hpp"
 
@@ -110,33 +109,43 @@ TreeSum::TreeSum(std::vector<std::vector<double>> edges, std::vector<Node> nodes
     open.pop_back();
     if (node.feature < 0) {
       depth_ = std::max(depth_, depth);
-      steps_.push_back({-std::numeric_limits<double>::infinity(), node.value, static_cast<std::uint32_t>(i), 0});
+      steps_.push_back({static_cast<std::uint32_t>(i), -1, 0});
     } else {
-      const auto feature = static_cast<std::uint32_t>(node.feature);
       open.insert(open.end(), 2, depth + 1);
-      steps_.push_back({edges_.at(feature).at(static_cast<std::size_t>(node.threshold)), 0.0, node.right, feature});
+      ensure(static_cast<std::size_t>(node.threshold) < edges_.at(static_cast<std::size_t>(node.feature)).size(),
+             "a tree splits at an edge that its feature has");
+      steps_.push_back(
+          {node.right, static_cast<std::int16_t>(node.threshold), static_cast<std::uint16_t>(node.feature)});
     }
+    values_.push_back(node.value);
   }
   ensure(open.empty(), "a tree ends early");
 }
 
 double TreeSum::at(std::span<const double> features) const {
   ensure(features.size() == edges_.size(), "a tree was asked about other features than its own");
+  std::array<std::int16_t, kMaxFeatures> below{};  // edges at or below each feature
+  for (std::size_t i = 0; i < features.size(); ++i) {
+    const std::vector<double>& edges = edges_[i];
+    below[i] = static_cast<std::int16_t>(std::upper_bound(edges.begin(), edges.end(), features[i]) - edges.begin());
+  }
   // Several trees side by side, all to the greatest depth: no branch has to be guessed.
   constexpr std::size_t kTogether = 8;
+  const Step* const steps = steps_.data();
   double sum = 0.0;
   for (std::size_t first = 0; first < roots_.size(); first += kTogether) {
     std::array<std::uint32_t, kTogether> at{};
     const std::size_t count = std::min(kTogether, roots_.size() - first);
     std::copy_n(roots_.begin() + static_cast<std::ptrdiff_t>(first), count, at.begin());
     for (std::size_t level = 0; level < depth_; ++level) {
+#pragma GCC unroll 8
       for (std::uint32_t& node : at) {
-        const Step& step = steps_[node];
-        node = features[step.feature] < step.edge ? node + 1 : step.right;
+        const Step& step = steps[node];
+        node = below[step.feature] <= step.threshold ? node + 1 : step.right;
       }
     }
     for (std::size_t tree = 0; tree < count; ++tree) {
-      sum += steps_[at[tree]].value;
+      sum += values_[at[tree]];
     }
   }
   return sum;

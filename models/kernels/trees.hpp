@@ -54,17 +54,18 @@ class TreeSum {
   static std::optional<std::uint64_t> number(std::string_view digits);
 
  private:
-  /// A node ready to be walked. From a leaf every step leads to itself.
+  /// A node ready to be walked, small so that whole profiles stay in the cache. x < edges[threshold] just where the
+  /// number of edges at or below x is no more than `threshold`. From a leaf every step leads to itself.
   struct Step {
-    double edge;
-    double value;  ///< of a leaf
     std::uint32_t right;
-    std::uint32_t feature;
+    std::int16_t threshold;
+    std::uint16_t feature;
   };
 
   std::vector<std::vector<double>> edges_;
   std::vector<Node> nodes_;
   std::vector<Step> steps_;
+  std::vector<double> values_;  ///< [nodes], of leaves
   std::vector<std::uint32_t> roots_;
   std::size_t depth_ = 0;  ///< of the deepest leaf
 };

@@ -10,7 +10,7 @@
 namespace moesim {
 
 void deliver(const CommonOptions& options, const Delivery& delivery) {
-  const std::string text = delivery.json.dump(2) + '\n';
+  const std::string text = options.wants_json() ? delivery.json.dump(2) + '\n' : std::string();
   if (!options.out.empty()) {
     const std::filesystem::path folder(options.out);
     write_file(folder / "result.json", text);

@@ -13,7 +13,7 @@ namespace moesim {
 
 /// What a command hands over.
 struct Delivery {
-  Json json;
+  Json json;  ///< read only where CommonOptions::wants_json()
   std::string table;
   std::vector<std::string> warnings;
   std::vector<std::pair<std::string, std::string>> files{};  ///< more for --out: name, text

@@ -95,7 +95,8 @@ void network(const NetworkOptions& options) {
   if (!options.link_use.empty()) {
     write_file(options.link_use, link_use_csv(report.result, cluster));
   }
-  Delivery delivery{network_json(report, cluster), network_table(report, cluster), report.warnings};
+  Delivery delivery{options.wants_json() ? network_json(report, cluster) : Json(), network_table(report, cluster),
+                    report.warnings};
   if (options.timing) {
     stopwatch.add_to(delivery.json);
     delivery.table += fmt::format("\nsimulated in {:.4f} s of wall-clock time\n", stopwatch.seconds());

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -169,7 +170,7 @@ std::string sha256_of_file(const std::filesystem::path& path) {
   const auto [fd, size] = open_regular(path);
   const Descriptor descriptor(fd);
   constexpr std::size_t kPiece = std::size_t{1} << 18;
-  std::vector<std::byte> piece(kPiece);
+  std::vector<std::byte> piece(std::clamp<std::size_t>(size, 1, kPiece));
   Sha256 hash;
   while (true) {
     const ssize_t got = ::read(fd, piece.data(), piece.size());

@@ -10,22 +10,19 @@ void BoundNetwork::start(SimTime now, std::span<const Use> uses, double bytes) {
     const std::size_t resource = use.resource.index();
     busy_until_[resource] = std::max(busy_until_[resource], begin) + use.weight * bytes / capacities_[resource];
   }
-  uses_.insert(uses_.end(), uses.begin(), uses.end());
-  ends_.push_back(uses_.size());
+  uses_.push_back(uses);
 }
 
 std::span<const SimTime> BoundNetwork::launch(SimTime now) {
   through_.clear();
-  std::size_t use = 0;
-  for (const std::size_t end : ends_) {
+  for (const std::span<const Use> uses : uses_) {
     double last = 0.0;
-    for (; use < end; ++use) {
-      last = std::max(last, busy_until_[uses_[use].resource.index()]);
+    for (const Use& use : uses) {
+      last = std::max(last, busy_until_[use.resource.index()]);
     }
     through_.push_back(std::max(now, round_to_ticks(seconds(last))));
   }
   uses_.clear();
-  ends_.clear();
   return through_;
 }
 

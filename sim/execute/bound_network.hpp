@@ -28,6 +28,7 @@ class BoundNetwork {
       : capacities_(std::move(capacities)), busy_until_(capacities_.size(), 0.0) {}
 
   /// A transfer of the launch that goes on, which takes `uses` of each resource for each of its bytes; none: no time.
+  /// `uses` are read again when the launch ends.
   void start(SimTime now, std::span<const Use> uses, double bytes);
   /// Ends the launch. When each of its transfers is through, in their order, rounded to a tick.
   std::span<const SimTime> launch(SimTime now);
@@ -36,9 +37,8 @@ class BoundNetwork {
   std::vector<double> capacities_;
   std::vector<double> busy_until_;  ///< [resources], seconds
   // The launch that goes on.
-  std::vector<Use> uses_;
-  std::vector<std::size_t> ends_;  ///< [transfers] in uses_
-  std::vector<SimTime> through_;   ///< [transfers]
+  std::vector<std::span<const Use>> uses_;  ///< [transfers]
+  std::vector<SimTime> through_;            ///< [transfers]
 };
 
 }  // namespace moesim

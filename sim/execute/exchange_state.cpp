@@ -1,87 +1,55 @@
 #include "sim/execute/exchange_state.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <utility>
 
 #include "sim/core/error.hpp"
 
 namespace moesim {
 
-namespace {
-
-std::span<const RankId> starters_of(const Exchange& exchange, const Transfer& transfer) {
-  return std::span(exchange.starters).subspan(transfer.first_starter, transfer.starter_count);
-}
-
-}  // namespace
-
-ExchangeState::ExchangeState(const Exchange& exchange, std::size_t ranks)
+ExchangeState::ExchangeState(const Exchange& exchange, std::shared_ptr<const ExchangePlan> plan)
     : exchange_(exchange),
-      first_(ranks + 1, 0),
-      pending_(ranks, 0),
-      complete_at_(ranks),
-      arrived_(ranks, 0),
-      waiting_(ranks, 0),
-      last_send_(ranks) {
-  for (const Transfer& transfer : exchange.transfers) {
-    ++pending_[transfer.to.index()];
-    missing_.push_back(transfer.starter_count);
-    for (const RankId starter : starters_of(exchange, transfer)) {
-      ++first_[starter.index() + 1];
-    }
-  }
-  for (std::size_t rank = 0; rank < ranks; ++rank) {
-    first_[rank + 1] += first_[rank];
-  }
-  for (std::size_t rank = 0; rank < ranks; ++rank) {
+      plan_(std::move(plan)),
+      missing_(plan_->starters_of),
+      pending_(plan_->receiving),
+      open_(plan_->parts),
+      through_at_(plan_->parts.size()),
+      complete_at_(pending_.size()),
+      arrived_(pending_.size(), 0),
+      waiting_(pending_.size(), 0),
+      last_send_(pending_.size()) {
+  launched_.reserve(exchange.transfers.size());
+  for (std::size_t rank = 0; rank < pending_.size(); ++rank) {
     arrived_[rank] = pending_[rank] == 0 ? 1 : 0;
   }
-  started_.resize(first_.back());
-  open_.assign(exchange.transfers.size(), 1);
-  if (!exchange.orders.empty()) {
-    first_then_.assign(exchange.transfers.size() + 1, 0);
-    for (const Exchange::Order& order : exchange.orders) {
-      ++open_[order.then];
-      ++first_then_[order.first + 1];
-    }
-    std::partial_sum(first_then_.begin(), first_then_.end(), first_then_.begin());
-    through_at_.resize(exchange.transfers.size());
-    then_.resize(exchange.orders.size());
-    std::vector<std::uint32_t> place(first_then_.begin(), first_then_.end() - 1);
-    for (const Exchange::Order& order : exchange.orders) {
-      then_[place[order.first]++] = order.then;
-    }
-  }
-  std::vector<std::uint32_t> next(first_.begin(), first_.end() - 1);
-  for (std::size_t t = 0; t < exchange.transfers.size(); ++t) {
-    for (const RankId starter : starters_of(exchange, exchange.transfers[t])) {
-      started_[next[starter.index()]++] = static_cast<std::uint32_t>(t);
-    }
-  }
 }
 
-std::optional<std::uint32_t> ExchangeState::send(RankId rank, SimTime now) {
-  std::vector<std::uint32_t> batch;
-  for (std::uint32_t i = first_[rank.index()]; i < first_[rank.index() + 1]; ++i) {
-    const std::uint32_t transfer = started_[i];
-    if (--missing_[transfer] == 0) {
-      batch.push_back(transfer);
-      SimTime& last = last_send_[exchange_.transfers[transfer].to.index()];
+ExchangeState::Batch ExchangeState::send(RankId rank, SimTime now) {
+  const auto first = static_cast<std::uint32_t>(launched_.size());
+  for (std::uint32_t i = plan_->first_start[rank.index()]; i < plan_->first_start[rank.index() + 1]; ++i) {
+    const ExchangePlan::Start& start = plan_->starts[i];
+    if (missing_.empty() || --missing_[start.transfer] == 0) {
+      launched_.push_back(i);
+      SimTime& last = last_send_[start.to.index()];
       last = std::max(last, now);
     }
   }
-  if (batch.empty()) {
-    return std::nullopt;
-  }
-  launches_.push_back(std::move(batch));
-  return static_cast<std::uint32_t>(launches_.size() - 1);
+  return {first, static_cast<std::uint32_t>(launched_.size())};
 }
 
-void ExchangeState::finish(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete) {
-  through_.assign(1, transfer);
-  if (!through_at_.empty()) {
-    through_at_[transfer] = std::max(through_at_[transfer], at);
+/// All of a transfer is there, with what came before it on its path.
+void ExchangeState::settle(std::uint32_t transfer, SimTime whole_at, std::vector<RankId>& complete) {
+  const RankId to = receiver(transfer);
+  ensure(pending_[to.index()] > 0, "a rank got more than was sent to it");
+  complete_at_[to.index()] = std::max(complete_at_[to.index()], whole_at);
+  if (--pending_[to.index()] == 0) {
+    complete.push_back(to);
   }
+}
+
+void ExchangeState::finish_hop(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete) {
+  through_.assign(1, transfer);
+  through_at_[transfer] = std::max(through_at_[transfer], at);
   while (!through_.empty()) {
     const std::uint32_t current = through_.back();
     through_.pop_back();
@@ -89,19 +57,11 @@ void ExchangeState::finish(std::uint32_t transfer, SimTime at, std::vector<RankI
     if (--open_[current] > 0) {
       continue;
     }
-    const SimTime whole_at = through_at_.empty() ? at : through_at_[current];
-    const RankId to = exchange_.transfers[current].to;
-    ensure(pending_[to.index()] > 0, "a rank got more than was sent to it");
-    complete_at_[to.index()] = std::max(complete_at_[to.index()], whole_at);
-    if (--pending_[to.index()] == 0) {
-      complete.push_back(to);
-    }
-    if (!first_then_.empty()) {
-      for (std::uint32_t i = first_then_[current]; i < first_then_[current + 1]; ++i) {
-        SimTime& then_at = through_at_[then_[i]];
-        then_at = std::max(then_at, whole_at);
-        through_.push_back(then_[i]);
-      }
+    settle(current, through_at_[current], complete);
+    for (std::uint32_t i = plan_->first_then[current]; i < plan_->first_then[current + 1]; ++i) {
+      SimTime& then_at = through_at_[plan_->then[i]];
+      then_at = std::max(then_at, through_at_[current]);
+      through_.push_back(plan_->then[i]);
     }
   }
 }

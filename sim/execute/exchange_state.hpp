@@ -2,11 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "sim/core/time.hpp"
+#include "sim/execute/exchange_plan.hpp"
 #include "sim/program/program.hpp"
 
 namespace moesim {
@@ -14,15 +15,30 @@ namespace moesim {
 /// An exchange while it runs: who has sent, what is on its way, who waits. Made when the first rank reaches it.
 class ExchangeState {
  public:
-  ExchangeState(const Exchange& exchange, std::size_t ranks);
+  ExchangeState(const Exchange& exchange, std::shared_ptr<const ExchangePlan> plan);
 
-  /// A rank sends. Transfers of which it was the last starter are to be launched; returns their batch, if any.
-  std::optional<std::uint32_t> send(RankId rank, SimTime now);
-  /// The transfers of a batch, indices into Exchange::transfers.
-  [[nodiscard]] std::span<std::uint32_t> launched(std::uint32_t batch) { return launches_[batch]; }
+  [[nodiscard]] const ExchangePlan& plan() const { return *plan_; }
+
+  /// Places in launched().
+  struct Batch {
+    std::uint32_t first = 0;
+    std::uint32_t last = 0;
+  };
+  /// A rank sends. Transfers of which it was the last starter are to be launched: those, by their delay.
+  Batch send(RankId rank, SimTime now);
+  /// What is to be launched, indices into ExchangePlan::starts, in the order of sends.
+  [[nodiscard]] std::span<const std::uint32_t> launched(Batch batch) const {
+    return std::span(launched_).subspan(batch.first, batch.last - batch.first);
+  }
   /// A transfer's bytes are through at `at`. Appends the ranks for which it was the last one to be known of, all of
   /// which have everything at complete_at(): with hops of a path, its own receiver and those of later hops.
-  void finish(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete);
+  void finish(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete) {
+    if (plan_->parts.empty()) {
+      settle(transfer, at, complete);
+    } else {
+      finish_hop(transfer, at, complete);
+    }
+  }
   [[nodiscard]] SimTime complete_at(RankId to) const { return complete_at_[to.index()]; }
   /// It is complete_at(rank). True if the rank waits.
   bool arrive(RankId rank);
@@ -34,21 +50,23 @@ class ExchangeState {
   [[nodiscard]] bool done() const { return received_ == pending_.size(); }
 
  private:
+  void finish_hop(std::uint32_t transfer, SimTime at, std::vector<RankId>& complete);
+  void settle(std::uint32_t transfer, SimTime whole_at, std::vector<RankId>& complete);
+
+  [[nodiscard]] RankId receiver(std::uint32_t transfer) const { return exchange_.transfers[transfer].to; }
+
   const Exchange& exchange_;
-  std::vector<std::uint32_t> first_;       // [ranks + 1] into started_
-  std::vector<std::uint32_t> started_;     // transfers by starter
-  std::vector<std::uint32_t> missing_;     // [transfers]: starters that have not sent
-  std::vector<std::uint32_t> pending_;     // [ranks]: transfers of which nobody knows yet when they arrive
-  std::vector<std::uint32_t> open_;        // [transfers]: own bytes and earlier hops that are not through
-  std::vector<std::uint32_t> first_then_;  // [transfers + 1] into then_; empty where no hop follows another
-  std::vector<std::uint32_t> then_;        // later hops by earlier hop
-  std::vector<std::uint32_t> through_;     // hops that finish with another, while they are followed
-  std::vector<SimTime> through_at_;        // [transfers], so far; empty where no hop follows another
-  std::vector<SimTime> complete_at_;       // [ranks]: the last of the transfers that are known of
-  std::vector<char> arrived_;              // [ranks]: everything has
-  std::vector<char> waiting_;              // [ranks]
-  std::vector<SimTime> last_send_;         // [ranks]
-  std::vector<std::vector<std::uint32_t>> launches_;
+  std::shared_ptr<const ExchangePlan> plan_;
+  std::vector<std::uint32_t> missing_;   // [transfers]: starters that have not sent; empty where each has one
+  std::vector<std::uint32_t> launched_;  // in ExchangePlan::starts
+  std::vector<std::uint32_t> pending_;   // [ranks]: transfers of which nobody knows yet when they arrive
+  std::vector<std::uint32_t> open_;      // [transfers]: own bytes and earlier hops that are not through
+  std::vector<std::uint32_t> through_;   // hops that finish with another, while they are followed
+  std::vector<SimTime> through_at_;      // [transfers], so far; empty where no hop follows another
+  std::vector<SimTime> complete_at_;     // [ranks]: the last of the transfers that are known of
+  std::vector<char> arrived_;            // [ranks]: everything has
+  std::vector<char> waiting_;            // [ranks]
+  std::vector<SimTime> last_send_;       // [ranks]
   std::size_t received_ = 0;
 };
 

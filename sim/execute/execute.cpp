@@ -16,7 +16,9 @@
 #include "sim/engine/event_queue.hpp"
 #include "sim/execute/bound_distance.hpp"
 #include "sim/execute/bound_network.hpp"
+#include "sim/execute/exchange_plan.hpp"
 #include "sim/execute/exchange_state.hpp"
+#include "sim/execute/kernel_time.hpp"
 #include "sim/execute/network_terms.hpp"
 #include "sim/fluid/fluid_system.hpp"
 
@@ -27,9 +29,7 @@ namespace {
 /// Transfers that a rank's Send set off, once the protocol's fixed time and their paths' latency have passed.
 struct Launch {
   std::uint32_t exchange = 0;
-  std::uint32_t batch = 0;  ///< in ExchangeState::launches, of which
-  std::uint32_t first = 0;  ///< these
-  std::uint32_t last = 0;   ///< up to here
+  ExchangeState::Batch batch;
 };
 
 /// A rank has everything of an exchange.
@@ -37,25 +37,24 @@ struct Arrival {
   std::uint32_t exchange = 0;
   RankId rank;
 };
-using Event = std::variant<Launch, Arrival>;
+/// A rank's kernel ends.
+struct KernelEnd {
+  RankId rank;
+};
+using Event = std::variant<Launch, Arrival, KernelEnd>;
 
 /// An exchange while it runs, and what it costs.
 struct RunningExchange {
   ExchangeState state;
   ExchangeTerms terms;
-  std::vector<Duration> delay;   ///< [transfers]
   std::vector<SimTime> flowing;  ///< [ranks]: when the last transfer to it began to flow, so far
 };
 
 /// What a fluid activity stands for.
-struct KernelOnRank {
-  RankId rank;
-};
 struct TransferOnWay {
   std::uint32_t exchange = 0;
   std::uint32_t transfer = 0;
 };
-using Meaning = std::variant<KernelOnRank, TransferOnWay>;
 
 TimeCategory category_of(Bound bound) {
   switch (bound) {
@@ -83,8 +82,10 @@ class Executor {
         cluster_(cluster),
         costs_(costs),
         terms_(cluster, communication, program.ranks.size()),
+        plans_(terms_, communication_),
         exchanges_(program.exchanges.size()),
         kernel_costs_(program.kernels.size()),
+        compute_(program.ranks.size(), 1.0),
         taken_(program.ranks.size(), 0.0),
         next_(program.ranks.size(), 0),
         since_(program.ranks.size()) {
@@ -103,8 +104,6 @@ class Executor {
     }
     for (std::size_t rank = 0; rank < ranks; ++rank) {
       communication_.emplace_back(cluster.links().size() + rank);
-      compute_.push_back(fluid_.add_resource(1.0));
-      memory_.push_back(fluid_.add_resource(cluster.accelerator().memory_bandwidth.base()));
     }
     result_.timeline.resize(ranks);
     result_.stage_end.resize(program.stages);
@@ -127,12 +126,15 @@ class Executor {
       fluid_.advance(now_, completed);
       for (const ActivityId activity : completed) {
         ++result_.events;
-        complete(activity);
+        const TransferOnWay transfer = on_way_[activity.index()];
+        pass(transfer.exchange, transfer.transfer);
       }
       while (queue_.next_time() == now_) {
         ++result_.events;
         const Event payload = queue_.pop()->payload;
-        if (const auto* start = std::get_if<Launch>(&payload)) {
+        if (const auto* end = std::get_if<KernelEnd>(&payload)) {
+          end_kernel(end->rank);
+        } else if (const auto* start = std::get_if<Launch>(&payload)) {
           launch(*start);
         } else {
           const auto& arrival = std::get<Arrival>(payload);
@@ -175,10 +177,11 @@ class Executor {
     if (!(alone > 0.0)) {
       return false;
     }
-    std::array<Use, 2> uses{Use{compute_[rank.index()], 1.0},
-                            Use{memory_[rank.index()], cost.demand.traffic.base() / alone}};
-    const std::size_t used = cost.demand.traffic.base() > 0.0 ? 2 : 1;
-    start({.amount = alone * repeat, .uses = std::span(uses).first(used), .rate_cap = 1.0}, KernelOnRank{rank});
+    const double memory_bandwidth = cluster_.accelerator().memory_bandwidth.base();
+    queue_.push(
+        now_ + time_of_kernel(alone * repeat, {.compute = compute_[rank.index()],
+                                               .memory = memory_bandwidth / (cost.demand.traffic.base() / alone)}),
+        Phase::kCompletion, KernelEnd{rank});
     since_[rank.index()] = now_;
     return true;
   }
@@ -197,10 +200,10 @@ class Executor {
     return *cost;
   }
 
-  void start(const ActivitySpec& spec, Meaning meaning) {
+  void share(const ActivitySpec& spec, TransferOnWay transfer) {
     const ActivityId activity = fluid_.start(now_, spec);
-    ensure(activity.index() == meanings_.size(), "activities are not numbered in order");
-    meanings_.push_back(meaning);
+    ensure(activity.index() == on_way_.size(), "activities are not numbered in order");
+    on_way_.push_back(transfer);
   }
 
   RunningExchange& running(std::uint32_t index) {
@@ -211,10 +214,9 @@ class Executor {
       if (!terms.warning.empty()) {
         warnings_.insert(terms.warning);
       }
-      std::vector<Duration> delay = terms_.delays(exchange, terms);
-      slot = std::make_unique<RunningExchange>(RunningExchange{ExchangeState(exchange, program_.ranks.size()),
-                                                               std::move(terms), std::move(delay),
-                                                               std::vector<SimTime>(program_.ranks.size())});
+      ExchangeState state(exchange, plans_.plan(exchange, terms));
+      slot = std::make_unique<RunningExchange>(
+          RunningExchange{std::move(state), std::move(terms), std::vector<SimTime>(program_.ranks.size())});
     }
     return *slot;
   }
@@ -222,48 +224,41 @@ class Executor {
   void post(RankId rank, std::uint32_t index) {
     RunningExchange& exchange = running(index);
     occupy(rank, exchange.terms, +1);
-    const auto batch = exchange.state.send(rank, now_);
-    if (!batch) {
-      return;
-    }
-    const auto transfers = exchange.state.launched(*batch);
-    const auto& delay = exchange.delay;
-    std::stable_sort(transfers.begin(), transfers.end(),
-                     [&](std::uint32_t a, std::uint32_t b) { return delay[a] < delay[b]; });
-    for (std::size_t first = 0; first < transfers.size();) {
-      std::size_t last = first;
-      while (last < transfers.size() && delay[transfers[last]] == delay[transfers[first]]) {
+    const ExchangeState::Batch batch = exchange.state.send(rank, now_);
+    const auto starts = exchange.state.launched(batch);
+    const auto delay = [&](std::size_t i) { return exchange.state.plan().starts[starts[i]].delay; };
+    for (std::uint32_t first = 0; first < starts.size();) {
+      std::uint32_t last = first;
+      while (last < starts.size() && delay(last) == delay(first)) {
         ++last;
       }
-      queue_.push(now_ + round_to_ticks(exchange.terms.fixed() + delay[transfers[first]]), Phase::kStart,
-                  Launch{index, *batch, static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)});
+      queue_.push(now_ + round_to_ticks(exchange.terms.fixed() + delay(first)), Phase::kStart,
+                  Launch{index, {batch.first + first, batch.first + last}});
       first = last;
     }
   }
 
   void launch(const Launch& launch) {
     const Exchange& exchange = program_.exchanges[launch.exchange];
-    for (std::uint32_t i = launch.first; i < launch.last; ++i) {
-      // Arrivals end exchanges, but not before the last of a batch.
-      RunningExchange& running = *exchanges_[launch.exchange];
-      const std::uint32_t index = running.state.launched(launch.batch)[i];
-      const Transfer& transfer = exchange.transfers[index];
-      SimTime& flowing = running.flowing[transfer.to.index()];
+    // Arrivals end exchanges, but not before the last of a batch.
+    RunningExchange& running = *exchanges_[launch.exchange];
+    const ExchangePlan& plan = running.state.plan();
+    // Kernels that are held back by their units work through their tokens in order, each to all its destinations:
+    // their transfers advance in proportion to their sizes.
+    const bool in_order = running.terms.units_scale_up > 0.0 || running.terms.units_network > 0.0;
+    for (const std::uint32_t place : running.state.launched(launch.batch)) {
+      const ExchangePlan::Start& start = plan.starts[place];
+      const double bytes = exchange.transfers[start.transfer].bytes;
+      SimTime& flowing = running.flowing[start.to.index()];
       flowing = std::max(flowing, now_);
-      uses_.clear();
-      terms_.uses(transfer, running.terms, communication_[transfer.from.index()], uses_);
-      count_bytes(transfer);
-      const bool takes_time = transfer.bytes > 0.0 && !uses_.empty();
-      // Kernels that are held back by their units work through their tokens in order, each to all its destinations:
-      // their transfers advance in proportion to their sizes.
-      const bool in_order = running.terms.units_scale_up > 0.0 || running.terms.units_network > 0.0;
+      count_bytes(plan, start, bytes);
+      const auto uses = bytes > 0.0 ? plan.uses_of(start) : std::span<const Use>();
       if (alone_) {
-        alone_->start(now_, std::span(uses_).first(takes_time ? uses_.size() : 0), transfer.bytes);
-      } else if (takes_time) {
-        start({.amount = transfer.bytes, .uses = uses_, .fairness = in_order ? transfer.bytes : 1.0},
-              TransferOnWay{launch.exchange, index});
+        alone_->start(now_, uses, bytes);
+      } else if (!uses.empty()) {
+        share({.amount = bytes, .uses = uses, .fairness = in_order ? bytes : 1.0}, {launch.exchange, start.transfer});
       } else {
-        pass(launch.exchange, index);
+        pass(launch.exchange, start.transfer);
       }
     }
     if (alone_) {
@@ -274,43 +269,39 @@ class Executor {
   /// With Fidelity::kBound nothing that comes later changes when a transfer is through.
   void pass_alone(const Launch& launch) {
     ExchangeState& state = exchanges_[launch.exchange]->state;
-    std::vector<RankId> complete;
-    std::uint32_t place = launch.first;
+    complete_.clear();
+    auto place = state.launched(launch.batch).begin();
     for (const SimTime through : alone_->launch(now_)) {
-      state.finish(state.launched(launch.batch)[place++], through, complete);
+      state.finish(state.plan().starts[*place++].transfer, through, complete_);
     }
-    for (const RankId to : complete) {
+    for (const RankId to : complete_) {
       queue_.push(state.complete_at(to), Phase::kCompletion, Arrival{launch.exchange, to});
     }
   }
 
-  void count_bytes(const Transfer& transfer) {
-    if (transfer.from == transfer.to || !(transfer.bytes > 0.0)) {
+  void count_bytes(const ExchangePlan& plan, const ExchangePlan::Start& start, double bytes) {
+    using Domain = ExchangePlan::Start::Domain;
+    if (start.domain == Domain::kRank || !(bytes > 0.0)) {
       return;
     }
-    const auto& path = terms_.path(transfer.from, transfer.to);
-    for (const auto& [link, share] : path.route.hops) {
-      result_.link_bytes[link.index()] += transfer.bytes * share;
+    for (std::uint32_t i = start.first; i < start.first + start.count; ++i) {
+      if (plan.shares[i] > 0.0) {
+        result_.link_bytes[plan.uses[i].resource.index()] += bytes * plan.shares[i];
+      }
     }
-    (path.crosses_network ? result_.bytes_inter_node : result_.bytes_intra_node) += transfer.bytes;
+    (start.domain == Domain::kNetwork ? result_.bytes_inter_node : result_.bytes_intra_node) += bytes;
   }
 
-  void complete(ActivityId activity) {
-    const Meaning& meaning = meanings_[activity.index()];
-    if (const auto* kernel = std::get_if<KernelOnRank>(&meaning)) {
-      const std::size_t rank = kernel->rank.index();
-      const auto& instruction = std::get<RunKernel>(program_.ranks[rank][next_[rank]]);
-      const KernelCost& cost = cost_of(instruction.kernel);
-      const Duration fixed = (now_ - since_[rank]).duration() * (1.0 - cost.busy / cost.time);
-      const SimTime busy_from = std::min(since_[rank] + round_to_ticks(fixed), now_);
-      record(kernel->rank, busy_from, TimeCategory::kOverhead, instruction.op, instruction.stage);
-      record(kernel->rank, now_, category_of(cost.bound), instruction.op, instruction.stage);
-      ++next_[rank];
-      advance_rank(kernel->rank);
-    } else {
-      const auto& transfer = std::get<TransferOnWay>(meaning);
-      pass(transfer.exchange, transfer.transfer);
-    }
+  void end_kernel(RankId id) {
+    const std::size_t rank = id.index();
+    const auto& instruction = std::get<RunKernel>(program_.ranks[rank][next_[rank]]);
+    const KernelCost& cost = cost_of(instruction.kernel);
+    const Duration fixed = (now_ - since_[rank]).duration() * (1.0 - cost.busy / cost.time);
+    const SimTime busy_from = std::min(since_[rank] + round_to_ticks(fixed), now_);
+    record(id, busy_from, TimeCategory::kOverhead, instruction.op, instruction.stage);
+    record(id, now_, category_of(cost.bound), instruction.op, instruction.stage);
+    ++next_[rank];
+    advance_rank(id);
   }
 
   /// A transfer is through now.
@@ -357,7 +348,7 @@ class Executor {
     if (share > 0.0) {
       double& taken = taken_[rank.index()];
       taken = std::max(0.0, taken + change * share);
-      fluid_.set_capacity(now_, compute_[rank.index()], std::max(1.0 - taken, 0.01));
+      compute_[rank.index()] = std::max(1.0 - taken, 0.01);
     }
   }
 
@@ -415,17 +406,17 @@ class Executor {
   const Cluster& cluster_;
   const CostModel& costs_;
   NetworkTerms terms_;
+  std::vector<ResourceId> communication_;  // [ranks]: the units that communication kernels keep; after the links
+  ExchangePlans plans_;
   FluidSystem fluid_;
   std::optional<BoundNetwork> alone_;  // with Fidelity::kBound
   EventQueue<Event> queue_;
   SimTime now_;
-  std::vector<ResourceId> communication_;  // [ranks]: the units that communication kernels keep; after the links
-  std::vector<ResourceId> compute_;
-  std::vector<ResourceId> memory_;
-  std::vector<Meaning> meanings_;  // by activity
+  std::vector<TransferOnWay> on_way_;  // by activity
   std::vector<std::unique_ptr<RunningExchange>> exchanges_;
-  std::vector<Use> uses_;
+  std::vector<RankId> complete_;  // by the launch that goes on
   std::vector<std::optional<KernelCost>> kernel_costs_;
+  std::vector<double> compute_;    // [ranks]: share of the compute units that kernels have
   std::vector<double> taken_;      // [ranks]: share of the compute units that communication keeps
   std::vector<std::size_t> next_;  // [ranks]: the instruction that runs
   std::vector<SimTime> since_;     // [ranks]: when it began

@@ -75,15 +75,15 @@ struct Execution {
   std::vector<std::string> warnings;  ///< kernels and collectives whose cost is an extrapolation
 };
 
-/// Runs a program on a cluster: rank r on GPU r. Kernels and transfers share SMs, HBM and links under exact max-min
+/// Runs a program on a cluster: rank r on GPU r. Transfers share links and communication units under exact max-min
 /// fairness (sim/fluid); time advances from event to event.
 ///
-/// A kernel of stand-alone time T is an activity of amount T and rate at most 1, which at rate 1 takes all SMs and
-/// traffic/T of the HBM bandwidth. A transfer takes b/efficiency of each link on its route for b bytes of payload,
-/// and of its sender's communication units what the profile says; it starts when all its starters have sent and the
-/// protocol's fixed time and the latency of the path have passed. A protocol whose kernels keep
-/// compute units takes them from the rank's other kernels between its Send and the end of its Receive. What transfers
-/// take of the HBM is left out: at most a NIC's or NVLink port's share of it.
+/// A kernel of stand-alone time T takes all SMs that communication leaves and traffic/T of the HBM bandwidth. A rank
+/// runs one at a time, so that its end is known when it starts (kernel_time.hpp). A transfer takes b/efficiency of each
+/// link on its route for b bytes of payload, and of its sender's communication units what the profile says; it starts
+/// when all its starters have sent and the protocol's fixed time and the latency of the path have passed. A protocol
+/// whose kernels keep compute units takes them from the rank's other kernels between its Send and the end of its
+/// Receive. What transfers take of the HBM is left out: at most a NIC's or NVLink port's share of it.
 ///
 /// With Fidelity::kBound no transfer shares with another: each link and each rank's communication units work by
 /// themselves through what is sent over them (bound_network.hpp). Kernels run as ever. What that leaves out is found by

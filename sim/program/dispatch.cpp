@@ -1,6 +1,7 @@
 #include "sim/program/dispatch.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "sim/program/dispatch_builders.hpp"
 
@@ -43,6 +44,13 @@ Protocol terms_of(DispatchProtocol protocol) {
       break;
   }
   return Protocol::kCollective;
+}
+
+/// In place of a list in braces, which would copy all transfers.
+CollectivePhases only(Exchange exchange) {
+  CollectivePhases phases;
+  phases.emplace_back(std::move(exchange));
+  return phases;
 }
 
 }  // namespace
@@ -104,7 +112,7 @@ CollectivePhases dispatch_phases(const LayerTraffic& traffic, const DispatchPlan
     case DispatchProtocol::kHierarchical:
       return hierarchical_dispatch(traffic, plan);
     default:
-      return {forwarded_dispatch(traffic, plan)};
+      return only(forwarded_dispatch(traffic, plan));
   }
 }
 
@@ -115,7 +123,7 @@ CollectivePhases combine_phases(const LayerTraffic& traffic, const DispatchPlan&
     case DispatchProtocol::kHierarchical:
       return hierarchical_combine(traffic, plan);
     default:
-      return {forwarded_combine(traffic, plan)};
+      return only(forwarded_combine(traffic, plan));
   }
 }
 

@@ -114,6 +114,10 @@ struct Exchange {
   /// Both return the transfer's index.
   std::uint32_t add(RankId from, RankId to, double bytes) { return add(from, to, bytes, std::span(&from, 1)); }
   std::uint32_t add(RankId from, RankId to, double bytes, std::span<const RankId> starting_ranks);
+
+  [[nodiscard]] std::span<const RankId> starters_of(const Transfer& transfer) const {
+    return std::span(starters).subspan(transfer.first_starter, transfer.starter_count);
+  }
 };
 
 struct RunKernel {
@@ -132,7 +136,7 @@ using Instruction = std::variant<RunKernel, Send, Receive>;
 
 /// Stage 0 is what comes before the first layer, stage l+1 is layer l, the last stage is the head.
 struct Program {
-  std::vector<Kernel> kernels;
+  std::vector<Kernel> kernels;  ///< each may run many times, on many ranks
   std::vector<Exchange> exchanges;
   std::vector<std::vector<Instruction>> ranks;  ///< [ranks], in order
   std::uint32_t stages = 0;

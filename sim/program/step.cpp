@@ -8,6 +8,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/placement/replica_choice.hpp"
+#include "sim/program/kernel_index.hpp"
 
 namespace moesim {
 
@@ -117,8 +118,7 @@ class StepBuilder {
   std::vector<RunKernel> store(KernelList kernels) {
     std::vector<RunKernel> runs;
     for (OperatorKernel& item : kernels) {
-      runs.push_back({static_cast<std::uint32_t>(program_.kernels.size()), item.op, stage_, item.repeat});
-      program_.kernels.push_back(std::move(item.kernel));
+      runs.push_back({kernels_.place(std::move(item.kernel)), item.op, stage_, item.repeat});
     }
     return runs;
   }
@@ -371,6 +371,7 @@ class StepBuilder {
   std::vector<std::size_t> moe_layers_;  // of traffic_, by index among the model's MoE layers
   std::size_t next_moe_ = 0;
   Program program_;
+  KernelIndex kernels_{program_.kernels};
   std::uint32_t stage_ = 0;
 };
 

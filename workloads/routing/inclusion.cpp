@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "sim/core/error.hpp"
 
@@ -40,13 +41,14 @@ class Integrand {
         design_(design),
         groups_(design == nullptr ? 1 : design->odds().size()),
         size_(weights.size() / groups_),
+        most_odds_(k > 1 ? std::exp(kLostDigits / static_cast<double>(k - 1)) : kInfinity),
         arrived_(weights.size()),
         laws_(groups_) {}
 
   /// The chance that fewer than k items of the chosen groups have arrived at t.
   double unfinished(double t) {
     arrive(t);
-    const Law law = others(groups_);
+    const Law law = all();
     double sum = 0.0;
     for (const double p : law) {
       sum += p;
@@ -57,22 +59,19 @@ class Integrand {
   /// Adds weight·w_e·e^{−w_e t}·P(e's group is chosen, at most k−1 others arrive before t) to each item's sum.
   void add(const TimePoint& point, std::span<double> sums) {
     arrive(point.time);
-    Law rest(k_);
+    Laws all_others = others();
     for (std::size_t g = 0; g < groups_; ++g) {
-      Law within = others(g);  // of the other groups, jointly with g being chosen
+      Law& within = all_others[g];  // of the other groups, jointly with g being chosen
       for (std::size_t n = 1; n < k_; ++n) {
         within[n] += within[n - 1];
       }
-      for (std::size_t e = g * size_; e < (g + 1) * size_; ++e) {
-        if (weights_[e] <= 0.0) {
-          continue;
+      for (std::size_t first = g * size_; first < (g + 1) * size_; first += kLanes) {
+        const std::size_t count = std::min(kLanes, (g + 1) * size_ - first);
+        const Lanes few = few_others(g, first, count, within);
+        for (std::size_t i = 0; i < count; ++i) {
+          const std::size_t e = first + i;
+          sums[e] += weights_[e] > 0.0 ? point.weight * weights_[e] * (1.0 - arrived_[e]) * few[i] : 0.0;
         }
-        leave_out(g, e, rest);
-        double few = 0.0;
-        for (std::size_t n = 0; n < k_; ++n) {
-          few += rest[n] * within[k_ - 1 - n];
-        }
-        sums[e] += point.weight * weights_[e] * (1.0 - arrived_[e]) * few;
       }
     }
   }
@@ -91,64 +90,119 @@ class Integrand {
     }
   }
 
-  /// Σ over sets of groups with `group` in them (any sets, where `group` is none) of the set's probability times the
-  /// law of arrivals in its other groups.
-  [[nodiscard]] Law others(std::size_t group) const {
-    if (design_ == nullptr) {
-      if (group < groups_) {
-        Law none(k_, 0.0);
-        none[0] = 1.0;
-        return none;
-      }
-      return laws_[0];
-    }
-    const std::size_t wanted = design_->per_token() - (group < groups_ ? 1 : 0);
-    std::vector<Law> sums(wanted + 1, Law(k_, 0.0));
-    sums[0][0] = group < groups_ ? design_->odds()[group] : 1.0;
-    for (std::size_t h = 0; h < groups_; ++h) {
-      if (h == group) {
-        continue;
-      }
-      for (std::size_t m = wanted; m > 0; --m) {
-        for (std::size_t n = 0; n < k_; ++n) {
-          double product = 0.0;
-          for (std::size_t i = 0; i <= n; ++i) {
-            product += sums[m - 1][i] * laws_[h][n - i];
-          }
-          sums[m][n] += design_->odds()[h] * product;
-        }
-      }
-    }
-    return sums[wanted];
+  /// Laws of arrivals by the number of groups chosen so far.
+  using Laws = std::vector<Law>;
+
+  [[nodiscard]] Laws none_chosen() const {
+    Laws laws(design_ == nullptr ? 1 : design_->per_token() + 1, Law(k_, 0.0));
+    laws[0][0] = 1.0;
+    return laws;
   }
 
-  /// The law of group g's arrivals without item e: division by (1−p) + p·z, which loses (p/(1−p))^n digits; where
-  /// that is too many, the product is built anew.
-  void leave_out(std::size_t g, std::size_t e, Law& rest) const {
-    const double p = arrived_[e];
-    constexpr double kLostDigits = 18.0;  // natural log: e^18 ≈ 7e7 of 1e16
-    const double loss = static_cast<double>(k_ - 1) * std::log(p / (1.0 - p));
-    if (p < 1.0 && !(loss > kLostDigits)) {
-      rest[0] = laws_[g][0] / (1.0 - p);
-      for (std::size_t n = 1; n < k_; ++n) {
-        rest[n] = (laws_[g][n] - p * rest[n - 1]) / (1.0 - p);
-      }
-      return;
+  /// Group h is chosen or not.
+  void add_group(Laws& laws, std::size_t h) const {
+    for (std::size_t m = laws.size() - 1; m > 0; --m) {
+      add_product(laws[m - 1], laws_[h], design_->odds()[h], laws[m]);
     }
-    std::fill(rest.begin(), rest.end(), 0.0);
+  }
+
+  void add_product(const Law& a, const Law& b, double factor, Law& sum) const {
+    for (std::size_t n = 0; n < k_; ++n) {
+      double product = 0.0;
+      for (std::size_t i = 0; i <= n; ++i) {
+        product += a[i] * b[n - i];
+      }
+      sum[n] += factor * product;
+    }
+  }
+
+  /// Σ over sets of groups of the set's probability times the law of arrivals in them.
+  [[nodiscard]] Law all() const {
+    if (design_ == nullptr) {
+      return laws_[0];
+    }
+    Laws laws = none_chosen();
+    for (std::size_t h = 0; h < groups_; ++h) {
+      add_group(laws, h);
+    }
+    return laws.back();
+  }
+
+  /// By group: the same over the sets with that group in them, of arrivals in their other groups. What groups before
+  /// it and behind it may bring is multiplied, each found in one pass.
+  [[nodiscard]] Laws others() const {
+    if (design_ == nullptr) {
+      Law none(k_, 0.0);
+      none[0] = 1.0;
+      return {none};
+    }
+    const std::size_t chosen = design_->per_token();
+    std::vector<Laws> behind(groups_, none_chosen());
+    for (std::size_t g = groups_ - 1; g > 0; --g) {
+      behind[g - 1] = behind[g];
+      add_group(behind[g - 1], g);
+    }
+    Laws before = none_chosen();
+    Laws others(groups_, Law(k_, 0.0));
+    for (std::size_t g = 0; g < groups_; ++g) {
+      for (std::size_t m = 0; m < chosen; ++m) {
+        add_product(before[m], behind[g][chosen - 1 - m], design_->odds()[g], others[g]);
+      }
+      add_group(before, g);
+    }
+    return others;
+  }
+
+  /// Items that are worked on side by side.
+  static constexpr std::size_t kLanes = 8;
+  using Lanes = std::array<double, kLanes>;
+
+  /// By item of group g from `first` on: the chance that at most k−1 others arrive, of which those of other groups
+  /// have the distribution `within`. The law of group g's arrivals without the item is division by (1−p) + p·z, which
+  /// loses (p/(1−p))^n digits; where that is too many, the product is built anew.
+  Lanes few_others(std::size_t g, std::size_t first, std::size_t count, const Law& within) const {
+    Lanes p{};
+    std::copy_n(arrived_.begin() + static_cast<std::ptrdiff_t>(first), count, p.begin());
+    Lanes few{};
+    Lanes rest{};  // that n others of the group arrive
+    for (std::size_t n = 0; n < k_; ++n) {
+      for (std::size_t i = 0; i < kLanes; ++i) {
+        rest[i] = (laws_[g][n] - p[i] * rest[i]) / (1.0 - p[i]);
+        few[i] += rest[i] * within[k_ - 1 - n];
+      }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!(p[i] < 1.0 && p[i] / (1.0 - p[i]) <= most_odds_)) {
+        few[i] = few_anew(g, first + i, within);
+      }
+    }
+    return few;
+  }
+
+  double few_anew(std::size_t g, std::size_t e, const Law& within) const {
+    Law rest(k_, 0.0);
     rest[0] = 1.0;
     for (std::size_t other = g * size_; other < (g + 1) * size_; ++other) {
       if (other != e && arrived_[other] > 0.0) {
         add_item(rest, arrived_[other]);
       }
     }
+    double few = 0.0;
+    for (std::size_t n = 0; n < k_; ++n) {
+      few += rest[n] * within[k_ - 1 - n];
+    }
+    return few;
   }
+
+  static constexpr double kLostDigits = 18.0;  ///< natural log: e^18 ≈ 7e7 of 1e16
+  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
   std::span<const double> weights_;
   std::size_t k_;
   const GroupDesign* design_;
   std::size_t groups_;
   std::size_t size_;
+  double most_odds_;  ///< p/(1−p) up to which leaving an item out loses no more than that
   std::vector<double> arrived_;
   std::vector<Law> laws_;
 };
