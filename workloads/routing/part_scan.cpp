@@ -250,8 +250,7 @@ void PartScan::tally(std::size_t first, std::size_t last, K k) {
   std::uint32_t* table = counts_.data();
   for (const std::size_t layer : layers_) {
     const Rows rows{ids_.data.data() + first * of_token + layer * k * sizeof(T), of_token, last - first};
-    duplicates_ +=
-        packs ? tally_packed<T>(rows, k, table) : tally_stamped<T>(rows, k, table, stamps_.data(), stamp);
+    duplicates_ += packs ? tally_packed<T>(rows, k, table) : tally_stamped<T>(rows, k, table, stamps_.data(), stamp);
     stamp += static_cast<std::uint32_t>(last - first);
     table += counting_ ? width_ : 0;
   }
