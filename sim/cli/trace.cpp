@@ -55,7 +55,12 @@ void print_checks(const std::vector<FitCheck>& checks) {
 }
 
 void fit_recording(const TraceArguments& arguments) {
-  const Recording recording = arguments.open();
+  Recording recording = arguments.open();
+  if (const TokenTrace* trace = recording.tokens(); trace != nullptr && trace->scan().dropped > 0) {
+    // Which experts the dropped choices were for is not known, and so not what tokens have in common.
+    fmt::print(stderr, "note: choices were dropped (-1): only loads are fitted, of those that were not\n");
+    recording.data = count(*trace);
+  }
   FitOptions options;
   options.name = arguments.name.empty() ? std::filesystem::path(arguments.file).stem().string() : arguments.name;
   options.source = arguments.source;
@@ -115,6 +120,7 @@ void add_trace(CLI::App& app) {
   arguments->add_reading(*fit_command);
   fit_command->add_option("-o,--output", arguments->output, "File to write, .json")->required();
   arguments->add_top_k(*fit_command);
+  arguments->add_dropped(*fit_command);
   fit_command->add_option("--name", arguments->name, "Name of the parameters");
   fit_command->add_option("--source", arguments->source, "Where the recording was published");
   fit_command->add_option("--licence", arguments->licence, "Its licence");

@@ -33,6 +33,7 @@ struct TraceArguments : CommonOptions {
   [[nodiscard]] std::optional<std::size_t> k_of(const CountTrace& counts) const;
   void add_reading(CLI::App& command);
   void add_top_k(CLI::App& command);
+  void add_dropped(CLI::App& command);
 };
 
 void add_trace_info(CLI::App& trace, const std::shared_ptr<TraceArguments>& arguments);

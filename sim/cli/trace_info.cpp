@@ -142,6 +142,10 @@ void TraceArguments::add_top_k(CLI::App& command) {
   command.add_option("--top-k", top_k, "Experts per token, for counts, which do not tell")->check(CLI::Range(1, 65535));
 }
 
+void TraceArguments::add_dropped(CLI::App& command) {
+  command.add_flag("--dropped", dropped, "-1 stands for a choice that the router dropped");
+}
+
 void add_trace_info(CLI::App& trace, const std::shared_ptr<TraceArguments>& arguments) {
   CLI::App* command = trace.add_subcommand("info", "How unevenly experts and ranks are used");
   arguments->add_reading(*command);
@@ -152,7 +156,7 @@ void add_trace_info(CLI::App& trace, const std::shared_ptr<TraceArguments>& argu
       ->expected(0, 1)
       ->default_str("16")
       ->check(CLI::Range(1, 1 << 20));
-  command->add_flag("--dropped", arguments->dropped, "-1 stands for a choice that the router dropped");
+  arguments->add_dropped(*command);
   command->add_option("--batch-tokens", arguments->batch_tokens, "Drop rates for batches of so many tokens")
       ->check(CLI::Range(1, 1 << 30));
   arguments->add_format(*command);

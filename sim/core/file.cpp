@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -166,26 +165,7 @@ std::string sha256(std::span<const std::byte> data) {
   return hash.hexadecimal();
 }
 
-std::string sha256_of_file(const std::filesystem::path& path) {
-  const auto [fd, size] = open_regular(path);
-  const Descriptor descriptor(fd);
-  constexpr std::size_t kPiece = std::size_t{1} << 18;
-  std::vector<std::byte> piece(std::clamp<std::size_t>(size, 1, kPiece));
-  Sha256 hash;
-  while (true) {
-    const ssize_t got = ::read(fd, piece.data(), piece.size());
-    if (got < 0 && errno == EINTR) {
-      continue;
-    }
-    if (got < 0) {
-      fail(path, "cannot read the file", errno);
-    }
-    if (got == 0) {
-      return hash.hexadecimal();
-    }
-    hash.add(std::span(piece).first(static_cast<std::size_t>(got)));
-  }
-}
+std::string sha256_of_file(const std::filesystem::path& path) { return sha256(MappedFile(path).bytes()); }
 
 std::string sha256(std::string_view text) { return sha256(std::as_bytes(std::span(text.data(), text.size()))); }
 

@@ -22,7 +22,8 @@ void write_file(const std::filesystem::path& path, const std::function<void(std:
 /// SHA-256 in lower-case hexadecimal.
 std::string sha256(std::span<const std::byte> data);
 std::string sha256(std::string_view text);
-/// Of a file, read piece by piece. Throws ConfigError naming the path when it cannot be read.
+/// Of a file, mapped: to copy it takes as long as to hash it. Throws ConfigError naming the path when it cannot be
+/// read.
 std::string sha256_of_file(const std::filesystem::path& path);
 
 /// A file mapped read-only into memory, for traces that are larger than one wants to copy.

@@ -69,6 +69,27 @@ TEST_CASE("trace: generated tokens are converted, looked at and fitted") {
         "g.npy: 16 tokens, 26 layers, top-6 of 64 experts, like t\n");
 }
 
+TEST_CASE("trace: a recording with dropped choices is fitted by its loads") {
+  const ScratchFolder scratch;
+  const auto run = [&](const std::string& arguments) {
+    const Outcome outcome = run_program(scratch.path(), arguments);
+    INFO(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return outcome;
+  };
+  static_cast<void>(
+      run("trace generate --router switch --experts 16 --layers 2 --tokens 2048 -o t.npy --options "
+          "'{\"capacity_factor\": 1.0}'"));
+  const Outcome fitted = run("trace fit t.npy --dropped -o p.json");
+  CHECK(fitted.err == "note: choices were dropped (-1): only loads are fitted, of those that were not\n");
+  CHECK(fitted.out.find("compared with the part that was held back") != std::string::npos);
+  static_cast<void>(run("trace generate --like p.json --tokens 2048 -o g.npy"));
+  const auto eight_ranks = [&](const std::string& arguments) {
+    return Json::parse(run(arguments + " --format json").out).at("ranks").at(2).at("max_over_mean_mean").get<double>();
+  };
+  CHECK(eight_ranks("trace info g.npy") == Approx(eight_ranks("trace info t.npy --dropped")).epsilon(0.05));
+}
+
 TEST_CASE("trace: what cannot be read ends with exit code 2 and a message that names file and fault") {
   const ScratchFolder scratch;
   write_file(scratch.path() / "c.json", kCounts);

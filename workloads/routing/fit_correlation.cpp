@@ -39,33 +39,61 @@ double log_slope(Entries entries) {
   return n < 2.0 ? 0.0 : (n * xy - x * y) / (n * xx - x * x);
 }
 
-/// Points and turnover: tokens on n points of k·(decided share) experts each, at random, have the association
+double largest_of(Entries entries) {
+  double largest = 0.0;
+  for (const auto& entry : entries) {
+    largest = std::max(largest, entry.value);
+  }
+  return largest;
+}
+
+/// Least association that is more than chance: three standard deviations of χ² with (E − 1)² degrees of freedom, over
+/// T·k².
+double least_association(const RoutingShape& shape, std::size_t tokens) {
+  constexpr double kLeast = 2e-3;
+  const auto k = static_cast<double>(shape.k);
+  const double chance = 3.0 * std::sqrt(2.0) * static_cast<double>(shape.experts - 1);
+  return std::max(kLeast, chance / (static_cast<double>(tokens) * k * k));
+}
+
+/// Points, turnover and share: tokens on n points of k·(decided share) experts each, at random, have the association
 /// E²·decided⁴/(n·k²) between layers that keep the point, and (1 − turnover)^(2d) of it d layers further: N_ef − x_ef
 /// is (T/n)·(c − μ), c the points with both experts, of mean and variance μ. What few tokens add to both is in the
-/// generated routing too, which is why both are set by comparison with that.
+/// generated routing too, which is why they are set by comparison with that. Layers that have less in common than n can
+/// be raised for follow their points with only a share of their tokens, as far as tokens of a sequence allow it; what
+/// have nothing in common each have points of their own.
 void fit_across(RoutingCorrelation& correlation, const GeneratedSource& model, const TokenBatch& batch,
                 std::span<const std::size_t> starts, const CorrelationStatistics& recorded, const TaskPool& pool) {
   constexpr double kFewest = 0.25;
   constexpr double kMost = 16.0;
   constexpr double kMostTurnover = 0.5;
-  constexpr double kLeastAssociation = 2e-3;
-  correlation.turnover = 0.0;
-  correlation.points_per_expert = kMost;
+  constexpr double kMostAlike = 0.9;  // tokens of a sequence on the same path
+  const RoutingShape shape = model.shape();
   const double target = first_of(recorded.association);
-  if (target < kLeastAssociation) {
+  // Two tokens on one path choose alike where both follow it.
+  const double least_share = std::sqrt(std::min(1.0, largest_of(recorded.overlap) / kMostAlike));
+  const double least = least_association(shape, batch.tokens.size());
+  correlation.points_per_expert = kMost;
+  if (target < least) {
+    correlation.turnover = 1.0;
+    correlation.shared = least_share;
     return;
   }
-  const RoutingShape shape = model.shape();
   const double experts_per_choice = static_cast<double>(shape.experts) / static_cast<double>(shape.k * shape.k);
   correlation.points_per_expert = std::clamp(experts_per_choice / target, kFewest, kMost);
   const double slope = log_slope(recorded.association);
   correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
+  correlation.shared = 1.0;
   constexpr int kRounds = 4;
   for (int round = 0; round < kRounds; ++round) {
     const CorrelationStatistics generated =
         correlation_statistics(model.with(correlation).draw(batch, 1, pool), starts);
-    const double ratio = std::max(first_of(generated.association), kLeastAssociation) / target;
-    correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
+    const double ratio = std::max(first_of(generated.association), least) / target;
+    if (correlation.points_per_expert >= kMost && (ratio > 1.0 || correlation.shared < 1.0)) {
+      correlation.shared = std::clamp(correlation.shared * std::pow(ratio, -0.25), least_share, 1.0);
+    } else {
+      correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
+    }
     correlation.turnover =
         std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
   }
@@ -106,8 +134,13 @@ std::vector<double> same_path(const RoutingCorrelation& correlation, Entries ent
   return chance;
 }
 
-/// Repeats and passages: tokens on the same path share the slots that it decides, others as many as by chance.
+/// Repeats and passages: tokens on the same path share the slots that it decides for both, others as many as by chance.
 void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap) {
+  correlation.repeat = 0.0;
+  correlation.topic = 0.0;
+  if (decided <= 0.0 || largest_of(overlap) <= 0.0) {
+    return;
+  }
   const auto cost = [&](const RoutingCorrelation& trial) {
     const std::vector<double> same = same_path(trial, overlap);
     double sum = 0.0;
@@ -191,10 +224,10 @@ RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const do
   correlation.topic = 0.0;
   for (int round = 0; round < kRounds; ++round) {
     fit_across(correlation, model, batch, sample.starts, recorded, pool);
-    fit_along(correlation, model.with(correlation).decided_share(), recorded.overlap);
+    fit_along(correlation, correlation.shared * model.with(correlation).decided_share(), recorded.overlap);
   }
   for (double* value : {&correlation.points_per_expert, &correlation.turnover, &correlation.repeat, &correlation.topic,
-                        &correlation.topic_tokens}) {
+                        &correlation.topic_tokens, &correlation.shared}) {
     *value = rounded(*value);
   }
   return correlation;

@@ -101,19 +101,15 @@ void PointTable::mix(RandomStream& random) {
 
 void PointTable::choose(std::size_t point, double shared, const ExpertSampler& sampler, HalfWords& random,
                         std::span<ExpertIndex> out) const {
+  // All slots or none: what is drawn beside some that follow would have to be distinct from them, and be more rarely
+  // popular for it.
+  if (shared < 1.0 && random.uniform() >= shared) {
+    sampler.draw(random, out);
+    return;
+  }
   const auto decided = std::span(experts_).subspan(point * k_, decided_[point]);
-  std::size_t count = 0;
-  std::size_t anew = 0;
-  for (const ExpertIndex expert : decided) {
-    if (shared >= 1.0 || random.uniform() < shared) {
-      out[count++] = expert;
-    } else {
-      ++anew;
-    }
-  }
-  for (std::size_t i = 0; i < anew; ++i, ++count) {
-    out[count] = sampler.draw_another(random, {}, out.first(count));
-  }
+  std::size_t count = decided.size();
+  std::copy(decided.begin(), decided.end(), out.begin());
   for (; count < out.size(); ++count) {
     constexpr int kTries = 32;
     int tries = 0;

@@ -24,8 +24,8 @@ class PointTable {
   /// Share of the slots that a point does not decide.
   [[nodiscard]] double free_share() const { return free_share_; }
 
-  /// The k experts of a token on `point`; each that the point decides is kept with probability `shared`, else drawn
-  /// from `sampler`.
+  /// The k experts of a token on `point`, which it follows with probability `shared`; else all are drawn from
+  /// `sampler`.
   void choose(std::size_t point, double shared, const ExpertSampler& sampler, HalfWords& random,
               std::span<ExpertIndex> out) const;
 

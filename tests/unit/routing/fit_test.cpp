@@ -177,6 +177,64 @@ TEST_CASE("fit: generated loads are the recording's to within 5 percent, whateve
   }
 }
 
+TEST_CASE("point table: experts are as popular as asked for, whatever share of tokens follows its points") {
+  // 16 experts, k = 4, half of them hardly used and one chosen by nine tokens in ten.
+  std::vector<double> inclusion(16, 0.05);
+  inclusion[0] = 0.9;
+  for (std::size_t e = 1; e < 8; ++e) {
+    inclusion[e] = (4.0 - 0.9 - 8 * 0.05) / 7.0;
+  }
+  constexpr std::size_t kK = 4;
+  constexpr std::size_t kPoints = 64;
+  constexpr std::size_t kTokens = 200'000;
+  RandomStream random(1, "test.point-table");
+  const PointTable table(inclusion, kK, kPoints, random);
+  const ExpertSampler sampler(inclusion, kK, {});
+  for (const double shared : {0.0, 0.5, 1.0}) {
+    INFO("shared " << shared);
+    HalfWords words(random);
+    std::vector<double> counts(16, 0.0);
+    std::vector<ExpertIndex> row(kK);
+    for (std::size_t token = 0; token < kTokens; ++token) {
+      table.choose(token % kPoints, shared, sampler, words, row);
+      for (const ExpertIndex expert : row) {
+        counts[expert] += 1.0 / kTokens;
+      }
+    }
+    for (std::size_t e = 0; e < 16; ++e) {
+      // Five standard deviations of a share of independent tokens: √(0.25/200,000) = 0.0011.
+      CHECK(counts[e] == Approx(inclusion[e]).margin(0.006));
+    }
+  }
+}
+
+TEST_CASE("fit: tokens and layers that have nothing in common are generated so") {
+  // Skewed loads, k = 1 and more: a fit once took the least that its points could make for what was recorded.
+  for (const std::size_t k : {1, 2, 6}) {
+    INFO("k " << k);
+    GeneratorParameters truth;
+    truth.name = "truth";
+    truth.experts = 64;
+    truth.experts_per_token = k;
+    truth.spread = std::vector<double>(5, 0.8);
+    truth.block_spread = std::vector<double>(5, 0.0);
+    std::string file;
+    const RoutingShape shape{.tokens = 0, .layers = 5, .k = k, .experts = 64};
+    const TokenTrace recorded = drawn(truth, shape, decode_batch(3000), 3, file);
+    const GeneratorParameters fitted = fit_tokens(recorded, {.name = "x"}, TaskPool(2));
+    CHECK(fitted.correlation.shared == 0.0);
+    CHECK(fitted.correlation.repeat == 0.0);
+    CHECK(fitted.correlation.topic == 0.0);
+    std::string generated_file;
+    const TokenTrace generated = drawn(fitted, shape, decode_batch(3000), 1, generated_file);
+    const auto association = [](const TokenTrace& trace) {
+      return correlation_statistics(whole_trace(trace), {}).association.front().value;
+    };
+    // Three standard deviations of chance: 3·√2·63/(3000·k²), for one pair of layers.
+    CHECK(association(generated) == Approx(association(recorded)).margin(0.09 / static_cast<double>(k * k)));
+  }
+}
+
 TEST_CASE("fit: generated loads are those of recorded tokens and counts to within 5 percent", "[slow]") {
   MOESIM_NEEDS_RECORDINGS();
   check_fit_generates_alike(TokenTrace::open(recordings() / "deepseek-v2-lite/intent_T8222_L26_K6_E64.u8"));

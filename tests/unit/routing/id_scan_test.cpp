@@ -1,10 +1,14 @@
 #include "workloads/routing/id_scan.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 #include <numeric>
+#include <set>
 
 #include "sim/core/random.hpp"
 #include "tests/unit/routing/fixture.hpp"
+#include "workloads/routing/set_counter.hpp"
 
 using namespace moesim;
 
@@ -31,6 +35,32 @@ Case random_ids(std::uint64_t seed, NpyType type, std::size_t tokens, std::size_
     made.layers.push_back(layer);
   }
   return made;
+}
+
+/// Distinct ids in each row, as routers choose them.
+template <class T>
+Case distinct_ids(std::uint64_t seed, NpyType type, std::size_t tokens, std::size_t layers, std::size_t k,
+                  std::size_t experts) {
+  RandomStream random(seed, "test.id-scan.distinct");
+  std::vector<long long> values;
+  std::vector<long long> all(experts);
+  std::iota(all.begin(), all.end(), 0LL);
+  for (std::size_t row = 0; row < tokens * layers; ++row) {
+    for (std::size_t slot = 0; slot < k; ++slot) {
+      std::swap(all[slot], all[slot + random.below(experts - slot)]);
+      values.push_back(all[slot]);
+    }
+  }
+  Case made = random_ids<T>(seed, type, tokens, layers, k, experts);
+  made.data = raw<T>(values);
+  made.ids.data = bytes_of(made.data);
+  return made;
+}
+
+/// Puts `value` in place of one id.
+template <class T>
+void put(Case& given, std::size_t index, T value) {
+  std::memcpy(given.data.data() + index * sizeof(T), &value, sizeof(T));
 }
 
 /// The definition, id by id.
@@ -84,6 +114,112 @@ TEST_CASE("id scan: counts and duplicates are those of a loop over all ids, for 
         check(random_ids<std::uint64_t>(seed++, NpyType::kUint64, 313, 5, k, experts));
       }
     }
+  }
+}
+
+TEST_CASE("id scan: rows of distinct ids, and the few that are not among them") {
+  const TaskPool pool(1);
+  std::uint64_t seed = 100;
+  // 16 windows of 625 tokens, each some stretches of 248 and a rest.
+  constexpr std::size_t kTokens = 10'000;
+  for (const std::size_t k : {1, 2, 3, 4, 6, 8, 11}) {
+    for (const std::size_t experts : {60, 127, 256, 300}) {
+      const auto check = [&]<class T>(NpyType type, T repeated) {
+        if (experts > std::size_t{std::numeric_limits<T>::max()} + 1) {
+          return;
+        }
+        INFO("k " << k << ", experts " << experts << ", " << name_of(type));
+        Case given = distinct_ids<T>(seed++, type, kTokens, 3, k, experts);
+        const auto scan = [&] { return scan_ids(given.ids, given.layers, std::nullopt, Fillers::kRefuse, "x", pool); };
+        CHECK(scan().rows_with_duplicates == 0);
+        check_against_definition(given, scan());
+        // A row in the middle of a stretch and the last one, all alike.
+        for (const std::size_t token : {std::size_t{1000}, kTokens - 1}) {
+          for (std::size_t slot = 0; slot < k; ++slot) {
+            put<T>(given, (token * 3 + 1) * k + slot, repeated);
+          }
+        }
+        CHECK(scan().rows_with_duplicates == (k > 1 ? 2 : 0));
+        check_against_definition(given, scan());
+      };
+      check(NpyType::kUint8, std::uint8_t{5});
+      check(NpyType::kInt8, std::int8_t{5});
+      check(NpyType::kUint16, std::uint16_t{5});
+      check(NpyType::kInt32, std::int32_t{5});
+      check(NpyType::kUint64, std::uint64_t{5});
+    }
+  }
+}
+
+TEST_CASE("id scan: ids out of range are found among thousands of good ones") {
+  const TaskPool pool(1);
+  const auto error_with = [&]<class T>(NpyType type, std::size_t experts, T bad) {
+    Case given = distinct_ids<T>(9, type, 5000, 4, 6, 100);
+    put<T>(given, (3210 * 4 + 2) * 6 + 3, bad);
+    return error_of([&] { scan_ids(given.ids, given.layers, experts, Fillers::kRefuse, "x", pool); });
+  };
+  // 100 and 127 have no bit that ids below 100 do not have.
+  CHECK(error_with(NpyType::kUint8, 100, std::uint8_t{100}) ==
+        "x: expected expert ids from 0 to 99, found 100 at token 3210, layer 2, slot 3");
+  CHECK(error_with(NpyType::kUint8, 100, std::uint8_t{255}) ==
+        "x: expected expert ids from 0 to 99, found 255 at token 3210, layer 2, slot 3");
+  CHECK(error_with(NpyType::kUint16, 100, std::uint16_t{127}) ==
+        "x: expected expert ids from 0 to 99, found 127 at token 3210, layer 2, slot 3");
+  CHECK(error_with(NpyType::kInt8, 100, std::int8_t{-2}) ==
+        "x: expected expert ids from 0 to 99, found -2 at token 3210, layer 2, slot 3");
+  // 2^32 + 5 is not 5.
+  CHECK(error_with(NpyType::kInt64, 100, std::int64_t{4294967301}) ==
+        "x: expected expert ids from 0 to 99, found 4294967301 at token 3210, layer 2, slot 3");
+}
+
+TEST_CASE("id scan: an id beyond 255 late in the file widens what was counted by sets") {
+  Case given = distinct_ids<std::int32_t>(11, NpyType::kInt32, 5000, 4, 6, 200);
+  put<std::int32_t>(given, (4321 * 4 + 2) * 6 + 3, 1000);
+  const IdScan scan = scan_ids(given.ids, given.layers, std::nullopt, Fillers::kRefuse, "x", TaskPool(1));
+  CHECK(scan.experts == 1001);
+  check_against_definition(given, scan);
+}
+
+TEST_CASE("id sets: wide and portable kernels count as a loop does, for every width and k") {
+  for (const std::size_t k : {1, 2, 3, 4, 6, 8, 11}) {
+    const auto check = [&]<class T>(NpyType type, T) {
+      INFO("k " << k << ", " << name_of(type));
+      constexpr std::size_t kTokens = SetCounter::kMostTokens;
+      Case given = random_ids<T>(20 + k, type, kTokens, 3, k, 256);
+      given.layers = {0, 2};
+      // Each id once a row, however often it stands there.
+      std::vector<std::uint8_t> expected(2 * SetCounter::kIds, 0);
+      for (std::size_t row = 0; row < kTokens * 2; ++row) {
+        std::set<std::size_t> ids;
+        for (std::size_t slot = 0; slot < k; ++slot) {
+          const std::size_t at = (row / 2 * 3 + given.layers[row % 2]) * k + slot;
+          ids.insert(static_cast<std::size_t>(id_at(type, given.ids.data, at)));
+        }
+        for (const std::size_t id : ids) {
+          ++expected[row % 2 * SetCounter::kIds + id];
+        }
+      }
+      const SetKernel wide = wide_set_kernel(type, k);
+      for (const SetKernel kernel : {portable_set_kernel(type, k), wide}) {
+        if (kernel == nullptr) {
+          WARN("no vectors of 32 bytes here");
+          continue;
+        }
+        SetCounter counter(given.ids, given.layers, kernel);
+        // Twice: what was taken is gone.
+        for (int time = 0; time < 2; ++time) {
+          for (std::size_t token = 0; token < kTokens; token += SetCounter::kTokens) {
+            counter.add(token);
+          }
+          const auto counts = counter.take();
+          CHECK(std::equal(counts.begin(), counts.end(), expected.begin(), expected.end()));
+        }
+      }
+    };
+    check(NpyType::kUint8, std::uint8_t{});
+    check(NpyType::kUint16, std::uint16_t{});
+    check(NpyType::kInt32, std::int32_t{});
+    check(NpyType::kUint64, std::uint64_t{});
   }
 }
 

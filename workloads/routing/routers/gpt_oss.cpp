@@ -6,7 +6,7 @@ namespace moesim {
 // The bias of its linear layer is part of the logits.
 RouterEntry gpt_oss_router() {
   return top_k_entry("gpt-oss", "linear with bias, top-4, softmax over the chosen",
-                     "openai/gpt-oss model card, arXiv 2508.10925 (from memory)",
+                     "openai/gpt-oss, gpt_oss/torch/model.py; model card, arXiv 2508.10925",
                      {.gate = GateFunction::kSoftmaxOfChosen});
 }
 

@@ -58,6 +58,8 @@ std::size_t near_square_root(std::size_t experts) {
 /// experts in the one, one in the other, so up to three in all. Inside a branch first-choice tokens come before
 /// second-choice ones.
 ///   outer rows C1 = max(⌊CF·S/branches⌋, least) ≤ S, inner rows C2 = max(⌊CF2·C1/experts per branch⌋, least).
+/// mesh-tensorflow deals a branch's rows of all groups anew, into groups of again about S rows that share C2; here each
+/// group's C1 rows share theirs, which drops a little more.
 class HierarchicalRouter final : public TokenRouter {
  public:
   HierarchicalRouter(const HierarchicalOptions& options, const RouterContext& context)

@@ -121,9 +121,9 @@ class VMoeRouter final : public TokenRouter {
 }  // namespace
 
 RouterEntry v_moe_router() {
-  return router_entry<VMoeOptions, VMoeRouter>("v-moe", "batch-prioritised-top-k",
-                                               "top-k with capacity, the surest tokens take rows first",
-                                               "V-MoE, arXiv 2106.05974; google-research/vmoe, moe.py and routing.py");
+  return router_entry<VMoeOptions, VMoeRouter>(
+      "v-moe", "batch-prioritised-top-k", "top-k with capacity, the surest tokens take rows first",
+      "V-MoE, arXiv 2106.05974; google-research/vmoe, moe.py, routing.py and configs/vmoe_paper/common.py");
 }
 
 }  // namespace moesim
