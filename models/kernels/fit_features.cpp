@@ -174,6 +174,10 @@ std::span<const std::size_t> shape_key_features(FitFamily family) { return featu
 std::size_t size_feature(FitFamily family) { return features_of(family).size; }
 std::size_t shape_features(FitFamily family) { return features_of(family).shape; }
 
+std::int64_t expected_law(FitFamily family) {
+  return family == FitFamily::kExperts ? 2 : 1;  // 2: with the traffic around the products
+}
+
 std::span<const SurfaceAxis> surface_axes(FitFamily family) {
   // Bends weigh what gave the least errors at shapes and sizes held back, of both GPUs and all types. A module's time
   // goes on with its heads, of which its weights are made.

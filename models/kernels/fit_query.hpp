@@ -104,6 +104,9 @@ std::size_t shape_features(FitFamily family);
 std::span<const std::size_t> shape_key_features(FitFamily family);
 std::size_t size_feature(FitFamily family);
 
+/// Which law FitQuery::expected follows: a fit made with another one predicts something else by the same trees.
+std::int64_t expected_law(FitFamily family);
+
 /// An axis of a family's surface: the feature, how far its knots lie apart, and how much a bend there weighs in the
 /// fit, in rows, and how many knots beyond the measured range it goes straight on.
 struct SurfaceAxis {
