@@ -351,6 +351,16 @@ FitQuery query(const LatentModule& module, const Accelerator& accelerator) {
   return out.take();
 }
 
+/// All that stream are one family: bytes read and written tell them apart, what they do to them hardly does.
+FitQuery query(const Streaming& s, const Accelerator& accelerator) {
+  Builder out(s, accelerator);
+  out.needs({.work = {}, .traffic = s.read + s.written, .compute = DataType::kBf16});
+  constexpr Bytes kLeast = bytes(1.0);
+  out.add(std::log2(std::max((s.read + s.written) / kLeast, 1.0)));
+  out.add(std::log2((s.written + kLeast) / (s.read + kLeast)));
+  return out.take();
+}
+
 }  // namespace
 
 void FeatureVector::add(double value) {
@@ -387,6 +397,9 @@ std::pair<FitFamily, DataType> family_of(const FittableKernel& kernel) {
     std::pair<FitFamily, DataType> operator()(const LatentGenerationAttention& k) const {
       return {FitFamily::kLatentGenerationAttention, k.kv};
     }
+    std::pair<FitFamily, DataType> operator()(const Streaming& /*k*/) const {
+      return {FitFamily::kStreaming, DataType::kBf16};
+    }
     std::pair<FitFamily, DataType> operator()(const LatentModule& k) const {
       return {k.phase == LatentModule::Phase::kContext ? FitFamily::kLatentContextModule
                                                        : FitFamily::kLatentGenerationModule,
@@ -411,7 +424,7 @@ std::optional<FittableKernel> fittable(const Kernel& kernel) {
     std::optional<FittableKernel> operator()(const GenerationAttention& k) const { return k; }
     std::optional<FittableKernel> operator()(const LatentGenerationAttention& k) const { return k; }
     std::optional<FittableKernel> operator()(const GroupedGemm&) const { return std::nullopt; }
-    std::optional<FittableKernel> operator()(const Streaming&) const { return std::nullopt; }
+    std::optional<FittableKernel> operator()(const Streaming& k) const { return k; }
   };
   return std::visit(Visitor{}, kernel);
 }

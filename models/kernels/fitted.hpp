@@ -108,6 +108,11 @@ struct FittedProfile {
   std::vector<KernelFit> fits;    ///< of several for one family and type, the first is used
   std::map<std::string, std::string> sources;
 
+  /// Whether experts were timed as whole operators, from hidden states to hidden states, as aiconfigurator's collectors
+  /// do; those of our own measurements are the two products and what is between them (validate/kernels/README.md).
+  [[nodiscard]] bool has_whole_experts() const { return framework != kOwnFramework; }
+  static constexpr std::string_view kOwnFramework = "moesim";
+
   static constexpr std::string_view kDoc = "Kernel costs fitted to measurements on one accelerator";
   template <class F>
   static void describe(F& f) {

@@ -161,7 +161,63 @@ class Rows {
         m.op == "mla_generation_module") {
       return table_.find("gemm_type") ? module(m) : latent(m);
     }
-    return false;
+    return m.op == "router" ? router(m) : streaming(m);
+  }
+
+  /// Our own router: the product of tokens and gates, the choice fused into it.
+  bool router(Measurement& m) {
+    m.kernel = Gemm{.m = count("num_tokens"), .n = count("num_experts"), .k = count("hidden_size")};
+    m.variant = "router";
+    m.shape = fmt::format("{} {} {}", text("num_experts"), text("hidden_size"), text("topk"));
+    m.size = text("num_tokens");
+    return true;
+  }
+
+  /// Our own kernels that stream, with the bytes that validate/kernels/shapes.cpp counts: T tokens of width h, E
+  /// experts, k chosen, of width i.
+  bool streaming(Measurement& m) {
+    if (m.op.starts_with("hbm_")) {
+      const double moved = static_cast<double>(count("bytes"));
+      m.kernel = Streaming{.read = bytes(m.op == "hbm_write" ? 0.0 : moved),
+                           .written = bytes(m.op == "hbm_read" ? 0.0 : moved)};
+      m.shape = m.op;
+      m.size = text("bytes");
+    } else if (!layer_part(m)) {
+      return false;
+    }
+    m.variant = "streaming";
+    return true;
+  }
+
+  bool layer_part(Measurement& m) {
+    static const std::set<std::string_view> kParts{"top_k", "permute", "unpermute", "swiglu", "swiglu_fp8", "rms_norm"};
+    if (!kParts.contains(m.op)) {
+      return false;
+    }
+    const auto tokens = static_cast<double>(count("num_tokens"));
+    const double copies = tokens * static_cast<double>(count("topk"));
+    const double row = 2.0 * static_cast<double>(count("hidden_size"));
+    const double cells = copies * static_cast<double>(count("inter_size"));
+    const double scores = tokens * static_cast<double>(count("num_experts"));
+    constexpr double kNumbers = 8.0;  // of a choice: expert and weight, or place and weight
+    Streaming out;
+    if (m.op == "top_k") {
+      out = {.read = bytes(4.0 * scores), .written = bytes(kNumbers * copies)};
+    } else if (m.op == "permute") {
+      out = {.read = bytes(tokens * row + kNumbers * copies), .written = bytes(copies * row)};
+    } else if (m.op == "unpermute") {
+      out = {.read = bytes(copies * row + kNumbers * copies), .written = bytes(tokens * row)};
+    } else if (m.op == "rms_norm") {
+      out = {.read = bytes(tokens * row), .written = bytes(tokens * row)};
+    } else {
+      const double narrow = 1.0 + 4.0 / 128.0;  // with a scale for each block
+      out = {.read = bytes(4.0 * cells), .written = bytes((m.op == "swiglu" ? 2.0 : narrow) * cells)};
+    }
+    m.kernel = out;
+    m.shape =
+        fmt::format("{} {} {} {} {}", m.op, text("hidden_size"), text("inter_size"), text("topk"), text("num_experts"));
+    m.size = text("num_tokens");
+    return true;
   }
 
   bool gemm(Measurement& m) {
