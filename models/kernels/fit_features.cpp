@@ -108,6 +108,8 @@ constexpr std::array kModule = {
     "sequences"sv,        "query"sv,          "keys"sv,  "heads"sv, "quantised weights"sv, "tokens"sv,
     "sequences x keys"sv, "tokens x heads"sv, "waves"sv, "tail"sv,  "intensity"sv,         "light"sv};
 
+constexpr std::array kStreaming = {"bytes"sv, "written per read"sv, "intensity"sv, "light"sv};
+
 /// What is known of a family's features: their names, how many of the first are the shape as it was measured, and
 /// which of those make two kernels of different sizes the same shape, and which is the size.
 struct Features {
@@ -138,6 +140,8 @@ const Features& features_of(FitFamily family) {
   static constexpr Features kOfGeneration{kGeneration, 6, kDecodeHeads, 1};
   static constexpr Features kOfLatentGeneration{kLatentGeneration, 3, kLatentDecodeHeads, 1};
   static constexpr Features kOfContextModule{kModule, 5, kModuleHeads, 1};
+  static constexpr std::array<std::size_t, 1> kShares{1};
+  static constexpr Features kOfStreaming{kStreaming, 2, kShares, 0};
   static constexpr Features kOfGenerationModule{kModule, 5, kModuleHeads, 2};
   switch (family) {
     case FitFamily::kGemm:
@@ -161,6 +165,8 @@ const Features& features_of(FitFamily family) {
       return kOfLatentGeneration;
     case FitFamily::kLatentContextModule:
       return kOfContextModule;
+    case FitFamily::kStreaming:
+      return kOfStreaming;
     case FitFamily::kLatentGenerationModule:
       break;
   }
@@ -173,6 +179,10 @@ std::span<const std::string_view> feature_names(FitFamily family) { return featu
 std::span<const std::size_t> shape_key_features(FitFamily family) { return features_of(family).key; }
 std::size_t size_feature(FitFamily family) { return features_of(family).size; }
 std::size_t shape_features(FitFamily family) { return features_of(family).shape; }
+
+std::int64_t expected_law(FitFamily family) {
+  return family == FitFamily::kExperts ? 2 : 1;  // 2: with the traffic around the products
+}
 
 std::span<const SurfaceAxis> surface_axes(FitFamily family) {
   // Bends weigh what gave the least errors at shapes and sizes held back, of both GPUs and all types. A module's time

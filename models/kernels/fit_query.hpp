@@ -31,7 +31,8 @@ enum class FitFamily {
   kAbsorbedContextAttention,
   kLatentGenerationAttention,
   kLatentContextModule,
-  kLatentGenerationModule
+  kLatentGenerationModule,
+  kStreaming
 };
 template <>
 struct EnumNames<FitFamily> {
@@ -47,7 +48,8 @@ struct EnumNames<FitFamily> {
        {FitFamily::kAbsorbedContextAttention, "mla_context_absorbed"},
        {FitFamily::kLatentGenerationAttention, "mla_generation"},
        {FitFamily::kLatentContextModule, "mla_context_module"},
-       {FitFamily::kLatentGenerationModule, "mla_generation_module"}});
+       {FitFamily::kLatentGenerationModule, "mla_generation_module"},
+       {FitFamily::kStreaming, "streaming"}});
 };
 
 /// DeepSeek's latent attention with all its projections, from hidden states to hidden states, on one rank: what
@@ -62,8 +64,8 @@ struct LatentModule {
   DataType weight = DataType::kBf16;
   DataType kv = DataType::kBf16;
 };
-using FittableKernel =
-    std::variant<Gemm, Experts, ContextAttention, GenerationAttention, LatentGenerationAttention, LatentModule>;
+using FittableKernel = std::variant<Gemm, Experts, ContextAttention, GenerationAttention, LatentGenerationAttention,
+                                    LatentModule, Streaming>;
 
 /// The kernel's features, in the order of feature_names().
 class FeatureVector {
@@ -104,6 +106,9 @@ std::size_t shape_features(FitFamily family);
 std::span<const std::size_t> shape_key_features(FitFamily family);
 std::size_t size_feature(FitFamily family);
 
+/// Which law FitQuery::expected follows: a fit made with another one predicts something else by the same trees.
+std::int64_t expected_law(FitFamily family);
+
 /// An axis of a family's surface: the feature, how far its knots lie apart, and how much a bend there weighs in the
 /// fit, in rows, and how many knots beyond the measured range it goes straight on.
 struct SurfaceAxis {
@@ -119,7 +124,7 @@ std::span<const SurfaceAxis> surface_axes(FitFamily family);
 /// where none of those were measured.
 Experts sorted(const Experts& experts);
 
-/// std::nullopt where no family is measured for it (a GroupedGemm alone, a streaming kernel).
+/// std::nullopt where no family is measured for it (a GroupedGemm alone).
 std::optional<FittableKernel> fittable(const Kernel& kernel);
 
 }  // namespace moesim

@@ -69,6 +69,11 @@ FittedKernels::FittedKernels(const FittedProfile& profile, const Place& place)
                                                       names.size(), name_of(fit.family))});
       continue;
     }
+    if (fit.law.value_or(1) != expected_law(fit.family)) {
+      faults.push_back({here("law"), fmt::format("expected {}, found {}: the profile was fitted by another version; "
+                                                 "fit it again with moesim calibrate",
+                                                 expected_law(fit.family), fit.law.value_or(1))});
+    }
     if (fit.range.size() != names.size() || std::any_of(fit.range.begin(), fit.range.end(), [](const auto& pair) {
           return pair.size() != 2 || pair[0] > pair[1];
         })) {

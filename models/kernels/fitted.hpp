@@ -30,8 +30,12 @@
 /// that no feature tells.
 ///
 /// Measured tables hold shapes that run several times slower than all their like, because the library had not tuned
-/// itself to them. Trees are not fitted to those (KernelFit::set_aside counts their rows), so that shapes that were
-/// never measured are taken to be tuned; their own curves say what was measured.
+/// itself to them: aiconfigurator's collector of TensorRT-LLM's experts takes any tuning cache whose file name begins
+/// with a shape's type, width, width by TP and experts by EP (collector/trtllm/collect_moe.py, glob of cache_path), so
+/// that shapes which share these, and 1 expert that finds the file of 16 or 128, run on tactics of nobody's. Which
+/// shape came first, and so which was tuned, is no feature of the kernel. Trees are not fitted to those
+/// (KernelFit::set_aside counts their rows), so that shapes that were never measured are taken to be tuned; their own
+/// curves say what was measured.
 ///
 /// With that, light / time, the utilisation, is bounded, and held at the nearest known shapes' beyond the measured ones
 /// (aiconfigurator's rule). What trees say there, though, may be what one odd shape at the border had: with the
@@ -44,7 +48,8 @@ namespace moesim {
 struct KernelFit {
   FitFamily family = FitFamily::kGemm;
   DataType type = DataType::kBf16;
-  std::string variant;  ///< implementation, and what else sets it apart from others of the family and type
+  std::string variant;              ///< implementation, and what else sets it apart from others of the family and type
+  std::optional<std::int64_t> law;  ///< expected_law(); absent: the first
   std::size_t rows = 0;
   std::optional<std::size_t> set_aside;  ///< rows of shapes far slower than their like
   Duration floor;
@@ -53,13 +58,14 @@ struct KernelFit {
   std::optional<double> usual_lowest;  ///< as lowest and highest, of four fifths of the measurements
   std::optional<double> usual_highest;
   std::vector<std::string> features;
-  std::vector<std::vector<double>> range;  ///< [features]: smallest and largest value measured
-  std::vector<std::vector<double>> edges;  ///< [features]: thresholds
-  std::optional<std::string> surface;      ///< Surface::text, of families that have one
-  std::string trees;                       ///< TreeSum::text
-  std::string curves;                      ///< CurveTerms::text
-  std::optional<FitErrors> in_grid;        ///< other sizes of shapes that were fitted
-  std::optional<FitErrors> out_of_grid;    ///< shapes that were not
+  std::vector<std::vector<double>> range;      ///< [features]: smallest and largest value measured
+  std::vector<std::vector<double>> edges;      ///< [features]: thresholds
+  std::optional<std::string> surface;          ///< Surface::text, of families that have one
+  std::string trees;                           ///< TreeSum::text
+  std::string curves;                          ///< CurveTerms::text
+  std::optional<FitErrors> in_grid;            ///< other sizes of shapes that were fitted
+  std::optional<FitErrors> out_of_grid;        ///< shapes that were not
+  std::optional<FitErrors> out_of_grid_usual;  ///< of these, rows that were not set aside
 
   static constexpr std::string_view kDoc =
       "time = (floor + expected) exp(trees(features) + curve(shape)); never below the time at the accelerator's peaks";
@@ -68,6 +74,7 @@ struct KernelFit {
     f.required("family", &KernelFit::family, "Kind of kernel");
     f.required("type", &KernelFit::type, "Type of the weights or of the cache");
     f.required("variant", &KernelFit::variant, "Implementation", Rules::not_empty());
+    f.optional("law", &KernelFit::law, "Number of the law that `expected` follows (default: 1)");
     f.required("rows", &KernelFit::rows, "Measurements fitted to");
     f.optional("set_aside", &KernelFit::set_aside,
                "Of these, rows of shapes far slower than their like, which the trees were not fitted to");
@@ -87,6 +94,8 @@ struct KernelFit {
                "What the trees leave of measured shapes, along their sizes (models/kernels/curves.hpp says how)");
     f.optional("in_grid", &KernelFit::in_grid, "Errors at held-back sizes of shapes that were fitted");
     f.optional("out_of_grid", &KernelFit::out_of_grid, "Errors at held-back shapes");
+    f.optional("out_of_grid_usual", &KernelFit::out_of_grid_usual,
+               "Errors at held-back shapes, of the rows that were not set aside");
   }
 };
 
@@ -98,6 +107,11 @@ struct FittedProfile {
   std::string base = "roofline";  ///< profile for what is not fitted: terms, or another's fits with its own base
   std::vector<KernelFit> fits;    ///< of several for one family and type, the first is used
   std::map<std::string, std::string> sources;
+
+  /// Whether experts were timed as whole operators, from hidden states to hidden states, as aiconfigurator's collectors
+  /// do; those of our own measurements are the two products and what is between them (validate/kernels/README.md).
+  [[nodiscard]] bool has_whole_experts() const { return framework != kOwnFramework; }
+  static constexpr std::string_view kOwnFramework = "moesim";
 
   static constexpr std::string_view kDoc = "Kernel costs fitted to measurements on one accelerator";
   template <class F>

@@ -117,12 +117,20 @@ void calibrate_kernels(const CalibrateOptions& options) {
   json["operators"] = Json::array();
   std::string text = error_heading("held-back rows");
   for (const KernelFit& fit : result.profile.fits) {
-    json["operators"].push_back(with_errors(
+    Json row = with_errors(
         {{"operator", name_of(fit.family)}, {"type", name_of(fit.type)}, {"variant", fit.variant}, {"rows", fit.rows}},
-        fit.in_grid, fit.out_of_grid));
+        fit.in_grid, fit.out_of_grid);
+    if (fit.out_of_grid_usual) {
+      row["set_aside"] = fit.set_aside.value_or(0);
+      row["out_of_grid_usual"] = errors_json(*fit.out_of_grid_usual);
+    }
+    json["operators"].push_back(std::move(row));
     text += fmt::format("{} {} ({})\n", name_of(fit.family), name_of(fit.type), fit.variant);
     text += error_row("  in grid (other sizes)", fit.in_grid);
     text += error_row("  out of grid (other shapes)", fit.out_of_grid);
+    if (fit.out_of_grid_usual) {
+      text += error_row("    without rows set aside as untuned", fit.out_of_grid_usual);
+    }
   }
   text += fmt::format("written to {}\n", options.output);
   deliver(options, {std::move(json), std::move(text), warnings});

@@ -73,13 +73,14 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
                             step.profile.communication);
 }
 
-/// Measured experts are whole operators: what they were timed with includes permuting rows there and back
-/// (aiconfigurator's collectors time fused MoE layers, from hidden states and router scores to hidden states).
+/// Measured experts are whole operators but in our own measurements: what they were timed with includes permuting rows
+/// there and back (aiconfigurator's collectors time fused MoE layers, from hidden states and router scores to hidden
+/// states).
 Permutation permutation_of(const PreparedStep& step) {
   const DataType type = step.scenario.precision.expert_weights(step.model.architecture().released());
   const ExpertLayout layout = layout_of(step.scenario.dispatch.protocol);
-  const bool whole = step.profile.choose(Experts{.weight = type, .layout = layout}).has_value();
-  return whole ? Permutation::kInExperts : Permutation::kApart;
+  const auto fit = step.profile.choose(Experts{.weight = type, .layout = layout});
+  return fit && fit->from->profile().has_whole_experts() ? Permutation::kInExperts : Permutation::kApart;
 }
 
 /// [MoE layers that run]: over all ranks.

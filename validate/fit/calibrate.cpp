@@ -80,6 +80,9 @@ struct Group {
     fit.family = family;
     fit.type = type;
     fit.variant = variant;
+    if (expected_law(family) != 1) {
+      fit.law = expected_law(family);
+    }
     fit.rows = rows.size();
     fit.floor = floor;
     fit.lowest = lowest;
@@ -244,8 +247,19 @@ std::size_t fold_of(const Measurement& row, HoldBack what, std::size_t folds) {
   return hash_of(what == HoldBack::kShapes ? row.shape : row.shape + "/" + row.size) % folds;
 }
 
-std::vector<double> fold_errors(const Group& group, std::span<const std::uint32_t> usual_rows, HoldBack what,
-                                std::size_t fold, const CalibrationOptions& options) {
+/// Relative errors at what was held back.
+struct FoldErrors {
+  std::vector<double> all;
+  std::vector<double> usual;  ///< of rows that were not set aside
+
+  void append(const FoldErrors& other) {
+    all.insert(all.end(), other.all.begin(), other.all.end());
+    usual.insert(usual.end(), other.usual.begin(), other.usual.end());
+  }
+};
+
+FoldErrors fold_errors(const Group& group, std::span<const std::uint32_t> usual_rows, HoldBack what, std::size_t fold,
+                       const CalibrationOptions& options) {
   std::vector<std::uint32_t> known;
   std::vector<std::uint32_t> held;
   for (std::uint32_t row = 0; row < group.rows.size(); ++row) {
@@ -253,7 +267,7 @@ std::vector<double> fold_errors(const Group& group, std::span<const std::uint32_
   }
   std::vector<std::uint32_t> kept;
   std::set_intersection(known.begin(), known.end(), usual_rows.begin(), usual_rows.end(), std::back_inserter(kept));
-  std::vector<double> errors;
+  FoldErrors errors;
   if (held.empty() || kept.size() < kLeastRows / 2) {
     return errors;
   }
@@ -261,7 +275,10 @@ std::vector<double> fold_errors(const Group& group, std::span<const std::uint32_
   const CurveTerms curves = curve_terms(group, learned, known);
   const KernelFit fit = group.terms();
   for (const std::uint32_t row : held) {
-    errors.push_back(group.error(fit, learned.surface, learned.trees, curves, row));
+    errors.all.push_back(group.error(fit, learned.surface, learned.trees, curves, row));
+    if (std::binary_search(usual_rows.begin(), usual_rows.end(), row)) {
+      errors.usual.push_back(errors.all.back());
+    }
   }
   return errors;
 }
@@ -360,7 +377,7 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
   // One task per fit and fold; task 0 of each group is the fit itself.
   const std::size_t tasks = 1 + 2 * options.folds;
   std::vector<KernelFit> fits(groups.size());
-  std::vector<std::vector<double>> errors(groups.size() * tasks);
+  std::vector<FoldErrors> errors(groups.size() * tasks);
   pool.for_each_index(groups.size() * tasks, [&](std::size_t index) {
     const Group& one = groups[index / tasks];
     const std::size_t task = index % tasks;
@@ -372,19 +389,20 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
     }
   });
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    std::vector<double> sizes;
-    std::vector<double> shapes;
+    FoldErrors sizes;
+    FoldErrors shapes;
     for (std::size_t fold = 0; fold < options.folds; ++fold) {
-      const auto& in = errors[i * tasks + 1 + fold];
-      const auto& beyond = errors[i * tasks + 1 + options.folds + fold];
-      sizes.insert(sizes.end(), in.begin(), in.end());
-      shapes.insert(shapes.end(), beyond.begin(), beyond.end());
+      sizes.append(errors[i * tasks + 1 + fold]);
+      shapes.append(errors[i * tasks + 1 + options.folds + fold]);
     }
-    if (!sizes.empty()) {
-      fits[i].in_grid = brief(errors_of(std::move(sizes)));
+    if (!sizes.all.empty()) {
+      fits[i].in_grid = brief(errors_of(std::move(sizes.all)));
     }
-    if (!shapes.empty()) {
-      fits[i].out_of_grid = brief(errors_of(std::move(shapes)));
+    if (!shapes.usual.empty() && shapes.usual.size() < shapes.all.size()) {
+      fits[i].out_of_grid_usual = brief(errors_of(std::move(shapes.usual)));
+    }
+    if (!shapes.all.empty()) {
+      fits[i].out_of_grid = brief(errors_of(std::move(shapes.all)));
     }
   }
 

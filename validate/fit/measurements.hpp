@@ -50,7 +50,8 @@ struct MeasurementTable {
 MeasurementTable read_measurements(const std::filesystem::path& path, TableFormat format);
 
 /// Throws ConfigError where a latency cannot be in the unit that the table's others are in: faster than a twentieth of
-/// the time at the accelerator's peaks, or slower than two thousand times that.
+/// the time at the accelerator's peaks, or slower than two thousand times that, or 500 times off what rows of its kind
+/// take against that.
 void check_units(const MeasurementTable& table, const Accelerator& accelerator);
 
 }  // namespace moesim

@@ -41,6 +41,9 @@ void refuse_other_forms(const std::string& name, std::string_view text) {
     throw ConfigError({name, ""},
                       "expected a table, found a pointer of Git LFS to one: fetch the file with \"git lfs pull\"");
   }
+  if (text.starts_with("{")) {
+    throw ConfigError({name, ""}, "expected CSV, found JSON: our own measurements are read with --table-format moesim");
+  }
   if (text.starts_with("PAR1")) {
     throw ConfigError({name, ""},
                       "expected CSV, found Parquet: convert it, as with python3 -c \"import pandas; "

@@ -146,7 +146,11 @@ TEST_CASE("shapes far slower than their like are set aside, and remembered") {
   const Accelerator h200 = find_accelerator("h200-sxm", {});
   const Calibration result = calibrate({table}, "h200-sxm", quick(), TaskPool(1));
   REQUIRE(result.profile.fits.size() == 1);
-  CHECK(result.profile.fits[0].set_aside == 3u * 9u);  // three of 27 shapes, nine sizes each
+  const KernelFit& fit = result.profile.fits[0];
+  CHECK(fit.set_aside == 3u * 9u);  // three of 27 shapes, nine sizes each
+  REQUIRE(fit.out_of_grid_usual);
+  CHECK(fit.out_of_grid_usual->n == fit.out_of_grid->n - 3u * 9u);
+  CHECK(fit.out_of_grid_usual->mape < fit.out_of_grid->mape);
   const FittedKernels fitted(result.profile, {"law", ""});
   for (const Measurement& row : table.rows) {
     CHECK(fitted.predict(0, row.kernel, h200).time / row.time == Approx(1.0).margin(0.25));
@@ -276,6 +280,11 @@ TEST_CASE("a profile survives its file, and one of another version is refused") 
   CHECK_THROWS_WITH(
       load_kernel_profile(ProfileFile{{path.string(), path}}, {"test", ""}),
       Catch::EndsWith("#/schema: expected \"moesim.fitted-profile/1\", found \"moesim.fitted-profile/2\""));
+  result.profile.fits[0].law = 2;
+  CHECK_THROWS_WITH(FittedKernels(result.profile, Place{"mine.json", ""}),
+                    "mine.json#/fits/0/law: expected 1, found 2: the profile was fitted by another version; fit it "
+                    "again with moesim calibrate");
+  result.profile.fits[0].law.reset();
   result.profile.fits[0].features[0] = "rows";
   CHECK_THROWS_WITH(FittedKernels(result.profile, Place{"mine.json", ""}),
                     "mine.json#/fits/0/features: expected the 16 features of gemm that this version knows, found "

@@ -120,6 +120,8 @@ TEST_CASE("gzipped tables read as plain ones, damaged ones are refused") {
 TEST_CASE("files that only point to a table, or hold it in another form, are named for what they are") {
   CHECK_THAT(faults_of("version https://git-lfs.github.com/spec/v1\noid sha256:96\nsize 9743072\n"),
              Catch::StartsWith("table.csv: expected a table, found a pointer of Git LFS to one"));
+  CHECK_THAT(faults_of("{\"schema\": \"moesim.measurement/1\"}"),
+             Catch::EndsWith("our own measurements are read with --table-format moesim"));
   CHECK_THAT(faults_of("PAR1\x15\x04"), Catch::StartsWith("table.csv: expected CSV, found Parquet"));
 }
 
@@ -182,6 +184,11 @@ TEST_CASE("faults of a table, with their lines") {
                   "gemm,bfloat16,4096,4096,4096,0.0002\ngemm,bfloat16,4096,4096,4096,2000000\n") ==
         "table.csv:3: expected a latency in the table's unit, found 200 ns where H200 SXM at its peaks needs 139 us\n"
         "table.csv:4: expected a latency in the table's unit, found 2000 s where H200 SXM at its peaks needs 139 us");
+  // One row in microseconds among three in milliseconds: a thousand times 142 us is within what a slow kernel may take.
+  CHECK(faults_of("op_name,gemm_dtype,m,n,k,latency\ngemm,bfloat16,4096,4096,4096,0.2\n"
+                  "gemm,bfloat16,4096,4096,4096,200\ngemm,bfloat16,4096,4096,4096,0.2\n") ==
+        "table.csv:3: expected a latency in the unit of the others, found 200 ms: against the time at peak rates 1000 "
+        "times longer than theirs");
 }
 
 }  // namespace

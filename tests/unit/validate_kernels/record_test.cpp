@@ -1,13 +1,22 @@
 // What the program writes is what the calibration reads.
 #include "validate/kernels/record.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <map>
+#include <set>
+#include <tuple>
 
+#include "models/kernels/fitted.hpp"
+#include "sim/config/codec.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "tests/scratch.hpp"
+#include "validate/fit/calibrate.hpp"
 #include "validate/fit/measurements.hpp"
+#include "validate/fit/validate.hpp"
+#include "validate/kernels/plan.hpp"
 
 namespace moesim::bench {
 namespace {
@@ -28,7 +37,6 @@ Record record_of_all() {
   record.gpu = "NVIDIA H200";
   record.version = "abc";
   record.environment.set("date", "2026-01-01T00:00:00Z").set("note", "a \"quoted\"\nline");
-  record.add({HbmCase{HbmCase::Access::kCopy, 1 << 20}, timing_of(1e-6)});
   record.add({GemmCase{NumberType::kBf16, 64, 4096, 7168}, timing_of(20e-6)});
   record.add({GemmCase{NumberType::kFp8Block, 64, 4096, 7168}, timing_of(15e-6)});
   record.add(
@@ -45,6 +53,7 @@ Record record_of_all() {
   record.add({LatentDecodeCase{8, 1024, 128}, timing_of(70e-6)});
   record.add({PrefillCase{2, 1024, 32, 8, 128}, timing_of(80e-6)});
   record.add({PrefillCase{2, 1024, 16, 16, 192}, timing_of(90e-6)});
+  record.add({HbmCase{HbmCase::Access::kCopy, 1 << 20}, timing_of(1e-6)});
   Json extra = Json::object();
   extra.set("slowdown", 1.5);
   record.add({ContentionCase{}, timing_of(1e-3), extra, "contention/one"});
@@ -66,8 +75,12 @@ TEST_CASE("a file of measurements reads as the kernels that were measured") {
   CHECK(table.device == "NVIDIA H200");
   CHECK(table.framework == "moesim");
   CHECK(table.version == "abc");
-  CHECK(table.skipped == 2);  // memory bandwidth and contention
-  REQUIRE(table.rows.size() == 8);
+  CHECK(table.skipped == 1);  // contention
+  REQUIRE(table.rows.size() == 9);
+
+  const auto& copy = std::get<Streaming>(table.rows[8].kernel);
+  CHECK(copy.read.base() == 1 << 20);
+  CHECK(copy.written.base() == 1 << 20);
 
   const auto& gemm = std::get<Gemm>(table.rows[0].kernel);
   CHECK(gemm.m == 64);
@@ -97,6 +110,98 @@ TEST_CASE("a file of measurements reads as the kernels that were measured") {
   CHECK(prefill.qk_head_dim == 128);
   CHECK(std::get<ContextAttention>(table.rows[7].kernel).qk_head_dim == 192);
   CHECK(table.rows[7].op == "mla_context");
+}
+
+TEST_CASE("parts of the layer are read with the traffic that the program counts for them") {
+  using Part = LayerCase::Part;
+  const LayerCase router{Part::kRouter, kLayer, 48};
+  Record record;
+  record.gpu = "NVIDIA H200";
+  record.add({router, timing_of(1e-6)});
+  std::vector<LayerCase> streaming;
+  for (const Part part :
+       {Part::kTopK, Part::kPermute, Part::kUnpermute, Part::kSwiGlu, Part::kSwiGluFp8, Part::kRmsNorm}) {
+    streaming.push_back({part, kLayer, 48});
+    record.add({streaming.back(), timing_of(2e-6)});
+  }
+  const auto path = moesim::test::scratch_path("moesim_record_parts.json");
+  record.save(path.string());
+  const MeasurementTable table = read_measurements(path, TableFormat::kMoesim);
+  std::filesystem::remove(path);
+  CHECK(table.skipped == 0);
+  REQUIRE(table.rows.size() == 1 + streaming.size());
+  const auto& gates = std::get<Gemm>(table.rows[0].kernel);
+  CHECK(std::tuple(gates.m, gates.n, gates.k) == std::tuple(48, 16, 512));
+  CHECK(table.rows[0].variant == "router");  // not to be taken for a product alone
+  for (std::size_t i = 0; i < streaming.size(); ++i) {
+    INFO(name_of(streaming[i].part));
+    const auto& part = std::get<Streaming>(table.rows[1 + i].kernel);
+    CHECK((part.read + part.written).base() == Approx(needs_of(streaming[i]).bytes));
+  }
+  // 48 tokens of 512 in 16 bits, each with 4 choices of 8 B; a row for each choice.
+  const auto& permute = std::get<Streaming>(table.rows[2].kernel);
+  CHECK(permute.read.base() == 48 * 512 * 2 + 48 * 4 * 8);
+  CHECK(permute.written.base() == 48 * 4 * 512 * 2);
+}
+
+/// What a GPU at 80 % of its peak rate or 70 % of its bandwidth would take, and 4 us.
+Timing lawful_timing(const Shape& shape) {
+  const Needs needs = needs_of(shape);
+  return timing_of(4e-6 + std::max(needs.flops / 0.8 / 989e12, needs.bytes / 0.7 / 4.8e12));
+}
+
+// The way of the first session on a GPU: measured, fitted, and held against a replay that the fit has not seen.
+TEST_CASE("what the whole plan measures can be fitted, and predicts a replay") {
+  constexpr std::size_t kOfGroup = 240;  // as many of each are enough
+  Record measured;
+  measured.gpu = "NVIDIA H200";
+  std::map<Group, std::size_t> taken;
+  for (const Case& one : plan()) {
+    const bool experts = one.group == Group::kExperts;
+    if (one.group == Group::kReplay || (experts && type_of(one.shape) != NumberType::kBf16) ||
+        (experts && std::get<ExpertsCase>(one.shape).kernel != ExpertKernel::kOwn) || taken[one.group]++ >= kOfGroup) {
+      continue;
+    }
+    measured.add({one.shape, lawful_timing(one.shape), Json::object(), one.id});
+  }
+  const auto path = moesim::test::scratch_path("moesim_plan.json");
+  measured.save(path.string());
+  const MeasurementTable table = read_measurements(path, TableFormat::kMoesim);
+  check_units(table, find_accelerator("h200-sxm", {"test", ""}));
+
+  CalibrationOptions options;
+  options.folds = 2;
+  options.boosting = {.trees = 60, .leaves = 12};
+  const Calibration fitted = calibrate({table}, "h200-sxm", options, TaskPool(1));
+  CHECK_FALSE(fitted.profile.has_whole_experts());
+  std::set<FitFamily> families;
+  for (const KernelFit& fit : fitted.profile.fits) {
+    families.insert(fit.family);
+    INFO(name_of(fit.family) << ' ' << fit.variant);
+    REQUIRE(fit.in_grid);
+    CHECK(fit.in_grid->median < 0.1);
+  }
+  CHECK(families == std::set{FitFamily::kGemm, FitFamily::kExperts, FitFamily::kContextAttention,
+                             FitFamily::kGenerationAttention, FitFamily::kLatentContextAttention,
+                             FitFamily::kLatentGenerationAttention, FitFamily::kStreaming});
+
+  Record replay;
+  replay.gpu = measured.gpu;
+  for (const Case& one : generated_replay_plan({.layer = layer_shapes().front()}, 1)) {
+    replay.add({one.shape, lawful_timing(one.shape), Json::object(), one.id});
+  }
+  replay.save(path.string());
+  const auto profile_path = moesim::test::scratch_path("moesim_plan_profile.json");
+  write_file(profile_path, Codec<FittedProfile>::encode(fitted.profile).dump());
+  const KernelProfile profile = load_kernel_profile(ProfileFile{{profile_path.string(), profile_path}}, {"test", ""});
+  const Validation valid =
+      validate(read_measurements(path, TableFormat::kMoesim), profile, find_accelerator("h200-sxm", {"test", ""}));
+  std::filesystem::remove(path);
+  std::filesystem::remove(profile_path);
+  REQUIRE(valid.operators.size() == 1);
+  CHECK(valid.operators[0].op == "moe");
+  CHECK(valid.operators[0].errors.n > 40);
+  CHECK(valid.operators[0].errors.median < 0.15);
 }
 
 TEST_CASE("rows of a replay are checked") {
