@@ -67,7 +67,7 @@ void network(const NetworkOptions& options) {
   how.symmetry = options.flow_times.empty() ? AllToAllOptions::Symmetry::kUse : AllToAllOptions::Symmetry::kIgnore;
   how.slots = options.link_use.empty() ? 0 : kSlots;
   NetworkReport report;
-  report.result = all_to_all(cluster, traffic, how);
+  report.result = all_to_all(cluster, traffic, how, TaskPool(options.thread_count()));
   report.ranks = traffic.ranks();
   report.traffic = describe(options, traffic);
   report.epsilon = options.epsilon;
@@ -128,6 +128,7 @@ void add_network(CLI::App& app) {
                       "Write when each transfer is through: src,dst,bytes,finish_s");
   command->add_option("--link-use", options->link_use, "Write each link's use over time: link,begin_s,end_s,use");
   options->add_set(*command);
+  options->add_threads(*command);
   options->add_out(*command);
   options->add_format(*command);
   command->add_flag("--timing", options->timing, "Also say how long the simulation itself took");

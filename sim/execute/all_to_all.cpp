@@ -8,7 +8,6 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
-#include "sim/fluid/fluid_system.hpp"
 #include "sim/fluid/known_flows.hpp"
 
 namespace moesim {
@@ -151,106 +150,9 @@ std::optional<SimTime> slot_of(const AllToAllOptions& options, const AllToAllRes
   return SimTime::from_ticks((result.bound.ticks() + slots - 1) / slots);
 }
 
-/// Runs the bundles from event to event.
-class Run {
- public:
-  Run(const Bundles& all, const AllToAllOptions& options, AllToAllResult& result)
-      : all_(all), result_(result), fluid_({.epsilon = options.epsilon}), finish_(all.bundles.size()) {
-    for (const double capacity : all.capacity) {
-      fluid_.add_resource(capacity);
-    }
-    if (const auto slot = slot_of(options, result)) {
-      result.slot = next_sample_ = *slot;
-      carried_.assign(all.capacity.size(), 0.0);
-    }
-  }
-
-  /// When each bundle is through.
-  std::vector<SimTime> run() {
-    for (const Bundle& bundle : all_.bundles) {
-      fluid_.start({}, {.amount = bundle.bytes, .uses = all_.uses_of(bundle), .latency = bundle.latency});
-    }
-    while (const auto next = fluid_.next_completion()) {
-      advance(*next);
-    }
-    sample(result_.completion);
-    check();
-    return std::move(finish_);
-  }
-
- private:
-  void advance(SimTime to) {
-    while (next_sample_ <= to) {
-      step(next_sample_);
-      sample(next_sample_);
-      next_sample_ += result_.slot;
-    }
-    step(to);
-  }
-
-  void step(SimTime to) {
-    for (auto next = fluid_.next_completion(); next && *next <= to; next = fluid_.next_completion()) {
-      completed_.clear();
-      fluid_.advance(*next, completed_);
-      for (const ActivityId activity : completed_) {
-        finish_[activity.index()] = *next;  // activities are numbered in the order of their start
-        result_.completion = *next;
-      }
-    }
-    completed_.clear();
-    fluid_.advance(to, completed_);
-    ensure(completed_.empty(), "a transfer that was through was not reported");
-  }
-
-  /// Notes the links' use since the last sample.
-  void sample(SimTime now) {
-    const double length = (now - sampled_).duration().base();
-    if (carried_.empty() || !(length > 0.0)) {
-      return;
-    }
-    std::vector<double> use(all_.capacity.size());
-    for (std::size_t resource = 0; resource < use.size(); ++resource) {
-      const double carried = fluid_.carried(ResourceId(resource));
-      use[resource] = (carried - carried_[resource]) / (length * all_.capacity[resource]);
-      carried_[resource] = carried;
-    }
-    std::vector<double> links(all_.resource_of.size());
-    for (std::size_t link = 0; link < links.size(); ++link) {
-      links[link] = use[all_.resource_of[link]];
-    }
-    result_.use_over_time.push_back(std::move(links));
-    sampled_ = now;
-  }
-
-  /// Bytes are conserved: every resource has carried just what its transfers brought, and nothing beats the bound.
-  void check() {
-    const std::vector<Load> loads = loads_of(all_);
-    result_.link_busy.resize(all_.resource_of.size());
-    for (std::size_t resource = 0; resource < loads.size(); ++resource) {
-      const double carried = fluid_.carried(ResourceId(resource));
-      ensure(std::abs(carried - loads[resource].bytes) <= 1e-9 * loads[resource].bytes,
-             "a link carried other bytes than were sent over it");
-    }
-    for (std::size_t link = 0; link < result_.link_busy.size(); ++link) {
-      result_.link_busy[link] = fluid_.busy_seconds(ResourceId(all_.resource_of[link]));
-    }
-  }
-
-  const Bundles& all_;
-  AllToAllResult& result_;
-  FluidSystem fluid_;
-  std::vector<SimTime> finish_;  // [bundles]
-  std::vector<ActivityId> completed_;
-  std::vector<double> carried_;  // [resources], at the last sample; empty: do not sample
-  SimTime sampled_;
-  SimTime next_sample_ = SimTime::never();
-};
-
-/// Below it, windows are so short that event by event is faster.
-constexpr double kLeastWindowedEpsilon = 1e-3;
-
-/// Runs the bundles, known as they all are, in windows of time: when each is through.
-std::vector<SimTime> run_in_windows(const Bundles& all, const AllToAllOptions& options, AllToAllResult& result) {
+/// When each bundle is through.
+std::vector<SimTime> run(const Bundles& all, const AllToAllOptions& options, const TaskPool& pool,
+                         AllToAllResult& result) {
   std::vector<KnownFlow> flows;
   flows.reserve(all.bundles.size());
   for (const Bundle& bundle : all.bundles) {
@@ -260,7 +162,7 @@ std::vector<SimTime> run_in_windows(const Bundles& all, const AllToAllOptions& o
   if (const auto slot = slot_of(options, result)) {
     result.slot = known.sample_every = *slot;
   }
-  KnownFlowsResult shared = share_known_flows(all.capacity, flows, known);
+  KnownFlowsResult shared = share_known_flows(all.capacity, flows, known, pool);
   result.completion = shared.finish.empty() ? SimTime() : *std::max_element(shared.finish.begin(), shared.finish.end());
   const std::size_t links = all.resource_of.size();
   result.link_busy.resize(links);
@@ -285,7 +187,8 @@ std::vector<SimTime> run_in_windows(const Bundles& all, const AllToAllOptions& o
 
 }  // namespace
 
-AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, const AllToAllOptions& options) {
+AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, const AllToAllOptions& options,
+                          const TaskPool& pool) {
   ensure(traffic.ranks() <= cluster.gpus(), "a matrix has more ranks than the cluster has GPUs");
   AllToAllResult result;
   result.fidelity = options.fidelity;
@@ -313,8 +216,7 @@ AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, 
     result.completion = result.bound;
     return result;
   }
-  const bool windows = options.epsilon >= kLeastWindowedEpsilon && !pairs.empty();
-  const std::vector<SimTime> finish = windows ? run_in_windows(all, options, result) : Run(all, options, result).run();
+  const std::vector<SimTime> finish = run(all, options, pool, result);
   result.flows.reserve(pairs.size());
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     result.flows.push_back({pairs[i], finish[i]});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/core/id.hpp"
+#include "sim/core/task_pool.hpp"
 #include "sim/core/time.hpp"
 #include "sim/execute/fidelity.hpp"
 #include "sim/execute/traffic_matrix.hpp"
@@ -16,7 +17,7 @@ namespace moesim {
 
 struct AllToAllOptions {
   Fidelity fidelity = Fidelity::kFlow;
-  double epsilon = 0.0;  ///< FluidOptions::epsilon
+  double epsilon = 0.0;  ///< KnownFlowsOptions::epsilon
   /// Symmetric traffic is solved for one flow of each class; off: flow by flow, always.
   enum class Symmetry { kUse, kIgnore } symmetry = Symmetry::kUse;
   std::size_t slots = 0;  ///< sample the links' use this many times per `bound`; 0: do not
@@ -51,8 +52,10 @@ struct AllToAllResult {
   SimTime slot;
 };
 
-/// Throws ModelError when a time is out of range, ConfigError (a cluster with dead parts) where there is no way.
-AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, const AllToAllOptions& options);
+/// Transfers that do not meet on a link that can bind are solved on the threads of `pool`. Throws ModelError when a
+/// time is out of range, ConfigError (a cluster with dead parts) where there is no way.
+AllToAllResult all_to_all(const Cluster& cluster, const TrafficMatrix& traffic, const AllToAllOptions& options,
+                          const TaskPool& pool = TaskPool(1));
 
 /// Who sends most over a link.
 struct LinkLoader {

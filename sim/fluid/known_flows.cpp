@@ -1,6 +1,7 @@
 #include "sim/fluid/known_flows.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <numeric>
 #include <utility>
@@ -13,6 +14,8 @@ namespace moesim {
 namespace {
 
 constexpr std::size_t kFewFlows = 1000;  ///< are solved exactly in less time than in windows
+constexpr double kLeastEpsilon = 1e-3;   ///< below it, windows are so short that event by event is faster
+constexpr double kSameAmount = 1e-9;     ///< of what a resource is to carry
 constexpr std::uint32_t kNone = UINT32_MAX;
 
 class KnownFlows {
@@ -22,45 +25,53 @@ class KnownFlows {
         flows_(flows),
         options_(options),
         binding_(fluid::binding_resources(capacities, flows)),
-        weight_(capacities.size(), 0.0),
         local_(capacities.size(), kNone) {
     result_.finish.resize(flows.size());
     result_.busy.resize(capacities.size(), 0.0);
   }
 
-  KnownFlowsResult run() {
-    take_components();
-    for (const std::vector<std::uint32_t>& flows : components_) {
-      if (flows.empty()) {
-        continue;
-      }
-      if (flows.size() <= kFewFlows) {
-        one_by_one(flows, 0.0);
-      } else if (!one_weight(flows)) {
-        one_by_one(flows, options_.epsilon);
+  KnownFlowsResult run(const TaskPool& pool) {
+    take_parts();
+    std::vector<fluid::Samples> samples(parts_.size());
+    pool.for_each_index(parts_.size(), [&](std::size_t index) {
+      const Part& part = parts_[index];
+      if (part.flows.size() <= kFewFlows) {
+        event_by_event(part, 0.0, samples[index]);
+      } else if (options_.epsilon < kLeastEpsilon || part.weights == Part::Weights::kSeveral) {
+        event_by_event(part, options_.epsilon, samples[index]);
       } else {
-        const fluid::Component component = component_of(flows);
-        fluid::Windows(flows_, component, options_).run(result_);
+        fluid::Windows(flows_, component_of(part), {options_.epsilon, options_.sample_every, capacities_.size()})
+            .run(result_.finish, samples[index]);
       }
+    });
+    for (const fluid::Samples& of_part : samples) {
+      add(of_part);
     }
     take_busy();
     return std::move(result_);
   }
 
  private:
+  /// Flows that share a resource that can bind, by way of others too.
+  struct Part {
+    std::vector<std::uint32_t> flows;
+    std::uint32_t links = 0;                                                               ///< that can bind
+    enum class Weights : std::uint8_t { kOneEach, kSeveral } weights = Weights::kOneEach;  ///< on a resource
+  };
+
   [[nodiscard]] bool binds(const Use& use) const { return binding_[use.resource.index()] != 0; }
 
-  std::uint32_t root(std::uint32_t resource) {
-    while (parent_[resource] != resource) {
-      resource = parent_[resource] = parent_[parent_[resource]];
-    }
-    return resource;
-  }
-
-  /// Flows that share a resource that can bind are of one component, by way of others too.
-  void take_components() {
-    parent_.resize(capacities_.size());
-    std::iota(parent_.begin(), parent_.end(), 0U);
+  /// The flows of each part; its links are numbered as they first appear: those of one sender's flows stand one behind
+  /// the other.
+  void take_parts() {
+    std::vector<std::uint32_t> parent(capacities_.size());  // a forest of resources
+    std::iota(parent.begin(), parent.end(), 0U);
+    const auto root = [&](std::uint32_t resource) {
+      while (parent[resource] != resource) {
+        resource = parent[resource] = parent[parent[resource]];
+      }
+      return resource;
+    };
     std::vector<std::uint32_t> resource(flows_.size(), kNone);  // one of each flow
     for (std::size_t flow = 0; flow < flows_.size(); ++flow) {
       for (const Use& use : flows_[flow].uses) {
@@ -69,86 +80,92 @@ class KnownFlows {
         }
         const std::uint32_t own = root(static_cast<std::uint32_t>(use.resource.index()));
         resource[flow] = resource[flow] == kNone ? own : root(resource[flow]);
-        parent_[std::max(own, resource[flow])] = std::min(own, resource[flow]);
+        parent[std::max(own, resource[flow])] = std::min(own, resource[flow]);
       }
       ensure(resource[flow] != kNone, "a flow has no resource that can bind");
     }
-    components_.resize(capacities_.size());
+    std::vector<std::uint32_t> part_of(capacities_.size(), kNone);
+    std::vector<double> weight(capacities_.size(), 0.0);  // of the flows seen
     for (std::size_t flow = 0; flow < flows_.size(); ++flow) {
-      components_[root(resource[flow])].push_back(static_cast<std::uint32_t>(flow));
-    }
-  }
-
-  /// Do all flows of each resource have the same weight on it?
-  bool one_weight(std::span<const std::uint32_t> flows) {
-    for (const std::uint32_t flow : flows) {
-      for (const Use& use : flows_[flow].uses) {
-        double& weight = weight_[use.resource.index()];
-        if (binds(use) && weight != 0.0 && weight != use.weight) {
-          return false;
-        }
-        weight = use.weight;
+      std::uint32_t& index = part_of[root(resource[flow])];
+      if (index == kNone) {
+        index = static_cast<std::uint32_t>(parts_.size());
+        parts_.emplace_back();
       }
-    }
-    return true;
-  }
-
-  /// Links are numbered as they first appear: those of one sender's flows stand one behind the other.
-  fluid::Component component_of(std::span<const std::uint32_t> flows) {
-    fluid::Component component;
-    component.flows.assign(flows.begin(), flows.end());
-    component.amount.reserve(flows.size());
-    component.first.reserve(flows.size() + 1);
-    component.first.push_back(0);
-    for (const std::uint32_t flow : flows) {
-      component.amount.push_back(flows_[flow].amount);
+      Part& part = parts_[index];
+      part.flows.push_back(static_cast<std::uint32_t>(flow));
       for (const Use& use : flows_[flow].uses) {
         if (!binds(use)) {
           continue;
         }
-        std::uint32_t& link = local_[use.resource.index()];
-        if (link == kNone) {
-          link = static_cast<std::uint32_t>(component.capacity.size());
-          component.capacity.push_back(capacities_[use.resource.index()] / use.weight);
+        const std::size_t link = use.resource.index();
+        if (local_[link] == kNone) {
+          local_[link] = part.links++;
+          weight[link] = use.weight;
+        } else if (weight[link] != use.weight) {
+          part.weights = Part::Weights::kSeveral;
         }
-        component.links.push_back(link);
+      }
+    }
+  }
+
+  [[nodiscard]] fluid::Component component_of(const Part& part) const {
+    fluid::Component component;
+    component.flows = part.flows;
+    component.capacity.resize(part.links);
+    component.amount.reserve(part.flows.size());
+    component.first.reserve(part.flows.size() + 1);
+    component.first.push_back(0);
+    for (const std::uint32_t flow : part.flows) {
+      component.amount.push_back(flows_[flow].amount);
+      for (const Use& use : flows_[flow].uses) {
+        if (binds(use)) {
+          const std::uint32_t link = local_[use.resource.index()];
+          component.capacity[link] = capacities_[use.resource.index()] / use.weight;
+          component.links.push_back(link);
+        }
       }
       component.first.push_back(component.links.size());
     }
     return component;
   }
 
-  void one_by_one(std::span<const std::uint32_t> flows, double epsilon) {
-    FluidSystem system(FluidOptions{.epsilon = epsilon});
+  /// Sets the finish times of the part's flows, by FluidSystem over all resources that they use.
+  void event_by_event(const Part& part, double epsilon, fluid::Samples& samples) {
     std::vector<std::uint32_t> resources;
+    for (const std::uint32_t flow : part.flows) {
+      for (const Use& use : flows_[flow].uses) {
+        resources.push_back(static_cast<std::uint32_t>(use.resource.index()));
+      }
+    }
+    std::sort(resources.begin(), resources.end());
+    resources.erase(std::unique(resources.begin(), resources.end()), resources.end());
+    FluidSystem system(FluidOptions{.epsilon = epsilon});
+    for (const std::uint32_t resource : resources) {
+      system.add_resource(capacities_[resource]);
+    }
+    std::vector<double> load(resources.size(), 0.0);
     std::vector<Use> uses;
-    for (const std::uint32_t flow : flows) {
+    for (const std::uint32_t flow : part.flows) {
       uses.clear();
       for (const Use& use : flows_[flow].uses) {
-        std::uint32_t& local = local_[use.resource.index()];
-        if (local == kNone) {
-          local = static_cast<std::uint32_t>(resources.size());
-          resources.push_back(static_cast<std::uint32_t>(use.resource.index()));
-          system.add_resource(capacities_[use.resource.index()]);
-        }
+        const auto found = std::lower_bound(resources.begin(), resources.end(), use.resource.index());
+        const auto local = static_cast<std::size_t>(found - resources.begin());
         uses.push_back({ResourceId(local), use.weight});
+        load[local] += use.weight * flows_[flow].amount;
       }
       system.start({}, {.amount = flows_[flow].amount, .uses = uses, .latency = flows_[flow].latency});
     }
     std::vector<double> carried(resources.size(), 0.0);
-    std::size_t slot = 0;
     const auto sample = [&] {
-      if (result_.sampled.size() <= slot) {
-        result_.sampled.resize(slot + 1, std::vector<double>(capacities_.size(), 0.0));
-      }
+      std::vector<fluid::Sample>& slot = samples.emplace_back();
       for (std::size_t i = 0; i < resources.size(); ++i) {
         const double now = system.carried(ResourceId(i));
-        result_.sampled[slot][resources[i]] += now - carried[i];
+        slot.push_back({resources[i], now - carried[i]});
         carried[i] = now;
       }
-      ++slot;
     };
-    const bool samples = options_.sample_every < SimTime::never();
+    const bool wanted = options_.sample_every < SimTime::never();
     SimTime next_sample = options_.sample_every;
     std::vector<ActivityId> completed;
     while (const auto next = system.next_completion()) {
@@ -161,14 +178,26 @@ class KnownFlows {
       }
       system.advance(*next, completed);
       for (const ActivityId activity : completed) {
-        result_.finish[flows[activity.index()]] = *next;
+        result_.finish[part.flows[activity.index()]] = *next;
       }
     }
-    if (samples && system.time() > next_sample - options_.sample_every) {
+    if (wanted && system.time() > next_sample - options_.sample_every) {
       sample();
     }
-    for (const std::uint32_t resource : resources) {
-      local_[resource] = kNone;  // another component may use what does not bind
+    for (std::size_t i = 0; i < resources.size(); ++i) {
+      ensure(std::abs(system.carried(ResourceId(i)) - load[i]) <= kSameAmount * load[i],
+             "a resource carried other amounts than its flows have");
+    }
+  }
+
+  void add(const fluid::Samples& samples) {
+    for (std::size_t slot = 0; slot < samples.size(); ++slot) {
+      if (result_.sampled.size() <= slot) {
+        result_.sampled.resize(slot + 1, std::vector<double>(capacities_.size(), 0.0));
+      }
+      for (const fluid::Sample& sample : samples[slot]) {
+        result_.sampled[slot][sample.resource] += sample.amount;
+      }
     }
   }
 
@@ -199,19 +228,17 @@ class KnownFlows {
   std::span<const double> capacities_;
   std::span<const KnownFlow> flows_;
   const KnownFlowsOptions& options_;
-  std::vector<char> binding_;                           // [resources]
-  std::vector<std::uint32_t> parent_;                   // [resources], a forest
-  std::vector<std::vector<std::uint32_t>> components_;  // their flows
-  std::vector<double> weight_;                          // [resources], of the flows seen
-  std::vector<std::uint32_t> local_;                    // [resources], in the present component
+  std::vector<char> binding_;         // [resources]
+  std::vector<std::uint32_t> local_;  // [resources], in their part; of those that bind
+  std::vector<Part> parts_;
   KnownFlowsResult result_;
 };
 
 }  // namespace
 
 KnownFlowsResult share_known_flows(std::span<const double> capacities, std::span<const KnownFlow> flows,
-                                   const KnownFlowsOptions& options) {
-  return KnownFlows(capacities, flows, options).run();
+                                   const KnownFlowsOptions& options, const TaskPool& pool) {
+  return KnownFlows(capacities, flows, options).run(pool);
 }
 
 }  // namespace moesim

@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "sim/core/task_pool.hpp"
 #include "sim/core/time.hpp"
 #include "sim/fluid/fluid_system.hpp"
 
@@ -16,7 +17,7 @@ struct KnownFlow {
 };
 
 struct KnownFlowsOptions {
-  double epsilon = 1e-2;                    ///< > 0
+  double epsilon = 0.0;                     ///< 0 to 1; 0: exact
   SimTime sample_every = SimTime::never();  ///< > 0
 };
 
@@ -26,10 +27,11 @@ struct KnownFlowsResult {
   std::vector<std::vector<double>> sampled;  ///< [slots of sample_every][resources]: Σ weight·(amount done) in it
 };
 
-/// The times of FluidSystem, with φ = 1 and no caps, to within about ε, for flows that are all known before the first
-/// begins. Flows that share no resource that can bind are solved by themselves: a few exactly, by FluidSystem, many in
-/// windows of time (windows.hpp), each of which costs the same however many flows complete in it.
+/// The times of FluidSystem, with φ = 1 and no caps, for flows that are all known before the first begins. Flows that
+/// share no resource that can bind are solved apart, on the threads of `pool`: exactly, by FluidSystem; or to within
+/// about ε, if there are many of them, in windows of time (windows.hpp), each of which costs the same however many
+/// flows complete in it.
 KnownFlowsResult share_known_flows(std::span<const double> capacities, std::span<const KnownFlow> flows,
-                                   const KnownFlowsOptions& options);
+                                   const KnownFlowsOptions& options, const TaskPool& pool = TaskPool(1));
 
 }  // namespace moesim

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
 #include "sim/core/error.hpp"
 #include "sim/fluid/noise.hpp"
@@ -26,16 +27,16 @@ constexpr double kForgiven = 1e-4;   ///< of a tick: the noise of doubles
 
 }  // namespace
 
-Windows::Windows(std::span<const KnownFlow> all, const Component& component, const KnownFlowsOptions& options)
+Windows::Windows(std::span<const KnownFlow> all, Component component, const Options& options)
     : all_(all),
-      component_(component),
+      component_(std::move(component)),
       options_(options),
-      levels_(component),
+      levels_(component_),
       window_(kWindow * options.epsilon *
-              std::min(1.0, std::pow(static_cast<double>(component.flows.size()) / kMany, kPower))),
-      before_(component.capacity.size(), 0.0),
-      order_(component.flows.size()),
-      finish_(component.flows.size(), 0.0) {
+              std::min(1.0, std::pow(static_cast<double>(component_.flows.size()) / kMany, kPower))),
+      before_(component_.capacity.size(), 0.0),
+      order_(component_.flows.size()),
+      finish_(component_.flows.size(), 0.0) {
   std::iota(order_.begin(), order_.end(), 0U);
   const auto earlier = [&](std::uint32_t a, std::uint32_t b) {
     return all_[component_.flows[a]].latency < all_[component_.flows[b]].latency;
@@ -49,10 +50,10 @@ double Windows::latency(std::size_t next) const {
   return all_[component_.flows[order_[next]]].latency.duration().base();
 }
 
-void Windows::run(KnownFlowsResult& result) {
+void Windows::run(std::span<SimTime> finish, Samples& samples) {
   if (options_.sample_every < SimTime::never()) {
-    samples_ = &result.sampled;
-    slot_.assign(result.busy.size(), 0.0);
+    samples_ = &samples;
+    slot_.assign(options_.resources, 0.0);
     unsampled_.resize(finish_.size());
     for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
       unsampled_[flow] = all_[component_.flows[flow]].amount;
@@ -65,12 +66,12 @@ void Windows::run(KnownFlowsResult& result) {
     begin();
     window();
   }
-  if (samples_ != nullptr && now_ > static_cast<double>(slot_index_) * options_.sample_every.duration().base()) {
+  if (samples_ != nullptr && now_ > static_cast<double>(samples_->size()) * options_.sample_every.duration().base()) {
     sample();
   }
   keep_bounds();
   for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
-    result.finish[component_.flows[flow]] =
+    finish[component_.flows[flow]] =
         SimTime::from_ticks(static_cast<std::int64_t>(std::ceil(finish_[flow] * 1e12 - kForgiven)));
   }
 }
@@ -90,7 +91,7 @@ void Windows::window() {
   }
   double until_sample = kInfinity;
   if (samples_ != nullptr) {
-    until_sample = static_cast<double>(slot_index_ + 1) * options_.sample_every.duration().base() - now_;
+    until_sample = static_cast<double>(samples_->size() + 1) * options_.sample_every.duration().base() - now_;
     length = std::min(length, until_sample);
   }
   for (std::uint32_t link = 0; link < before_.size(); ++link) {
@@ -107,7 +108,7 @@ void Windows::window() {
   now_ += length;
   length_ = length;
   if (length == until_sample) {
-    now_ = static_cast<double>(slot_index_ + 1) * options_.sample_every.duration().base();
+    now_ = static_cast<double>(samples_->size() + 1) * options_.sample_every.duration().base();
     sample();
   }
 }
@@ -225,14 +226,13 @@ void Windows::sample() {
     }
     unsampled_[flow] = left;
   });
-  if (samples_->size() <= slot_index_) {
-    samples_->resize(slot_index_ + 1, std::vector<double>(slot_.size(), 0.0));
+  std::vector<Sample>& sample = samples_->emplace_back();
+  for (std::uint32_t resource = 0; resource < slot_.size(); ++resource) {
+    if (slot_[resource] != 0.0) {
+      sample.push_back({resource, slot_[resource]});
+      slot_[resource] = 0.0;
+    }
   }
-  for (std::size_t resource = 0; resource < slot_.size(); ++resource) {
-    (*samples_)[slot_index_][resource] += slot_[resource];
-    slot_[resource] = 0.0;
-  }
-  ++slot_index_;
 }
 
 /// A window's levels are right but for kTolerance: that must not make a link faster than it can be.

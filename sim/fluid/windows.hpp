@@ -10,6 +10,13 @@
 
 namespace moesim::fluid {
 
+/// What a resource carried, Σ weight·(amount done), in one slot of time.
+struct Sample {
+  std::uint32_t resource;
+  double amount;
+};
+using Samples = std::vector<std::vector<Sample>>;  ///< [slots]
+
 /// Runs a component in windows.
 ///
 /// Within a window of length h a flow f with A_f left gets x_f·h, where x_f are the max-min rates with caps A_f/h: who
@@ -30,9 +37,14 @@ namespace moesim::fluid {
 /// are few flows: then each that completes matters more to the others.
 class Windows {
  public:
-  Windows(std::span<const KnownFlow> all, const Component& component, const KnownFlowsOptions& options);
-  /// Sets the finish times of the component's flows, and adds to the samples.
-  void run(KnownFlowsResult& result);
+  struct Options {
+    double epsilon;        ///< > 0
+    SimTime sample_every;  ///< > 0
+    std::size_t resources;
+  };
+  Windows(std::span<const KnownFlow> all, Component component, const Options& options);
+  /// Sets the finish times of the component's flows, and takes the samples.
+  void run(std::span<SimTime> finish, Samples& samples);
 
  private:
   [[nodiscard]] double latency(std::size_t next) const;
@@ -65,8 +77,8 @@ class Windows {
   };
 
   std::span<const KnownFlow> all_;
-  const Component& component_;
-  const KnownFlowsOptions& options_;
+  const Component component_;
+  const Options options_;
   DenseLevels levels_;
   double window_;                     // w
   std::vector<double> before_;        // [links], levels of the window before
@@ -80,8 +92,7 @@ class Windows {
   std::vector<double> time_;       // [endings_], in the window
   std::vector<double> unsampled_;  // [flows], what was left at the last sample; empty: none is taken
   std::vector<double> slot_;       // [resources], carried since then
-  std::vector<std::vector<double>>* samples_ = nullptr;
-  std::size_t slot_index_ = 0;
+  Samples* samples_ = nullptr;
   double now_ = 0.0;
   double length_ = 0.0;  // of the last window; 0: there was none
   double ended_ = 1.0;   // part of all flows that did in it, over length/time
