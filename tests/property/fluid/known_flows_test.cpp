@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -245,6 +246,38 @@ TEST_CASE("Known flows: what is sampled adds up, and no resource is over its cap
       }
       CHECK(carried == Approx(load[index]).epsilon(1e-9).margin(1e-12));
     }
+  }
+}
+
+TEST_CASE("Known flows: parts that share nothing are solved apart, with the same result on any number of threads",
+          "[fluid]") {
+  // Two all-to-alls on resources of their own, and eight flows over one more.
+  const Network one = ports(40, Leaves::kOversubscribed, Favourites::kOwn, 12);
+  Network all = one;
+  const std::size_t resources = one.capacities.size();
+  all.capacities.insert(all.capacities.end(), one.capacities.begin(), one.capacities.end());
+  all.capacities.push_back(1.0);
+  for (Network::Flow flow : one.flows) {
+    for (Use& use : flow.uses) {
+      use.resource = resource(use.resource.index() + resources);
+    }
+    all.flows.push_back(std::move(flow));
+  }
+  for (int i = 0; i < 8; ++i) {
+    all.flows.push_back({1.0, {}, {{resource(2 * resources)}}});
+  }
+  for (const double epsilon : {0.0, 1e-2}) {
+    const KnownFlowsOptions options{.epsilon = epsilon, .sample_every = SimTime::from_ticks(500'000'000'000)};
+    const KnownFlowsResult alone = share_known_flows(one.capacities, one.known(), options);
+    const KnownFlowsResult serial = share_known_flows(all.capacities, all.known(), options, TaskPool(1));
+    const KnownFlowsResult parallel = share_known_flows(all.capacities, all.known(), options, TaskPool(3));
+    CHECK(parallel.finish == serial.finish);
+    CHECK(parallel.busy == serial.busy);
+    CHECK(parallel.sampled == serial.sampled);
+    const std::span<const SimTime> finish(serial.finish);
+    CHECK(std::ranges::equal(finish.first(one.flows.size()), alone.finish));
+    CHECK(std::ranges::equal(finish.subspan(one.flows.size(), one.flows.size()), alone.finish));
+    CHECK(finish.back().duration().base() == Approx(8.0).epsilon(1e-9).margin(0.0));
   }
 }
 
