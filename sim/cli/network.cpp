@@ -122,7 +122,10 @@ void add_network(CLI::App& app) {
                       "Every rank holds so much, such as \"64 MiB\", and sends an equal share to each rank");
   command->add_option("--traffic", options->traffic, "CSV src,dst,bytes, or a square .npy [from, to], in bytes");
   add_fidelity(*command, options->fidelity, "flow (default): max-min fair; bound: the busiest link alone");
-  command->add_option("--epsilon", options->epsilon, "Error allowed for speed, as a share of each time; 0: exact")
+  command
+      ->add_option(
+          "--epsilon", options->epsilon,
+          "Speed for exactness: most times are right to within this share, single ones to a few times it; 0: exact")
       ->check(CLI::Range(0.0, 0.5));
   command->add_option("--flow-times", options->flow_times,
                       "Write when each transfer is through: src,dst,bytes,finish_s");

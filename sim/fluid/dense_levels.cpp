@@ -20,8 +20,11 @@ constexpr int kMaxSteps = 20;               ///< of a row's own level; two or th
 constexpr double kMostOwed = 0.01;          ///< of a capacity, that a window makes up for the one before it
 constexpr double kTangent = 0.7;            ///< between the tangent and a level that is certainly above the root
 constexpr double kHoldsMost = 2.0;          ///< of what each would have if all had the same
-/// Links that are further off may have this part of the live flows: those are few, of links that are nearly through.
+/// Links that are further off may have this part of the live flows, as long as they are near, or many sweeps did not
+/// bring them there.
 constexpr double kWrong = 3e-3;
+constexpr double kNear = 0.005;
+constexpr int kManySweeps = 12;
 constexpr double kSparse = 0.8;                                ///< of the flows of before left: empty packs are dropped
 constexpr float kInstant = std::numeric_limits<float>::max();  ///< times what is left: no limit, but where nothing is
 
@@ -107,7 +110,7 @@ void DenseLevels::solve_row(const Row& row, float inverse_length) {
     if (own.held_here == 0.0 && own.held_elsewhere <= capacity) {
       break;
     }
-    const double next = own.held_here == 0.0 ? least : (capacity - own.held_elsewhere) / own.held_here;
+    const double next = own.held_here == 0.0 ? least : std::max(least, (capacity - own.held_elsewhere) / own.held_here);
     if (std::abs(next - level) <= kSame * level) {
       break;
     }
@@ -169,6 +172,23 @@ void DenseLevels::sweep(float inverse_length) {
   }
 }
 
+/// Steps for all links that are not first for all their flows.
+DenseLevels::Wrong DenseLevels::step_all() {
+  Wrong wrong;
+  for (std::size_t link = 0; link < target_.size(); ++link) {
+    if (alone_[link] != 0 || users_[link] == 0) {
+      continue;
+    }
+    const bool unbound = level_[link] == kBindsNobody;
+    const double off = step(link);
+    if (off > kTolerance) {
+      wrong.flows += users_[link];
+      wrong.worst = std::max(wrong.worst, unbound ? kBindsNobody : off);  // its flows would be through at once
+    }
+  }
+  return wrong;
+}
+
 void DenseLevels::solve(double length) {
   const double inverse_length = length > 0.0 ? 1.0 / length : 0.0;
   for (std::size_t link = 0; link < target_.size(); ++link) {
@@ -178,13 +198,9 @@ void DenseLevels::solve(double length) {
   for (int i = 1;; ++i) {
     before_ = level_;
     sweep(length > 0.0 ? static_cast<float>(inverse_length) : kInstant);
-    double wrong = 0.0;
-    for (std::size_t link = 0; link < target_.size(); ++link) {
-      if (alone_[link] == 0 && users_[link] > 0) {
-        wrong += step(link) > kTolerance ? users_[link] : 0.0;
-      }
-    }
-    if (wrong <= kWrong * static_cast<double>(live_) || i == kMaxSweeps) {
+    const Wrong wrong = step_all();
+    const bool near = wrong.worst <= kNear || (i >= kManySweeps && wrong.worst < kBindsNobody);
+    if ((near && wrong.flows <= kWrong * static_cast<double>(live_)) || i == kMaxSweeps) {
       break;
     }
   }

@@ -30,7 +30,9 @@ struct Ending {
 /// (kWrong) of the flows are within a thousandth of their capacity, or after kMaxSweeps; what a link has carried too
 /// much or too little it makes up for in the next window, up to kMostOwed of its capacity.
 ///
-/// Sums over flows are of single precision: they are good to about 1e-6, of levels that are to be good to 1e-3.
+/// Amounts and sums over flows are of single precision: sums are good to about 1e-6 (1e-5 for a hundred thousand flows
+/// over one link), of levels that are to be good to 1e-3. What a window takes from an amount must not be lost in it:
+/// KnownFlowsOptions::epsilon.
 class DenseLevels {
  public:
   explicit DenseLevels(const Component& component);
@@ -67,7 +69,13 @@ class DenseLevels {
   void take_levels();
   void solve_row(const Row& row, float inverse_length);
   void add_sums(std::span<const std::uint32_t> links, float level, const Sums& sums);
+  /// How far links are off.
+  struct Wrong {
+    double flows = 0.0;  ///< on those that are off by more than they may be
+    double worst = 0.0;  ///< by what part of its capacity one is; infinite: one that holds nobody back has too much
+  };
   double step(std::size_t link);
+  Wrong step_all();
   [[nodiscard]] float least_level(std::span<const std::uint32_t> links) const;
 
   const Component& component_;

@@ -47,6 +47,9 @@ class KnownFlows {
     for (const fluid::Samples& of_part : samples) {
       add(of_part);
     }
+    if (options_.epsilon > 0.0) {
+      keep_bounds();
+    }
     take_busy();
     return std::move(result_);
   }
@@ -197,6 +200,31 @@ class KnownFlows {
       }
       for (const fluid::Sample& sample : samples[slot]) {
         result_.sampled[slot][sample.resource] += sample.amount;
+      }
+    }
+  }
+
+  /// Levels that are nearly right must not make a resource faster than it can be.
+  void keep_bounds() {
+    struct Bound {
+      double amount = 0.0;
+      SimTime earliest = SimTime::never();
+      std::uint32_t last = kNone;  ///< of its flows
+    };
+    std::vector<Bound> bounds(capacities_.size());
+    for (std::uint32_t flow = 0; flow < flows_.size(); ++flow) {
+      for (const Use& use : flows_[flow].uses) {
+        Bound& bound = bounds[use.resource.index()];
+        bound.last = bound.last == kNone || result_.finish[flow] > result_.finish[bound.last] ? flow : bound.last;
+        bound.amount += use.weight * flows_[flow].amount;
+        bound.earliest = std::min(bound.earliest, flows_[flow].latency);
+      }
+    }
+    for (std::size_t resource = 0; resource < bounds.size(); ++resource) {
+      const Bound& bound = bounds[resource];
+      if (bound.last != kNone) {
+        SimTime& finish = result_.finish[bound.last];
+        finish = std::max(finish, bound.earliest + round_to_ticks(seconds(bound.amount / capacities_[resource])));
       }
     }
   }

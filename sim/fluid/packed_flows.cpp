@@ -124,7 +124,7 @@ void PackedFlows::pack() {
     Head& head = heads_[index];
     head.begin = pack_tail_.size();
     while (next < order.size() && head_of_[order[next]] == index) {
-      const std::uint32_t tail = tail_of_[order[next]] / kLanes;
+      const std::uint32_t tail = tail_of_[order[next]] / static_cast<std::uint32_t>(kLanes);
       const std::size_t first = pack_tail_.size();
       std::array<std::size_t, kLanes> used{};
       for (; next < order.size() && head_of_[order[next]] == index && tail_of_[order[next]] / kLanes == tail; ++next) {
@@ -140,8 +140,7 @@ void PackedFlows::pack() {
     }
     head.packs = pack_tail_.size() - head.begin;
   }
-  pack_count_ = pack_tail_.size();
-  left_.assign(kLanes * pack_count_, 0.0F);
+  left_.assign(kLanes * pack_tail_.size(), 0.0F);
   std::size_t longest = 0;
   for (const Row& row : rows_) {
     std::size_t packs = 0;
@@ -161,19 +160,19 @@ void PackedFlows::begin(std::uint32_t flow, double amount) {
 }
 
 void PackedFlows::compact() {
-  pack_count_ = 0;
   for (Head& head : heads_) {
     std::size_t kept = head.begin;
     for (std::size_t pack = head.begin; pack < head.begin + head.packs; ++pack) {
       const float* const left = left_.data() + kLanes * pack;
       if (std::any_of(left, left + kLanes, [](float value) { return value > 0.0F; })) {
-        std::copy_n(left, kLanes, left_.data() + kLanes * kept);
-        std::copy_n(flow_.data() + kLanes * pack, kLanes, flow_.data() + kLanes * kept);
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+          left_[kLanes * kept + lane] = left_[kLanes * pack + lane];
+          flow_[kLanes * kept + lane] = flow_[kLanes * pack + lane];
+        }
         pack_tail_[kept++] = pack_tail_[pack];
       }
     }
     head.packs = kept - head.begin;
-    pack_count_ += head.packs;
   }
 }
 

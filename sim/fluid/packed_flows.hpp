@@ -68,7 +68,6 @@ class PackedFlows {
   [[nodiscard]] std::size_t to_begin() const { return to_begin_; }
   /// Drops packs in which nobody is left; when all have begun.
   void compact();
-  [[nodiscard]] std::size_t pack_count() const { return pack_count_; }
 
   template <class Visit>
   void each_live(const Visit& visit) const {
@@ -97,7 +96,6 @@ class PackedFlows {
   std::vector<std::uint32_t> flow_;    // [places]
   std::vector<std::uint32_t> place_;   // [flows]
   std::size_t to_begin_ = 0;
-  std::size_t pack_count_ = 0;
 };
 
 }  // namespace moesim::fluid

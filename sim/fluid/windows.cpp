@@ -69,7 +69,6 @@ void Windows::run(std::span<SimTime> finish, Samples& samples) {
   if (samples_ != nullptr && now_ > static_cast<double>(samples_->size()) * options_.sample_every.duration().base()) {
     sample();
   }
-  keep_bounds();
   for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
     finish[component_.flows[flow]] =
         SimTime::from_ticks(static_cast<std::int64_t>(std::ceil(finish_[flow] * 1e12 - kForgiven)));
@@ -102,12 +101,13 @@ void Windows::window() {
     shorten(length, plain);
   }
   endings_.clear();
+  ensure(length > 0.0 && length < kInfinity, "a window has no length");
   levels_.advance(length, endings_);
   end(length);
   ended_ = static_cast<double>(endings_.size()) / static_cast<double>(finish_.size()) * now_ / length;
   now_ += length;
   length_ = length;
-  if (length == until_sample) {
+  if (samples_ != nullptr && length == until_sample) {
     now_ = static_cast<double>(samples_->size() + 1) * options_.sample_every.duration().base();
     sample();
   }
@@ -232,30 +232,6 @@ void Windows::sample() {
       sample.push_back({resource, slot_[resource]});
       slot_[resource] = 0.0;
     }
-  }
-}
-
-/// A window's levels are right but for kTolerance: that must not make a link faster than it can be.
-void Windows::keep_bounds() {
-  struct Link {
-    double amount = 0.0;
-    double earliest = kInfinity;
-    std::size_t last = 0;  ///< of its flows
-  };
-  std::vector<Link> links(component_.capacity.size());
-  for (std::size_t flow = 0; flow < finish_.size(); ++flow) {
-    const KnownFlow& known = all_[component_.flows[flow]];
-    for (const std::uint32_t index : component_.links_of(flow)) {
-      Link& link = links[index];
-      link.last = link.amount == 0.0 || finish_[flow] > finish_[link.last] ? flow : link.last;
-      link.amount += known.amount;
-      link.earliest = std::min(link.earliest, known.latency.duration().base());
-    }
-  }
-  for (std::size_t index = 0; index < links.size(); ++index) {
-    const Link& link = links[index];
-    double& finish = finish_[link.last];
-    finish = std::max(finish, link.earliest + link.amount / component_.capacity[index]);
   }
 }
 

@@ -57,7 +57,6 @@ class Windows {
   void take_from_links();
   void end_on(std::uint32_t link, double length);
   void sample();
-  void keep_bounds();
 
   /// Not by its flow's number: flows end all over the tables, heads and tails are few.
   template <class Visit>

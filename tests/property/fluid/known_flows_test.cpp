@@ -203,6 +203,28 @@ TEST_CASE("Known flows: nearly all end within epsilon of their times", "[fluid]"
   check("any routes", any_routes(4000, 11));
 }
 
+TEST_CASE("Known flows: a few on a link of their own, among many on another", "[fluid]") {
+  // 1,500 flows over link 0, of 1 to 2 each; one more over 0 and 1, and six over 1 alone, at once or when the others
+  // are half through. What they are to the whole does not matter: their times are right to within epsilon.
+  for (const double later : {0.0, 1000.0}) {
+    Network network{.capacities = {1.0, 1.0, 1.0}, .flows = {}};
+    RandomStream random(13, "a few among many");
+    for (int flow = 0; flow < 1500; ++flow) {
+      network.flows.push_back({1.0 + random.uniform(), {}, {{resource(0)}}});
+    }
+    network.flows.push_back({100.0, {}, {{resource(0)}, {resource(1)}, {resource(2)}}});
+    for (int flow = 1; flow <= 6; ++flow) {
+      network.flows.push_back({100.0 * flow, round_to_ticks(seconds(later)), {{resource(1)}}});
+    }
+    const Exact expected = exact(network);
+    const KnownFlowsResult near = share_known_flows(network.capacities, network.known(), {.epsilon = 1e-2});
+    CAPTURE(later);
+    for (std::size_t flow = 0; flow < network.flows.size(); ++flow) {
+      CHECK(near.finish[flow].duration().base() == Approx(expected.finish[flow]).epsilon(1e-2).margin(0.0));
+    }
+  }
+}
+
 TEST_CASE("Known flows: those that begin later", "[fluid]") {
   // A sender every 50 ms, so that about a tenth of the run has passed when the last of 64 begins (the busiest receiver
   // takes over 60 s).
