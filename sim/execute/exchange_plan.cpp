@@ -1,10 +1,14 @@
 #include "sim/execute/exchange_plan.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <tuple>
 #include <utility>
+
+#include "sim/core/error.hpp"
 
 namespace moesim {
 
@@ -101,6 +105,7 @@ void ExchangePlans::add_uses(const Transfer& transfer, const ExchangeTerms& term
   using Domain = ExchangePlan::Start::Domain;
   start.first = static_cast<std::uint32_t>(plan.uses.size());
   terms_.uses(transfer, terms, units_[transfer.from.index()], plan.uses);
+  ensure(plan.uses.size() <= std::numeric_limits<std::uint32_t>::max(), "an exchange has more than 2^32 hops");
   start.count = static_cast<std::uint32_t>(plan.uses.size()) - start.first;
   if (transfer.from != transfer.to) {
     const NetworkTerms::Path& path = terms_.path(transfer.from, transfer.to);

@@ -28,14 +28,29 @@ std::string plain(std::string_view text) {
   return out;
 }
 
-/// The accelerator whose chip ("h200") the text names; of several, the SXM one, then the one whose memory it names.
+/// Does the text name the chip ("h200")? What goes on with a digit ("h2000") is another one.
+bool names_chip(std::string_view text, std::string_view chip) {
+  const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
+  for (auto at = text.begin();; ++at) {
+    at = std::search(at, text.end(), chip.begin(), chip.end(), same);
+    if (at == text.end()) {
+      return false;
+    }
+    const auto next = at + static_cast<std::ptrdiff_t>(chip.size());
+    if (next == text.end() || std::isdigit(static_cast<unsigned char>(*next)) == 0) {
+      return true;
+    }
+  }
+}
+
+/// The accelerator whose chip the text names; of several, the SXM one, then the one whose memory it names.
 std::optional<std::string> named_in(std::string_view text) {
   const std::string words = plain(text);
   std::optional<std::string> best;
   int best_score = 0;
   for (const std::string_view name : accelerator_catalogue().names()) {
     const std::string_view chip = name.substr(0, name.find('-'));
-    if (words.find(plain(chip)) == std::string::npos) {
+    if (!names_chip(text, chip)) {
       continue;
     }
     int score = 2 * static_cast<int>(chip.size());

@@ -133,6 +133,8 @@ TEST_CASE("our own measurements name their units") {
   REQUIRE(table.rows.size() == 1);
   CHECK(table.rows[0].time.base() == Approx(12e-6));
   CHECK(device_of(table, "")->accelerator == "h200-sxm");
+  CHECK(device_of(table, "NVIDIA H100 80GB HBM3")->accelerator == "h100-sxm");
+  CHECK_THROWS_AS(device_of(table, "h2000"), ConfigError);  // another chip, not an H200
 }
 
 TEST_CASE("4-bit types go by the operands that they are multiplied with, others are said to be unknown") {
