@@ -41,6 +41,8 @@ template <class Vector>
   return all != 0;
 }
 
+// The loops take packs and tails by value: what they store cannot be thought to change where they look.
+
 /// Sums in as many lanes as a pack has.
 template <class Vector>
 struct LaneSums {
@@ -62,8 +64,8 @@ struct LaneSums {
 };
 
 template <class Vector>
-[[gnu::always_inline]] inline Sums limits(const Packs& packs, const float* tail_level, float inverse_length,
-                                          float least, float own) {
+[[gnu::always_inline]] inline Sums limits(const Packs packs, const float* tail_level, float inverse_length, float least,
+                                          float own) {
   const Vector zero = {};
   const Vector lowest = zero + least;
   const Vector owns = zero + own;
@@ -101,7 +103,7 @@ template <class Vector>
 }
 
 template <class Vector>
-[[gnu::always_inline]] inline Sums scatter(const Packs& packs, const Tails& tails, float least, float own) {
+[[gnu::always_inline]] inline Sums scatter(const Packs packs, const Tails tails, float least, float own) {
   const Vector zero = {};
   const Vector one = zero + 1.0F;
   const Vector owns = zero + own;
@@ -128,7 +130,7 @@ template <class Vector>
 }
 
 template <class Vector>
-[[gnu::always_inline]] inline std::size_t ends(const Packs& packs, const float* tail_level, float most, float length) {
+[[gnu::always_inline]] inline std::size_t ends(const Packs packs, const float* tail_level, float most, float length) {
   const Vector zero = {};
   const Vector mosts = zero + most;
   Mask<Vector> count[kParts<Vector>] = {};
@@ -153,7 +155,7 @@ template <class Vector>
 }
 
 template <class Vector>
-[[gnu::always_inline]] inline std::size_t advance(const Packs& packs, const float* tail_level, float most, float length,
+[[gnu::always_inline]] inline std::size_t advance(const Packs packs, const float* tail_level, float most, float length,
                                                   float same, std::uint32_t* places, float* had) {
   const Vector zero = {};
   const Vector mosts = zero + most;
