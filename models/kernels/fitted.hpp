@@ -32,7 +32,7 @@
 /// Measured tables hold shapes that run several times slower than all their like, because the library had not tuned
 /// itself to them: aiconfigurator's collector of TensorRT-LLM's experts takes any tuning cache whose file name begins
 /// with a shape's type, width, width by TP and experts by EP (collector/trtllm/collect_moe.py, glob of cache_path), so
-/// that shapes which share these, and 1 expert that finds the file of 16 or 128, run on tactics of nobody's. Which
+/// that shapes which share these, and 1 expert that finds the file of 16 or 128, seem to run on no tuned tactic. Which
 /// shape came first, and so which was tuned, is no feature of the kernel. Trees are not fitted to those
 /// (KernelFit::set_aside counts their rows), so that shapes that were never measured are taken to be tuned; their own
 /// curves say what was measured.

@@ -11,7 +11,6 @@ namespace {
 
 /// By how much of its capacity a link may be over or under when the sweeps end.
 constexpr double kTolerance = 1e-3;
-
 constexpr int kMaxSweeps = 40;
 
 constexpr double kBindsNobody = kInfinity;  ///< the level of a link that binds nobody

@@ -7,7 +7,7 @@
 namespace moesim::fluid {
 namespace {
 
-constexpr std::uint32_t kNoRow = UINT32_MAX;
+constexpr std::uint32_t kNone = UINT32_MAX;
 
 /// What `order` holds, in the order of their `key`s (below `keys`), else as it is.
 std::vector<std::uint32_t> sorted_by(std::span<const std::uint32_t> order, std::span<const std::uint32_t> key,
@@ -49,11 +49,11 @@ void PackedFlows::cut(const Component& component) {
     head_of_[flow] = head_lists_.number(links.first(head));
     tail_of_[flow] = tail_lists_.number(links.subspan(head));
   }
-  std::vector<std::uint32_t> row_of(component.capacity.size(), kNoRow);  // [links]
+  std::vector<std::uint32_t> row_of(component.capacity.size(), kNone);  // [links]
   std::vector<std::uint32_t> row_of_head(head_lists_.size());
   for (std::size_t head = 0; head < head_lists_.size(); ++head) {
     std::uint32_t& row = row_of[head_lists_[head][0]];
-    if (row == kNoRow) {
+    if (row == kNone) {
       row = static_cast<std::uint32_t>(rows_.size());
       rows_.push_back({.link = head_lists_[head][0], .first_head = 0, .heads = 0});
     }
@@ -67,7 +67,7 @@ void PackedFlows::cut(const Component& component) {
   }
   const auto meet = [&](std::span<const std::uint32_t> links) {
     for (const std::uint32_t link : links) {
-      if (row_of[link] != kNoRow) {
+      if (row_of[link] != kNone) {
         rows_[row_of[link]].alone = false;
       }
     }
@@ -132,7 +132,7 @@ void PackedFlows::pack() {
         const std::size_t at = first + used[lane]++;
         if (at == pack_tail_.size()) {
           pack_tail_.push_back(tail);
-          flow_.resize(flow_.size() + kLanes, kNoRow);
+          flow_.resize(flow_.size() + kLanes, kNone);
         }
         flow_[kLanes * at + lane] = order[next];
         place_[order[next]] = static_cast<std::uint32_t>(kLanes * at + lane);

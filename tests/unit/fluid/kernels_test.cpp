@@ -74,6 +74,19 @@ TEST_CASE("Vectors round as scalars do", "[fluid]") {
   }
 }
 
+TEST_CASE("The earliest of a block is the same with and without vector instructions", "[fluid]") {
+  RandomStream random(7, "earliest");
+  for (int trial = 0; trial < 200; ++trial) {
+    AlignedVector<std::int64_t> ticks;
+    for (std::size_t lane = 0; lane < kBlock; ++lane) {
+      ticks.push_back(static_cast<std::int64_t>(random.bits()));  // of either sign, up to the ends of the range
+    }
+    for (const BlockKernels* const kernels : all_block_kernels()) {
+      CHECK(kernels->earliest(ticks.data()) == *std::min_element(ticks.begin(), ticks.end()));
+    }
+  }
+}
+
 // Five packs of flows to the tails of packs 2, 0, 3, 0 and 1, some of them of the same; a third has nothing left.
 TEST_CASE("Loops over packs round alike with and without vector instructions, and are what they say", "[fluid]") {
   RandomStream random(6, "lane kernels");
