@@ -7,13 +7,13 @@
 #include <cmath>
 #include <map>
 #include <set>
-#include <tuple>
 
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
 #include "sim/core/units.hpp"
 #include "validate/fit/expert_rows.hpp"
+#include "validate/fit/own_table.hpp"
 
 namespace moesim {
 namespace {
@@ -482,112 +482,11 @@ class Rows {
   ExpertRows expert_rows_;
 };
 
-/// Our own measurements as a table with the same columns.
-TableFile table_of(const Document& document) {
-  const Json& root = document.root();
-  if (!root.is_object() || root.value("schema", Json()) != Json("moesim.measurement/1")) {
-    throw ConfigError({document.name(), "/schema"}, "expected \"moesim.measurement/1\"");
-  }
-  if (!root.contains("rows") || !root.at("rows").is_array()) {
-    throw ConfigError({document.name(), "/rows"}, "expected an array of rows");
-  }
-  std::vector<std::string> columns;
-  const auto text_of = [&](const Json& value, const Place& place) {
-    std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-    if (value.is_structured() || text.find_first_of(",\n\r") != std::string::npos) {
-      throw ConfigError(place, "expected a number or a word without commas");
-    }
-    return text;
-  };
-  std::set<std::string> seen;
-  for (const Json& row : root.at("rows")) {
-    if (!row.is_object()) {
-      throw ConfigError({document.name(), "/rows"}, "expected objects");
-    }
-    for (const auto& [key, value] : row.items()) {
-      if (seen.insert(key).second) {
-        columns.push_back(key);
-      }
-    }
-  }
-  for (const char* common : {"gpu", "framework", "version"}) {
-    if (root.contains(common) && !seen.contains(common)) {
-      columns.emplace_back(common);
-    }
-  }
-  std::string text;
-  for (const std::string& column : columns) {
-    text += (text.empty() ? "" : ",") + (column == "gpu" ? std::string("device") : column);
-  }
-  text += '\n';
-  std::size_t index = 0;
-  for (const Json& row : root.at("rows")) {
-    const Place place{document.name(), fmt::format("/rows/{}", index++)};
-    std::string line;
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      const Json& holder = row.contains(columns[i]) ? row : root;
-      line += i == 0 ? "" : ",";
-      line += holder.contains(columns[i]) ? text_of(holder.at(columns[i]), place) : "";
-    }
-    if (!line.empty()) {
-      text += line + '\n';
-    }
-  }
-  return TableFile::parse(document.name(), std::move(text));
-}
-
 }  // namespace
 
 MeasurementTable read_measurements(const std::filesystem::path& path, TableFormat format) {
-  const TableFile table = format == TableFormat::kMoesim ? table_of(Document::read(path)) : TableFile::read(path);
+  const TableFile table = format == TableFormat::kMoesim ? own_table(Document::read(path)) : TableFile::read(path);
   return Rows(table).read();
-}
-
-void check_units(const MeasurementTable& table, const Accelerator& accelerator) {
-  constexpr double kFastest = 0.05;
-  constexpr double kSlowest = 2000.0;
-  constexpr double kFromOthers = 500.0;  // a thousand is a unit; rows of the public tables are up to 285 times off
-  const Duration start = seconds(3e-6);  // no kernel is much shorter
-  std::vector<Duration> lights;
-  std::vector<double> ratios;
-  std::map<std::tuple<FitFamily, DataType, std::string_view>, std::vector<double>> kinds;
-  const auto kind_of = [](const Measurement& m) {
-    const auto [family, type] = family_of(m.kernel);
-    return std::tuple(family, type, std::string_view(m.variant));
-  };
-  for (const Measurement& m : table.rows) {
-    lights.push_back(fit_query(m.kernel, accelerator).light());
-    ratios.push_back(m.time / (lights.back() + start));
-    kinds[kind_of(m)].push_back(ratios.back());
-  }
-  for (auto& [kind, all] : kinds) {
-    std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2), all.end());
-  }
-  std::vector<Diagnostic> faults;
-  for (std::size_t i = 0; i < table.rows.size(); ++i) {
-    const Measurement& m = table.rows[i];
-    const std::vector<double>& all = kinds.at(kind_of(m));
-    const double from_others = ratios[i] / all[all.size() / 2];
-    const Place place{fmt::format("{}:{}", table.file, m.row + 2), ""};
-    if (m.time < kFastest * lights[i] || ratios[i] > kSlowest) {
-      faults.push_back({place, fmt::format("expected a latency in the table's unit, found {} where {} at its peaks "
-                                           "needs {}",
-                                           to_text(m.time), accelerator.name, to_text(lights[i]))});
-    } else if (from_others > kFromOthers || from_others < 1.0 / kFromOthers) {
-      faults.push_back(
-          {place, fmt::format("expected a latency in the unit of the others, found {}: against the time at "
-                              "peak rates {:.0f} times {} than theirs",
-                              to_text(m.time), from_others > 1.0 ? from_others : 1.0 / from_others,
-                              from_others > 1.0 ? "longer" : "shorter")});
-    }
-    constexpr std::size_t kMost = 20;
-    if (faults.size() == kMost) {
-      break;
-    }
-  }
-  if (!faults.empty()) {
-    throw ConfigError(std::move(faults));
-  }
 }
 
 }  // namespace moesim
