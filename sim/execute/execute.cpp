@@ -20,7 +20,7 @@
 #include "sim/execute/exchange_state.hpp"
 #include "sim/execute/kernel_time.hpp"
 #include "sim/execute/network_terms.hpp"
-#include "sim/fluid/fluid_system.hpp"
+#include "sim/fluid/episodes.hpp"
 
 namespace moesim {
 
@@ -74,6 +74,16 @@ TimeCategory exposed_category(StepOperator op) {
                                         : TimeCategory::kExposedCollective;
 }
 
+/// Of the links, in bytes a second, and then of each rank's communication units: all of them.
+std::vector<double> capacities_of(const Cluster& cluster, std::size_t ranks) {
+  std::vector<double> capacities;
+  for (const Link& link : cluster.links()) {
+    capacities.push_back(link.capacity.base());
+  }
+  capacities.resize(capacities.size() + ranks, 1.0);
+  return capacities;
+}
+
 class Executor {
  public:
   Executor(const Program& program, const Cluster& cluster, const CostModel& costs,
@@ -83,6 +93,7 @@ class Executor {
         costs_(costs),
         terms_(cluster, communication, program.ranks.size()),
         plans_(terms_, communication_),
+        fluid_(capacities_of(cluster, program.ranks.size())),
         exchanges_(program.exchanges.size()),
         kernel_costs_(program.kernels.size()),
         compute_(program.ranks.size(), 1.0),
@@ -91,16 +102,8 @@ class Executor {
         since_(program.ranks.size()) {
     const std::size_t ranks = program.ranks.size();
     ensure(ranks <= cluster.gpus(), "a program has more ranks than the cluster has GPUs");
-    std::vector<double> capacities;
-    for (const Link& link : cluster.links()) {
-      capacities.push_back(link.capacity.base());
-    }
-    capacities.resize(capacities.size() + ranks, 1.0);
-    for (const double capacity : capacities) {
-      fluid_.add_resource(capacity);
-    }
     if (fidelity == Fidelity::kBound) {
-      alone_.emplace(std::move(capacities));
+      alone_.emplace(capacities_of(cluster, ranks));
     }
     for (std::size_t rank = 0; rank < ranks; ++rank) {
       communication_.emplace_back(cluster.links().size() + rank);
@@ -200,9 +203,8 @@ class Executor {
     return *cost;
   }
 
-  void share(const ActivitySpec& spec, TransferOnWay transfer) {
-    const ActivityId activity = fluid_.start(now_, spec);
-    ensure(activity.index() == on_way_.size(), "activities are not numbered in order");
+  void share(double bytes, std::span<const Use> uses, double fairness, TransferOnWay transfer) {
+    on_way_.resize(fluid_.start(now_, bytes, uses, fairness).index());
     on_way_.push_back(transfer);
   }
 
@@ -256,7 +258,7 @@ class Executor {
       if (alone_) {
         alone_->start(now_, uses, bytes);
       } else if (!uses.empty()) {
-        share({.amount = bytes, .uses = uses, .fairness = in_order ? bytes : 1.0}, {launch.exchange, start.transfer});
+        share(bytes, uses, in_order ? bytes : 1.0, {launch.exchange, start.transfer});
       } else {
         pass(launch.exchange, start.transfer);
       }
@@ -408,11 +410,11 @@ class Executor {
   NetworkTerms terms_;
   std::vector<ResourceId> communication_;  // [ranks]: the units that communication kernels keep; after the links
   ExchangePlans plans_;
-  FluidSystem fluid_;
+  FluidEpisodes fluid_;
   std::optional<BoundNetwork> alone_;  // with Fidelity::kBound
   EventQueue<Event> queue_;
   SimTime now_;
-  std::vector<TransferOnWay> on_way_;  // by activity
+  std::vector<TransferOnWay> on_way_;  // by activity of the episode
   std::vector<std::unique_ptr<RunningExchange>> exchanges_;
   std::vector<RankId> complete_;  // by the launch that goes on
   std::vector<std::optional<KernelCost>> kernel_costs_;

@@ -76,7 +76,8 @@ struct Execution {
 };
 
 /// Runs a program on a cluster: rank r on GPU r. Transfers share links and communication units under exact max-min
-/// fairness (sim/fluid); time advances from event to event.
+/// fairness (sim/fluid); time advances from event to event. An exchange that starts as one before did, bytes and times
+/// alike, is not solved again.
 ///
 /// A kernel of stand-alone time T takes all SMs that communication leaves and traffic/T of the HBM bandwidth. A rank
 /// runs one at a time, so that its end is known when it starts (kernel_time.hpp). A transfer takes b/efficiency of each
