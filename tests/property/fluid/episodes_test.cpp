@@ -104,7 +104,7 @@ Script random_script(RandomStream& random) {
 /// The script, or one that leaves it somewhere.
 Script like(Script script, RandomStream& random) {
   const std::size_t place = random.below(script.size());
-  switch (random.below(8)) {
+  switch (random.below(9)) {
     case 0:
       script[place].amount *= 1.5;
       break;
@@ -117,7 +117,10 @@ Script like(Script script, RandomStream& random) {
     case 3:
       script.erase(script.begin() + static_cast<std::ptrdiff_t>(place));
       break;
-    case 4:  // from there on later
+    case 4:
+      script[place].fairness *= 3.0;
+      break;
+    case 5:  // from there on later
       for (std::size_t i = place; i < script.size(); ++i) {
         script[i].after += 1'000'000;
       }
