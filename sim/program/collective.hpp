@@ -40,6 +40,9 @@ struct CollectiveGroups {
 using CollectivePhase = std::variant<Exchange, std::vector<Kernel>>;
 using CollectivePhases = std::vector<CollectivePhase>;
 
+/// More transfers than this in one exchange are taken for a slip of the pen.
+constexpr double kMostTransfers = 4.3e6;
+
 /// One row of the table of algorithms, which `moesim list collectives` shows.
 struct CollectiveAlgorithm {
   Collective collective;
