@@ -49,7 +49,7 @@ std::string_view not_whole_nodes(const CollectiveGroups& groups) {
   return in_node || whole ? std::string_view{} : "it needs whole nodes";
 }
 
-std::string_view no_rails(const CollectiveGroups& groups) {
+std::string_view not_by_nodes(const CollectiveGroups& groups) {
   const std::string_view obstacle = not_whole_nodes(groups);
   return obstacle.empty() ? too_many_pairs(groups) : obstacle;
 }
@@ -83,9 +83,9 @@ constexpr CollectiveAlgorithm kAlgorithms[] = {
     {Collective::kAllToAll, "pairwise", "every rank sends to every other at once", "NVIDIA/nccl sends and receives",
      pairwise_all_to_all, too_many_pairs, unless_by_dimension},
     {Collective::kAllToAll, "two-level", "all-to-all inside nodes, stride copy, then along each rail",
-     "Tutel 2DH, arXiv 2206.03382", two_level_all_to_all, no_rails, unless_by_dimension},
+     "Tutel 2DH, arXiv 2206.03382", two_level_all_to_all, not_by_nodes, unless_by_dimension},
     {Collective::kAllToAll, "pxn", "over NVLink to the GPU on the receiver's rail, which sends for its node",
-     "NCCL 2.12, PXN", rail_all_to_all, no_rails, unless_by_dimension},
+     "NCCL 2.12, PXN", rail_all_to_all, not_by_nodes, unless_by_dimension},
     {Collective::kAllToAll, "torus", "along each dimension in turn, all links at once, blocks for one row together",
      "Suh, Shin, IEEE TPDS 2001", torus_all_to_all, no_box},
     {Collective::kAllReduce, "ring", "2(n-1) steps of S/n", "Patarasuk, Yuan 2009; NVIDIA/nccl", ring_all_reduce, none},
