@@ -61,19 +61,20 @@ double unless_by_dimension(const CollectiveGroups& groups) {
 }
 
 /// TensorRT-LLM leaves what does not fit into its workspace to NCCL (tensorrt_llm/plugin/plugin.py,
-/// CustomAllReduceHelper.max_workspace_size_auto). Where every two GPUs have a link of their own, kernels that load
-/// from and store to the others' memory use all links at any size, and rings do not. Under PCIe and on a torus there
-/// are none.
+/// CustomAllReduceHelper.max_workspace_size_auto). On a mesh vLLM's kernels reduce up to 8 MiB, those for ROCm too
+/// (vllm/distributed/device_communicators/custom_all_reduce.py). Under PCIe and on a torus there are none.
 double custom_workspace(const CollectiveGroups& groups) {
+  constexpr double kTwoRanks = 16e6;
+  constexpr double kMoreRanks = 8.4e6;
   const ClusterConfig& config = groups.cluster->config();
   if (!config.graph && config.scale_up.kind == ScaleUpKind::kMesh) {
-    return std::numeric_limits<double>::infinity();
+    return kMoreRanks;
   }
   const bool switched = config.graph || config.scale_up.kind == ScaleUpKind::kNvSwitch;
   if (!switched || !groups.cluster->accelerator().compute_capability) {
     return 0.0;
   }
-  return groups.size <= 2 ? 16e6 : 8.4e6;
+  return groups.size <= 2 ? kTwoRanks : kMoreRanks;
 }
 
 constexpr std::string_view kNccl = "NVIDIA/nccl";

@@ -263,6 +263,22 @@ void attribute(const Program& program, NetworkTerms& network, CollectiveResult& 
   result.latency = fixed_and_latency;
 }
 
+/// Whether the terms of all that ran come from measurements on this accelerator; of dispatches, which no table tells of
+/// by accelerator, those of its all-to-alls.
+bool was_measured(const Program& program, const KernelProfile& profile, const std::string& accelerator) {
+  const auto& own = profile.base.measured_on;
+  if (std::find(own.begin(), own.end(), accelerator) != own.end()) {
+    return true;
+  }
+  const auto has = [&](const auto& tables, const Exchange& exchange) {
+    const auto table = tables.find(accelerator);
+    return table != tables.end() && table->second.contains(exchange.collective);
+  };
+  return std::all_of(program.exchanges.begin(), program.exchanges.end(), [&](const Exchange& exchange) {
+    return has(profile.communication.in_domain_on, exchange) || has(profile.communication.collective_on, exchange);
+  });
+}
+
 /// nccl-tests doc/PERFORMANCE.md.
 double bus_factor(CollectiveOperation operation, double ranks) {
   switch (operation) {
@@ -322,10 +338,7 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   result.size = moves_tokens(scenario.operation) ? bytes(sent / static_cast<double>(ranks)) : *scenario.size;
   result.bus_factor = bus_factor(scenario.operation, static_cast<double>(ranks));
   result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
-  if (std::find(profile.base.measured_on.begin(), profile.base.measured_on.end(), result.accelerator) ==
-          profile.base.measured_on.end() &&
-      !profile.communication.collective_on.contains(result.accelerator) &&
-      !profile.communication.in_domain_on.contains(result.accelerator)) {
+  if (!was_measured(program, profile, result.accelerator)) {
     result.warnings.push_back(fmt::format("communication on {} is extrapolated from {}", result.accelerator,
                                           fmt::join(profile.base.measured_on, ", ")));
   }
