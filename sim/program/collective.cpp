@@ -110,7 +110,7 @@ constexpr CollectiveAlgorithm kAlgorithms[] = {
      "Faraj et al., HOTI 2009 (Blue Gene/P, rectangular)", torus_broadcast, no_box},
     {Collective::kAllGather, "ring", "n-1 steps of S/n", kNccl, ring_all_gather, none},
     {Collective::kReduceScatter, "ring", "n-1 steps of S/n", kNccl, ring_reduce_scatter, none},
-    {Collective::kBroadcast, "ring", "from rank 0 down a chain, in chunks", kNccl, ring_broadcast, none},
+    {Collective::kBroadcast, "ring", "from rank 0 round the rings, in chunks", kNccl, ring_broadcast, none},
     {Collective::kSendRecv, "ring", "every rank sends S to the next", "NVIDIA/nccl-tests sendrecv", ring_send_recv,
      none},
 };

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <span>
 #include <utility>
 #include <vector>
@@ -32,6 +33,11 @@ constexpr std::size_t kLargeRing = 256;
 bool is_mesh(const CollectiveGroups& groups) {
   const ClusterConfig& config = groups.cluster->config();
   return !config.graph && config.scale_up.kind == ScaleUpKind::kMesh;
+}
+
+/// Whether the group that starts at `first` has rings of its own over all its links.
+bool rings_fill_mesh(const CollectiveGroups& groups, std::size_t first) {
+  return is_mesh(groups) && groups.cluster->same_scale_up(RankId(first), RankId(first + groups.size - 1));
 }
 
 /// The way of a channel's ring through a node of `width` GPUs, by step: c, c + 1, … on a switch. On a mesh zigzag, c,
@@ -71,7 +77,7 @@ std::size_t channel_count(const CollectiveGroups& groups) {
 /// there are orders load all links alike), so that each link carries a share of 1/(n−1).
 std::vector<RingHop> ring_hops(const CollectiveGroups& groups, std::size_t first) {
   std::vector<RingHop> hops;
-  if (is_mesh(groups) && groups.cluster->same_scale_up(RankId(first), RankId(first + groups.size - 1))) {
+  if (rings_fill_mesh(groups, first)) {
     for (std::size_t from = first; from < first + groups.size; ++from) {
       for (std::size_t step = 1; step < groups.size; ++step) {
         const std::size_t to = first + (from - first + step) % groups.size;
@@ -130,15 +136,34 @@ CollectivePhases ring_reduce_scatter(const CollectiveGroups& groups, double byte
   return ring(StepOperator::kReduceScatter, ProfiledCollective::kReduceScatter, groups, bytes, RingDetail::kFolded);
 }
 
-// Chunks travel down the chain from the first rank of each group, so that all hops run side by side.
+// Chunks travel from the first rank of each group round the rings, so that all hops run side by side. Which rings a
+// mesh has is not told: there each hop has the latency of a whole way round.
 CollectivePhases ring_broadcast(const CollectiveGroups& groups, double bytes) {
   Exchange exchange = collective_exchange(StepOperator::kBroadcast, ProfiledCollective::kAllGather, groups);
   for (std::size_t first = 0; first < groups.ranks; first += groups.size) {
     const RankId root(first);
-    for (std::size_t rank = first; rank + 1 < first + groups.size; ++rank) {
-      const std::uint32_t hop = exchange.add(RankId(rank), RankId(rank + 1), bytes, std::span(&root, 1));
-      if (rank > first) {
-        exchange.orders.push_back({hop - 1, hop});
+    const std::vector<RingHop> hops = ring_hops(groups, first);
+    if (rings_fill_mesh(groups, first)) {
+      for (const RingHop& hop : hops) {
+        if (hop.to != root) {
+          const std::uint32_t transfer = exchange.add(hop.from, hop.to, bytes * hop.share, std::span(&root, 1));
+          exchange.transfers[transfer].steps = static_cast<std::uint32_t>(groups.size - 1);
+        }
+      }
+      continue;
+    }
+    for (auto ring = hops.begin(); ring != hops.end(); ring += static_cast<std::ptrdiff_t>(groups.size)) {
+      std::vector<RingHop> chain(ring, ring + static_cast<std::ptrdiff_t>(groups.size));
+      std::rotate(chain.begin(),
+                  std::find_if(chain.begin(), chain.end(), [&](const RingHop& hop) { return hop.from == root; }),
+                  chain.end());
+      chain.pop_back();  // back into the root
+      for (std::size_t place = 0; place < chain.size(); ++place) {
+        const RingHop& hop = chain[place];
+        const std::uint32_t transfer = exchange.add(hop.from, hop.to, bytes * hop.share, std::span(&root, 1));
+        if (place > 0) {
+          exchange.orders.push_back({transfer - 1, transfer});
+        }
       }
     }
   }

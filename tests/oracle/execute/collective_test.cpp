@@ -143,6 +143,16 @@ TEST_CASE("a chain of broadcast pays every hop's latency, and the bytes once") {
   CHECK(time_of(run(cluster, Collective::kSendRecv, "ring", 8, 9e6)) == within_ticks(kAlpha + 9e6 / kNvlink, 3));
 }
 
+// Four chains of S/4, each over another pair of NICs. The one that ends last passes two ranks of its own node, crosses,
+// passes three hops, and crosses back to the rank before its first.
+TEST_CASE("a broadcast over two nodes takes all their NICs") {
+  const Cluster cluster = nodes_of(4, 2);
+  const double size = 80e6;
+  const Execution execution = run(cluster, Collective::kBroadcast, "ring", 8, size);
+  CHECK(time_of(execution) == within_ticks(5 * kAlpha + 2 * kNetworkLatency + size / 4 / kNic, 10));
+  CHECK(execution.bytes_inter_node == Approx(7 * size / 4));  // but one chain, which starts at the root, crosses twice
+}
+
 // Two nodes of four, S = 8 MB, 1 MB for each rank. Pairwise: 4 MB through every NIC.
 //   two-level: 3 · 2 MB inside, then 4 MB along the rail (the stride copy is a kernel that costs nothing here).
 //   pxn: 4 MB through every NIC too, of which 3 came over NVLink meanwhile; one hop's latency more.
@@ -291,6 +301,8 @@ TEST_CASE("on a mesh every link is in a ring") {
     CHECK(reduced.bytes_intra_node == Approx(steps * size).epsilon(1e-12));
     CHECK(time_of(run(cluster, Collective::kAllGather, "ring", n, size)) == within_ticks(once, steps));
     CHECK(time_of(run(cluster, Collective::kReduceScatter, "ring", n, size)) == within_ticks(once, steps));
+    CHECK(time_of(run(cluster, Collective::kBroadcast, "ring", n, size)) ==
+          within_ticks(steps / 2 * kAlpha + size / static_cast<double>(n - 1) / kMeshLink, steps));
     // Two shots put as much on each link, in two steps.
     CHECK(time_of(run(cluster, Collective::kAllReduce, "two-shot", n, size)) ==
           within_ticks(2 * (kAlpha + size / static_cast<double>(n) / kMeshLink), 4));
