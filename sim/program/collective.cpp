@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "models/hardware/hardware.hpp"
+#include "sim/core/error.hpp"
 #include "sim/program/collective_builders.hpp"
 #include "sim/program/torus_box.hpp"
 
@@ -124,6 +125,12 @@ const CollectiveAlgorithm* find_algorithm(Collective collective, std::string_vie
     return algorithm.collective == collective && algorithm.name == name;
   });
   return found == std::end(kAlgorithms) ? nullptr : found;
+}
+
+const CollectiveAlgorithm& usual_algorithm(Collective collective, const CollectiveGroups& groups) {
+  const CollectiveAlgorithm* found = find_algorithm(collective, no_box(groups).empty() ? "torus" : "ring");
+  ensure(found != nullptr, "a collective that goes round rings and by dimension");
+  return *found;
 }
 
 Exchange collective_exchange(StepOperator op, ProfiledCollective profiled, const CollectiveGroups& groups) {

@@ -63,6 +63,8 @@ struct CollectiveAlgorithm {
 std::span<const CollectiveAlgorithm> collective_algorithms();
 /// nullptr where there is none of that name.
 const CollectiveAlgorithm* find_algorithm(Collective collective, std::string_view name);
+/// Of all-reduce, all-gather and reduce-scatter: by dimension where groups are boxes of a torus, else round a ring.
+const CollectiveAlgorithm& usual_algorithm(Collective collective, const CollectiveGroups& groups);
 
 /// How much detail a ring has: one transfer per rank that pays the latency of every step, or each step by itself. The
 /// two take the same time where all hops are alike.

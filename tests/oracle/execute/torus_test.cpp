@@ -197,3 +197,11 @@ TEST_CASE("send and receive on a torus have a link each") {
   CHECK(time_of(run(cluster, Collective::kSendRecv, "ring", 16, size)) ==
         within_ticks(2 * kChipLatency + 1e-6 + size / kChipLink, 4));
 }
+
+TEST_CASE("a step's groups gather by dimension where they can") {
+  const Cluster torus = torus_of({4, 4}, TorusEdge::kWrap);
+  CHECK(usual_algorithm(Collective::kAllGather, {&torus, 16, 8}).name == "torus");
+  CHECK(usual_algorithm(Collective::kReduceScatter, {&torus, 6, 3}).name == "ring");
+  const Cluster node = h200_nodes(8, 1);
+  CHECK(usual_algorithm(Collective::kAllGather, {&node, 8, 8}).name == "ring");
+}
