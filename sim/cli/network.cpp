@@ -71,7 +71,8 @@ void network(const NetworkOptions& options) {
   report.ranks = traffic.ranks();
   report.traffic = describe(options, traffic);
   report.epsilon = options.epsilon;
-  if (!traffic.uniform_bytes()) {  // of equal pairs there is no heaviest sender
+  // Of equal pairs on a cluster that looks the same from everywhere there is no heaviest sender.
+  if (!traffic.uniform_bytes() || !cluster.orbits(traffic.ranks())) {
     std::vector<LinkId> busiest;
     for (const LinkUse& use : busiest_links(cluster, report.result)) {
       if (busiest.size() < NetworkReport::kLinksShown) {
@@ -79,10 +80,15 @@ void network(const NetworkOptions& options) {
       }
     }
     report.loaders = link_loaders(cluster, traffic, busiest, kSendersShown);
-    if (traffic.local_bytes() > 0.0) {
-      report.warnings.push_back(fmt::format("{}: {} from ranks to themselves stay local: they take no link and no time",
-                                            options.traffic, to_text(bytes(traffic.local_bytes()))));
-    }
+  }
+  if (!traffic.uniform_bytes() && traffic.local_bytes() > 0.0) {
+    report.warnings.push_back(fmt::format("{}: {} from ranks to themselves stay local: they take no link and no time",
+                                          options.traffic, to_text(bytes(traffic.local_bytes()))));
+  }
+  if (const auto& repeated = traffic.repeated()) {
+    report.warnings.push_back(fmt::format("{}: {} pair{} in several lines, {},{} the first: their bytes are added up",
+                                          options.traffic, repeated->pairs, repeated->pairs == 1 ? " is" : "s are",
+                                          repeated->from.index(), repeated->to.index()));
   }
   for (const std::string& path : {options.cluster, options.traffic}) {
     if (!path.empty() && std::filesystem::is_regular_file(path)) {

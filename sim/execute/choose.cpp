@@ -26,7 +26,7 @@ const CollectiveAlgorithm& fastest_algorithm(Collective collective, const Collec
   std::vector<const CollectiveAlgorithm*> algorithms;
   std::vector<CollectivePhases> candidates;
   for (const CollectiveAlgorithm& algorithm : collective_algorithms()) {
-    if (algorithm.collective == collective && algorithm.eligible(one, bytes)) {
+    if (algorithm.collective == collective && algorithm.eligible(groups, bytes)) {
       algorithms.push_back(&algorithm);
       candidates.push_back(algorithm.build(one, bytes));
     }

@@ -152,7 +152,9 @@ std::size_t rank_in(std::string_view text, std::optional<std::size_t> ranks, con
   return *rank;
 }
 
-TrafficMatrix read_csv(const std::filesystem::path& path, std::optional<std::size_t> ranks) {
+}  // namespace
+
+TrafficMatrix TrafficMatrix::read_csv(const std::filesystem::path& path, std::optional<std::size_t> ranks) {
   const std::string text = read_file(path);
   LineReader lines(text);
   const auto header = lines.next();
@@ -185,17 +187,24 @@ TrafficMatrix read_csv(const std::filesystem::path& path, std::optional<std::siz
   const auto key = [](const PairBytes& pair) { return std::pair(pair.from, pair.to); };
   std::stable_sort(pairs.begin(), pairs.end(), [&](const PairBytes& a, const PairBytes& b) { return key(a) < key(b); });
   std::vector<PairBytes> sums;
+  std::optional<RepeatedPairs> repeated;
+  std::optional<std::pair<RankId, RankId>> last_repeated;
   for (const PairBytes& pair : pairs) {
-    if (!sums.empty() && key(sums.back()) == key(pair)) {
-      sums.back().bytes += pair.bytes;
-    } else {
+    if (sums.empty() || key(sums.back()) != key(pair)) {
       sums.push_back(pair);
+      continue;
+    }
+    sums.back().bytes += pair.bytes;
+    if (last_repeated != key(pair)) {
+      repeated = repeated.value_or(RepeatedPairs{pair.from, pair.to});
+      ++repeated->pairs;
+      last_repeated = key(pair);
     }
   }
-  return {ranks.value_or(highest + 1), std::move(sums)};
+  TrafficMatrix matrix(ranks.value_or(highest + 1), std::move(sums));
+  matrix.repeated_ = repeated;
+  return matrix;
 }
-
-}  // namespace
 
 TrafficMatrix TrafficMatrix::uniform(std::size_t ranks, Bytes per_rank) {
   ensure(ranks > 0, "an all-to-all has at least one rank");

@@ -18,6 +18,13 @@ struct PairBytes {
   double bytes = 0.0;
 };
 
+/// Pairs that a file names more than once: how many, and the one that comes first in the order of ranks.
+struct RepeatedPairs {
+  RankId from;
+  RankId to;
+  std::size_t pairs = 0;
+};
+
 /// Bytes from every rank to every other, all of them known at the start: [from, to].
 class TrafficMatrix {
  public:
@@ -25,9 +32,10 @@ class TrafficMatrix {
   /// is (the convention of nccl-tests' alltoall). At least one rank.
   static TrafficMatrix uniform(std::size_t ranks, Bytes per_rank);
 
-  /// A square .npy of numbers, or CSV with the header src,dst,bytes; a pair may come in several lines, which add up.
-  /// `ranks`, where given, must hold every rank named; else CSV has as many as the highest rank named says, .npy as
-  /// many as it has rows. Throws ConfigError: not readable, not square, negative, not finite, no such rank.
+  /// A square .npy of numbers, or CSV with the header src,dst,bytes; a pair may come in several lines, which add up
+  /// (repeated()). `ranks`, where given, must hold every rank named; else CSV has as many as the highest rank named
+  /// says, .npy as many as it has rows. Throws ConfigError: not readable, not square, negative, not finite, no such
+  /// rank.
   static TrafficMatrix read(const std::filesystem::path& path, std::optional<std::size_t> ranks);
 
   /// From pairs that differ from each other.
@@ -41,14 +49,18 @@ class TrafficMatrix {
   [[nodiscard]] std::vector<PairBytes> pairs() const;
   /// What ranks keep to themselves.
   [[nodiscard]] double local_bytes() const { return local_; }
+  /// Absent where the matrix comes from no CSV file, or from one that names each pair once.
+  [[nodiscard]] const std::optional<RepeatedPairs>& repeated() const { return repeated_; }
 
  private:
   TrafficMatrix() = default;
+  static TrafficMatrix read_csv(const std::filesystem::path& path, std::optional<std::size_t> ranks);
 
   std::size_t ranks_ = 0;
   std::optional<double> uniform_;
   std::vector<PairBytes> pairs_;
   double local_ = 0.0;
+  std::optional<RepeatedPairs> repeated_;
 };
 
 }  // namespace moesim

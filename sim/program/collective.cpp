@@ -4,13 +4,21 @@
 #include <limits>
 
 #include "models/hardware/hardware.hpp"
+#include "sim/core/error.hpp"
 #include "sim/program/collective_builders.hpp"
+#include "sim/program/torus_box.hpp"
 
 namespace moesim {
 
 namespace {
 
 std::string_view none(const CollectiveGroups&) { return {}; }
+
+std::string_view too_many_pairs(const CollectiveGroups& groups) {
+  const double pairs = static_cast<double>(groups.ranks) * static_cast<double>(groups.size);
+  return pairs > kMostTransfers ? "so many ranks that all send to each other are more than can be simulated at once"
+                                : "";
+}
 
 std::string_view crosses_domains(const CollectiveGroups& groups) {
   for (std::size_t first = 0; first < groups.ranks; first += groups.size) {
@@ -42,20 +50,32 @@ std::string_view not_whole_nodes(const CollectiveGroups& groups) {
   return in_node || whole ? std::string_view{} : "it needs whole nodes";
 }
 
+std::string_view not_by_nodes(const CollectiveGroups& groups) {
+  const std::string_view obstacle = not_whole_nodes(groups);
+  return obstacle.empty() ? too_many_pairs(groups) : obstacle;
+}
+
+/// In a box of a torus, all-to-all by dimension takes as long as flows from each chip to each other, and n·D messages
+/// in place of n^D.
+double unless_by_dimension(const CollectiveGroups& groups) {
+  return no_box(groups).empty() ? 0.0 : std::numeric_limits<double>::infinity();
+}
+
 /// TensorRT-LLM leaves what does not fit into its workspace to NCCL (tensorrt_llm/plugin/plugin.py,
-/// CustomAllReduceHelper.max_workspace_size_auto). Where every two GPUs have a link of their own, kernels that load
-/// from and store to the others' memory use all links at any size, and rings do not. Under PCIe and on a torus there
-/// are none.
+/// CustomAllReduceHelper.max_workspace_size_auto). On a mesh vLLM's kernels reduce up to 8 MiB, those for ROCm too
+/// (vllm/distributed/device_communicators/custom_all_reduce.py). Under PCIe and on a torus there are none.
 double custom_workspace(const CollectiveGroups& groups) {
+  constexpr double kTwoRanks = 16e6;
+  constexpr double kMoreRanks = 8.4e6;
   const ClusterConfig& config = groups.cluster->config();
   if (!config.graph && config.scale_up.kind == ScaleUpKind::kMesh) {
-    return std::numeric_limits<double>::infinity();
+    return kMoreRanks;
   }
   const bool switched = config.graph || config.scale_up.kind == ScaleUpKind::kNvSwitch;
   if (!switched || !groups.cluster->accelerator().compute_capability) {
     return 0.0;
   }
-  return groups.size <= 2 ? 16e6 : 8.4e6;
+  return groups.size <= 2 ? kTwoRanks : kMoreRanks;
 }
 
 constexpr std::string_view kNccl = "NVIDIA/nccl";
@@ -63,11 +83,13 @@ constexpr std::string_view kBucket = "Jain, Sabharwal, ICS 2010";
 
 constexpr CollectiveAlgorithm kAlgorithms[] = {
     {Collective::kAllToAll, "pairwise", "every rank sends to every other at once", "NVIDIA/nccl sends and receives",
-     pairwise_all_to_all, none},
+     pairwise_all_to_all, too_many_pairs, unless_by_dimension},
     {Collective::kAllToAll, "two-level", "all-to-all inside nodes, stride copy, then along each rail",
-     "Tutel 2DH, arXiv 2206.03382", two_level_all_to_all, not_whole_nodes},
+     "Tutel 2DH, arXiv 2206.03382", two_level_all_to_all, not_by_nodes, unless_by_dimension},
     {Collective::kAllToAll, "pxn", "over NVLink to the GPU on the receiver's rail, which sends for its node",
-     "NCCL 2.12, PXN", rail_all_to_all, not_whole_nodes},
+     "NCCL 2.12, PXN", rail_all_to_all, not_by_nodes, unless_by_dimension},
+    {Collective::kAllToAll, "torus", "along each dimension in turn, all links at once, blocks for one row together",
+     "Suh, Shin, IEEE TPDS 2001", torus_all_to_all, no_box},
     {Collective::kAllReduce, "ring", "2(n-1) steps of S/n", "Patarasuk, Yuan 2009; NVIDIA/nccl", ring_all_reduce, none},
     {Collective::kAllReduce, "tree", "two binary trees over nodes, chains inside, half of S each",
      "Sanders, Speck, Traeff 2009; NVIDIA/nccl src/graph/trees.cc", tree_all_reduce, none},
@@ -80,14 +102,16 @@ constexpr CollectiveAlgorithm kAlgorithms[] = {
     {Collective::kAllReduce, "hierarchical", "reduce-scatter in nodes, all-reduce along rails, all-gather in nodes",
      "BlueConnect, MLSys 2019", hierarchical_all_reduce, not_several_nodes},
     {Collective::kAllReduce, "torus", "reduced along each dimension in turn, gathered back, all links at once", kBucket,
-     torus_all_reduce, not_whole_dimensions},
+     torus_all_reduce, no_box},
     {Collective::kAllGather, "torus", "along each dimension in turn, all links at once", kBucket, torus_all_gather,
-     not_whole_dimensions},
+     no_box},
     {Collective::kReduceScatter, "torus", "along each dimension in turn, all links at once", kBucket,
-     torus_reduce_scatter, not_whole_dimensions},
+     torus_reduce_scatter, no_box},
+    {Collective::kBroadcast, "torus", "down trees that have no link in common, two for each dimension, in chunks",
+     "Faraj et al., HOTI 2009 (Blue Gene/P, rectangular)", torus_broadcast, no_box},
     {Collective::kAllGather, "ring", "n-1 steps of S/n", kNccl, ring_all_gather, none},
     {Collective::kReduceScatter, "ring", "n-1 steps of S/n", kNccl, ring_reduce_scatter, none},
-    {Collective::kBroadcast, "ring", "from rank 0 down a chain, in chunks", kNccl, ring_broadcast, none},
+    {Collective::kBroadcast, "ring", "from rank 0 round the rings, in chunks", kNccl, ring_broadcast, none},
     {Collective::kSendRecv, "ring", "every rank sends S to the next", "NVIDIA/nccl-tests sendrecv", ring_send_recv,
      none},
 };
@@ -103,12 +127,33 @@ const CollectiveAlgorithm* find_algorithm(Collective collective, std::string_vie
   return found == std::end(kAlgorithms) ? nullptr : found;
 }
 
+const CollectiveAlgorithm& usual_algorithm(Collective collective, const CollectiveGroups& groups) {
+  const CollectiveAlgorithm* found = find_algorithm(collective, no_box(groups).empty() ? "torus" : "ring");
+  ensure(found != nullptr, "a collective that goes round rings and by dimension");
+  return *found;
+}
+
 Exchange collective_exchange(StepOperator op, ProfiledCollective profiled, const CollectiveGroups& groups) {
   Exchange exchange;
   exchange.op = op;
   exchange.collective = profiled;
   exchange.group_size = static_cast<std::uint32_t>(groups.size);
   return exchange;
+}
+
+void tell_port_bytes(CollectivePhases& phases, std::size_t ranks) {
+  std::vector<double> out(ranks, 0.0);
+  std::vector<double> in(ranks, 0.0);
+  double busiest = 0.0;
+  for (const CollectivePhase& phase : phases) {
+    for (const Transfer& transfer : std::get<Exchange>(phase).transfers) {
+      busiest =
+          std::max({busiest, out[transfer.from.index()] += transfer.bytes, in[transfer.to.index()] += transfer.bytes});
+    }
+  }
+  for (CollectivePhase& phase : phases) {
+    std::get<Exchange>(phase).port_bytes = busiest;
+  }
 }
 
 Program collective_program(CollectivePhases phases, std::size_t ranks) {

@@ -40,6 +40,9 @@ struct CollectiveGroups {
 using CollectivePhase = std::variant<Exchange, std::vector<Kernel>>;
 using CollectivePhases = std::vector<CollectivePhase>;
 
+/// More transfers than this in one exchange are taken for a slip of the pen.
+constexpr double kMostTransfers = 4.3e6;
+
 /// One row of the table of algorithms, which `moesim list collectives` shows.
 struct CollectiveAlgorithm {
   Collective collective;
@@ -60,6 +63,8 @@ struct CollectiveAlgorithm {
 std::span<const CollectiveAlgorithm> collective_algorithms();
 /// nullptr where there is none of that name.
 const CollectiveAlgorithm* find_algorithm(Collective collective, std::string_view name);
+/// Of all-reduce, all-gather and reduce-scatter: by dimension where groups are boxes of a torus, else round a ring.
+const CollectiveAlgorithm& usual_algorithm(Collective collective, const CollectiveGroups& groups);
 
 /// How much detail a ring has: one transfer per rank that pays the latency of every step, or each step by itself. The
 /// two take the same time where all hops are alike.

@@ -25,8 +25,8 @@ CollectivePhases hierarchical_all_reduce(const CollectiveGroups& groups, double 
 CollectivePhases torus_all_reduce(const CollectiveGroups& groups, double bytes);
 CollectivePhases torus_reduce_scatter(const CollectiveGroups& groups, double bytes);
 CollectivePhases torus_all_gather(const CollectiveGroups& groups, double bytes);
-/// Why they cannot run on these groups; empty where they can.
-std::string_view not_whole_dimensions(const CollectiveGroups& groups);
+CollectivePhases torus_all_to_all(const CollectiveGroups& groups, double bytes);
+CollectivePhases torus_broadcast(const CollectiveGroups& groups, double bytes);
 
 CollectivePhases pairwise_all_to_all(const CollectiveGroups& groups, double bytes);
 CollectivePhases two_level_all_to_all(const CollectiveGroups& groups, double bytes);
@@ -36,11 +36,19 @@ CollectivePhases rail_all_to_all(const CollectiveGroups& groups, double bytes);
 /// so that every NIC has one to carry (NVIDIA/nccl src/graph/search.cc); inside a node one stands for all.
 std::size_t channel_count(const CollectiveGroups& groups);
 
-/// The ranks of the group that starts at `first` in the order of a channel's ring. From node to node the ring stays on
-/// one rail: it passes even nodes upwards from the channel's GPU, odd ones downwards from the GPU before that.
-std::vector<RankId> ring_order(const CollectiveGroups& groups, std::size_t first, std::size_t channel);
+/// A hop of the rings that run side by side, and the share of the data that goes round its ring.
+struct RingHop {
+  RankId from;
+  RankId to;
+  double share = 1.0;
+};
+/// All hops of all rings of the group that starts at `first`.
+std::vector<RingHop> ring_hops(const CollectiveGroups& groups, std::size_t first);
 
 /// An exchange without transfers yet.
 Exchange collective_exchange(StepOperator op, ProfiledCollective profiled, const CollectiveGroups& groups);
+
+/// Tells exchanges that are one collective what leaves or enters its busiest rank in all of them.
+void tell_port_bytes(CollectivePhases& phases, std::size_t ranks);
 
 }  // namespace moesim

@@ -10,25 +10,18 @@ namespace moesim {
 
 namespace {
 
-/// A ring over all ranks in which every rank's tokens pass every hop but the last one of their way round.
+/// Rings over all ranks in which every rank's tokens pass every hop but the last one of their way round.
 Exchange token_ring(StepOperator op, ProfiledCollective profiled, const LayerTraffic& traffic,
                     const DispatchPlan& plan) {
   Exchange exchange = token_exchange(op, traffic, plan);
   exchange.collective = profiled;
   const std::size_t ranks = traffic.ranks;
   const double all = std::accumulate(traffic.home_tokens.begin(), traffic.home_tokens.end(), 0.0);
-  const CollectiveGroups whole{plan.cluster, ranks, ranks};
-  const std::size_t channels = channel_count(whole);
-  for (std::size_t channel = 0; channel < channels; ++channel) {
-    const std::vector<RankId> order = ring_order(whole, 0, channel);
-    for (std::size_t place = 0; place < ranks; ++place) {
-      const RankId from = order[place];
-      const RankId to = order[(place + 1) % ranks];
-      // Gathering, everything but what is the receiver's own; reducing, everything but what is the sender's own.
-      const std::uint32_t own = traffic.home_tokens[(op == StepOperator::kDispatch ? to : from).index()];
-      const double share = plan.token_bytes / static_cast<double>(channels);
-      exchange.transfers[exchange.add(from, to, (all - own) * share)].steps = static_cast<std::uint32_t>(ranks - 1);
-    }
+  for (const RingHop& hop : ring_hops({plan.cluster, ranks, ranks}, 0)) {
+    // Gathering, everything but what is the receiver's own; reducing, everything but what is the sender's own.
+    const std::uint32_t own = traffic.home_tokens[(op == StepOperator::kDispatch ? hop.to : hop.from).index()];
+    const std::uint32_t transfer = exchange.add(hop.from, hop.to, (all - own) * (plan.token_bytes * hop.share));
+    exchange.transfers[transfer].steps = static_cast<std::uint32_t>(ranks - 1);
   }
   exchange.local_bytes = all / static_cast<double>(ranks) * plan.token_bytes;
   return exchange;

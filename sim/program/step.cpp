@@ -78,7 +78,8 @@ class StepBuilder {
     head.pop_back();
     all_run(std::move(head));
     if (plan_.tensor_parallel > 1) {
-      all_phases(ring_gather(bytes_of(plan_.batch.sequences * vocabulary, plan_.precision.activations)));
+      all_phases(
+          in_groups(Collective::kAllGather, bytes_of(plan_.batch.sequences * vocabulary, plan_.precision.activations)));
     }
     all_run({std::move(sampling)});
   }
@@ -187,19 +188,19 @@ class StepBuilder {
   [[nodiscard]] double group_bytes() const {
     return bytes_of(plan_.batch.tokens() * context_.hidden, plan_.precision.activations);
   }
-  [[nodiscard]] CollectivePhases ring_gather(double size) const {
-    return find_algorithm(Collective::kAllGather, "ring")->build(groups(), size);
+  [[nodiscard]] CollectivePhases in_groups(Collective collective, double size) const {
+    return usual_algorithm(collective, groups()).build(groups(), size);
   }
   /// Hidden states [tokens, hidden], of which every rank of a group has a term of the sum, and then each an equal part
   /// of the tokens (kReduceScatter), or the other way round (kAllGather).
   void reduce_scatter() {
     if (plan_.tensor_parallel > 1) {
-      all_phases(find_algorithm(Collective::kReduceScatter, "ring")->build(groups(), group_bytes()));
+      all_phases(in_groups(Collective::kReduceScatter, group_bytes()));
     }
   }
   void all_gather() {
     if (plan_.tensor_parallel > 1) {
-      all_phases(ring_gather(group_bytes()));
+      all_phases(in_groups(Collective::kAllGather, group_bytes()));
     }
   }
   /// The sum at every rank of the group.

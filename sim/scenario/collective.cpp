@@ -18,8 +18,6 @@ namespace moesim {
 
 namespace {
 
-/// More transfers than this in one exchange are taken for a slip of the pen.
-constexpr double kMaxTransfers = 4.3e6;
 constexpr double kMaxChoices = 2.0e9;
 
 bool moves_tokens(CollectiveOperation operation) {
@@ -64,6 +62,11 @@ struct Parts {
       fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}", parts.scenario.protocol, obstacle));
 }
 
+[[noreturn]] void too_many_pairs(const Parts& parts) {
+  throw ModelError(fmt::format("{}: {} ranks that all send to each other are more than can be simulated at once",
+                               below(parts.place, "/ranks").text(), parts.ranks));
+}
+
 Built build_sized(const Parts& parts) {
   const Collective collective = collective_of(parts.scenario.operation);
   if (!parts.scenario.size) {
@@ -84,6 +87,13 @@ Built build_sized(const Parts& parts) {
     }
   }
   if (parts.scenario.protocol == "auto") {
+    const auto algorithms = collective_algorithms();
+    const bool any = std::any_of(algorithms.begin(), algorithms.end(), [&](const CollectiveAlgorithm& entry) {
+      return entry.collective == collective && entry.eligible(groups, size);
+    });
+    if (!any) {
+      too_many_pairs(parts);
+    }
     algorithm = &fastest_algorithm(collective, groups, size, parts.costs, parts.profile.communication);
   } else if (algorithm == nullptr) {
     unknown_protocol(parts, known);
@@ -253,6 +263,22 @@ void attribute(const Program& program, NetworkTerms& network, CollectiveResult& 
   result.latency = fixed_and_latency;
 }
 
+/// Whether the terms of all that ran come from measurements on this accelerator; of dispatches, which no table tells of
+/// by accelerator, those of its all-to-alls.
+bool was_measured(const Program& program, const KernelProfile& profile, const std::string& accelerator) {
+  const auto& own = profile.base.measured_on;
+  if (std::find(own.begin(), own.end(), accelerator) != own.end()) {
+    return true;
+  }
+  const auto has = [&](const auto& tables, const Exchange& exchange) {
+    const auto table = tables.find(accelerator);
+    return table != tables.end() && table->second.contains(exchange.collective);
+  };
+  return std::all_of(program.exchanges.begin(), program.exchanges.end(), [&](const Exchange& exchange) {
+    return has(profile.communication.in_domain_on, exchange) || has(profile.communication.collective_on, exchange);
+  });
+}
+
 /// nccl-tests doc/PERFORMANCE.md.
 double bus_factor(CollectiveOperation operation, double ranks) {
   switch (operation) {
@@ -288,12 +314,6 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   const Cluster cluster = load_cluster(scenario.cluster, ranks, below(place, "/cluster"));
   const KernelProfile profile = load_kernel_profile(scenario.kernels, below(place, "/kernels"));
   const auto costs = make_cost_model(profile, cluster.accelerator());
-  const auto pairs = static_cast<double>(ranks) * static_cast<double>(ranks);
-  if ((moves_tokens(scenario.operation) || scenario.operation == CollectiveOperation::kAllToAll) &&
-      pairs > kMaxTransfers) {
-    throw ModelError(fmt::format("{}: {} ranks that all send to each other are more than can be simulated at once",
-                                 below(place, "/ranks").text(), ranks));
-  }
   if (const int units = scenario.communication_units.value_or(1); units > cluster.accelerator().compute_units) {
     throw ConfigError(below(place, "/communication_units"),
                       fmt::format("expected at most the {} of {}, found {}", cluster.accelerator().compute_units,
@@ -304,6 +324,9 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   result.cluster = cluster.config();
   result.accelerator = cluster.accelerator().name;
   const Parts parts{scenario, place, cluster, profile, *costs, ranks};
+  if (moves_tokens(scenario.operation) && static_cast<double>(ranks) * static_cast<double>(ranks) > kMostTransfers) {
+    too_many_pairs(parts);
+  }
   Built built = moves_tokens(scenario.operation) ? build_tokens(parts, result, pool) : build_sized(parts);
   result.protocol = built.protocol;
   const Program program = collective_program(std::move(built.phases), ranks);
@@ -315,10 +338,7 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   result.size = moves_tokens(scenario.operation) ? bytes(sent / static_cast<double>(ranks)) : *scenario.size;
   result.bus_factor = bus_factor(scenario.operation, static_cast<double>(ranks));
   result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
-  if (std::find(profile.base.measured_on.begin(), profile.base.measured_on.end(), result.accelerator) ==
-          profile.base.measured_on.end() &&
-      !profile.communication.collective_on.contains(result.accelerator) &&
-      !profile.communication.in_domain_on.contains(result.accelerator)) {
+  if (!was_measured(program, profile, result.accelerator)) {
     result.warnings.push_back(fmt::format("communication on {} is extrapolated from {}", result.accelerator,
                                           fmt::join(profile.base.measured_on, ", ")));
   }

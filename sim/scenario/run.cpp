@@ -69,8 +69,8 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
   const double hidden = step.model.architecture().hidden;
   const Bytes size =
       static_cast<double>(step.batch.tokens()) * hidden * activation_element_size(step.scenario.precision.activations);
-  return &fastest_algorithm(Collective::kAllReduce, {&step.cluster, group, group}, size.base(), costs,
-                            step.profile.communication);
+  return &fastest_algorithm(Collective::kAllReduce, {&step.cluster, static_cast<std::size_t>(parallelism.ranks), group},
+                            size.base(), costs, step.profile.communication);
 }
 
 /// Measured experts are whole operators but in our own measurements: what they were timed with includes permuting rows

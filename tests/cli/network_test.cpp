@@ -100,3 +100,36 @@ TEST_CASE("network: a matrix from .npy, as JSON, with the transfers' times") {
   const std::string times = read_file(scratch.path() / "times.csv");
   CHECK(times.substr(0, 50) == "src,dst,bytes,finish_s\n0,1,1000000,0.000009996667\n");
 }
+
+// Rank 0 of four sends 3 and 1 GB in two lines, so does 2, rank 1 names a pair once.
+TEST_CASE("network: pairs in several lines are added up, and it is said") {
+  const ScratchFolder scratch;
+  write_file(scratch.path() / "twice.csv", "src,dst,bytes\n2,3,1e9\n0,1,3e9\n2,3,5\n0,1,1e9\n1,0,7\n0,1,1e9\n");
+  const Outcome outcome = run_program(scratch.path(), "network hgx-h200 --traffic twice.csv --format json");
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(outcome.err == "warning: twice.csv: 2 pairs are in several lines, 0,1 the first: their bytes are added up\n");
+  CHECK(nlohmann::json::parse(outcome.out)["links"][0]["bytes"] == 5e9);
+  write_file(scratch.path() / "one.csv", "src,dst,bytes\n2,3,1\n2,3,5\n");
+  CHECK(run_program(scratch.path(), "network hgx-h200 --traffic one.csv").err ==
+        "warning: one.csv: 1 pair is in several lines, 2,3 the first: their bytes are added up\n");
+}
+
+// Equal shares load a healthy cluster's links alike, and nobody sends most. Where GPU 3's way out of its node is a
+// tenth as wide, that is the busiest link, and only rank 3 sends over it.
+TEST_CASE("network: who loads the busiest links of a cluster with faults") {
+  const ScratchFolder scratch;
+  const auto busiest = [&](const std::string& set) {
+    const Outcome outcome =
+        run_program(scratch.path(), "network hgx-h200 --ranks 8 --alltoall 64MB --format json" + set);
+    INFO(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return nlohmann::json::parse(outcome.out)["links"][0];
+  };
+  CHECK_FALSE(busiest("").contains("senders"));
+  const auto link = busiest(
+      R"( --set '/faults=[{"link": {"from": "node0/gpu3", "to": "node0/nvswitch", "direction": "one", "capacity": 0.1}}]')");
+  CHECK(link["link"] == "node0/gpu3 → node0/nvswitch");
+  REQUIRE(link["senders"].size() == 1);
+  CHECK(link["senders"][0]["rank"] == 3);
+  CHECK(link["senders"][0]["bytes"].get<double>() == Approx(56e6));
+}

@@ -3,9 +3,10 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "collective_runs.hpp"
 #include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
-#include "simple_costs.hpp"
+#include "sim/execute/choose.hpp"
 
 using namespace moesim;
 using namespace moesim::test;
@@ -18,14 +19,6 @@ constexpr double kNic = 50e9;
 constexpr double kNvlinkLatency = 2e-6;
 constexpr double kNetworkLatency = 5e-6;
 
-/// Links at their nominal bandwidth, steps that cost their path's latency and 1 us more inside a node, no fixed time.
-CommunicationProfile stepwise() {
-  CommunicationProfile profile = plain_network();
-  for (auto& [kind, variants] : profile.collective) {
-    variants = {{"plain", {.step = seconds(1e-6)}}};
-  }
-  return profile;
-}
 constexpr double kAlpha = kNvlinkLatency + 1e-6;
 
 Cluster nodes_of(std::size_t gpus_per_node, std::size_t nodes, double nvlink = kNvlink) {
@@ -46,21 +39,6 @@ Cluster nodes_of(std::size_t gpus_per_node, std::size_t nodes, double nvlink = k
   }
   return build_cluster(config, {"test", {}});
 }
-
-Execution run(const Cluster& cluster, CollectivePhases phases, std::size_t ranks) {
-  return execute(collective_program(std::move(phases), ranks), cluster, CountedMicroseconds(), stepwise());
-}
-
-Execution run(const Cluster& cluster, Collective collective, const char* name, std::size_t ranks, double size) {
-  const CollectiveAlgorithm* algorithm = find_algorithm(collective, name);
-  REQUIRE(algorithm != nullptr);
-  return run(cluster, algorithm->build({&cluster, ranks, ranks}, size), ranks);
-}
-
-double time_of(const Execution& execution) { return execution.end.duration().base(); }
-
-/// Completions are rounded up to a picosecond, step by step.
-Approx within_ticks(double expected, double ticks) { return Approx(expected).epsilon(0).margin(ticks * 1e-12); }
 
 }  // namespace
 
@@ -163,6 +141,16 @@ TEST_CASE("a chain of broadcast pays every hop's latency, and the bytes once") {
   const Cluster cluster = nodes_of(8, 1);
   CHECK(time_of(run(cluster, Collective::kBroadcast, "ring", 8, 9e6)) == within_ticks(7 * kAlpha + 9e6 / kNvlink, 10));
   CHECK(time_of(run(cluster, Collective::kSendRecv, "ring", 8, 9e6)) == within_ticks(kAlpha + 9e6 / kNvlink, 3));
+}
+
+// Four chains of S/4, each over another pair of NICs. The one that ends last passes two ranks of its own node, crosses,
+// passes three hops, and crosses back to the rank before its first.
+TEST_CASE("a broadcast over two nodes takes all their NICs") {
+  const Cluster cluster = nodes_of(4, 2);
+  const double size = 80e6;
+  const Execution execution = run(cluster, Collective::kBroadcast, "ring", 8, size);
+  CHECK(time_of(execution) == within_ticks(5 * kAlpha + 2 * kNetworkLatency + size / 4 / kNic, 10));
+  CHECK(execution.bytes_inter_node == Approx(7 * size / 4));  // but one chain, which starts at the root, crosses twice
 }
 
 // Two nodes of four, S = 8 MB, 1 MB for each rank. Pairwise: 4 MB through every NIC.
@@ -275,67 +263,62 @@ TEST_CASE("of a library's protocols the faster one runs") {
   CHECK(time(900e3) == within_ticks(11e-6 + 2e-6, 3));
 }
 
+// Of 24 ranks on nodes of eight, groups of six: the first is inside a node, the second is not.
+TEST_CASE("what is chosen runs on all groups, not only on the first") {
+  const Cluster cluster = nodes_of(8, 3);
+  for (const double size : {1e3, 1e6, 1e9}) {
+    const CollectiveGroups groups{&cluster, 24, 6};
+    const CollectiveAlgorithm& chosen =
+        fastest_algorithm(Collective::kAllReduce, groups, size, CountedMicroseconds(), stepwise());
+    CAPTURE(chosen.name);
+    CHECK(chosen.obstacle(groups).empty());
+  }
+}
+
 namespace {
 
-constexpr double kChipLink = 45e9;
-constexpr double kChipLatency = 1e-6;
-constexpr double kChipAlpha = kChipLatency + 1e-6;
+constexpr double kMeshLink = 64e9;
 
-Cluster torus_of(std::vector<std::size_t> shape, TorusEdge edge) {
-  ClusterConfig config;
-  config.name = "test";
-  config.accelerator = "tpu-v4";
-  config.gpus_per_node = 1;
-  for (const std::size_t chips : shape) {
-    config.gpus_per_node *= chips;
-  }
-  config.nodes = 1;
-  config.scale_up.kind = ScaleUpKind::kTorus;
-  config.scale_up.bandwidth = bytes_per_second(2.0 * static_cast<double>(shape.size()) * kChipLink);
-  config.scale_up.latency = seconds(kChipLatency);
-  config.scale_up.torus = Torus{shape, std::vector<TorusEdge>(shape.size(), edge)};
+Cluster mesh_of(std::size_t gpus_per_node, std::size_t nodes) {
+  ClusterConfig config = nodes_of(gpus_per_node, nodes).config();
+  config.scale_up.kind = ScaleUpKind::kMesh;
+  config.scale_up.bandwidth = bytes_per_second(kMeshLink * static_cast<double>(gpus_per_node - 1));
   return build_cluster(config, {"test", {}});
 }
 
 }  // namespace
 
-// 4 x 4 chips, S in two shares of S/2, half of each both ways round its ring. While share 0 is reduced along one
-// dimension share 1 is along the other: 3/4 · S/4 over every link, in 3 steps. Then they change dimensions with a
-// quarter each: 3/4 · S/16. To gather, the same again.
-TEST_CASE("on a torus all links work at once, dimension by dimension") {
-  const Cluster cluster = torus_of({4, 4}, TorusEdge::kWrap);
-  const double size = 16e6;
-  const double once = 6.0 * kChipAlpha + (3.0 / 16.0 + 3.0 / 64.0) * size / kChipLink;
-  const Execution reduced = run(cluster, Collective::kReduceScatter, "torus", 16, size);
-  CHECK(time_of(reduced) == within_ticks(once, 12));
-  CHECK(time_of(run(cluster, Collective::kAllGather, "torus", 16, size)) == within_ticks(once, 12));
-  const Execution all = run(cluster, Collective::kAllReduce, "torus", 16, size);
-  CHECK(time_of(all) == within_ticks(2.0 * once, 24));
-  CHECK(all.bytes_intra_node == Approx(16.0 * 2.0 * size * 15.0 / 16.0).epsilon(1e-12));  // 2 S (N-1)/N a chip
-  // One ring through all chips uses one link of four, in 2 · 15 steps.
-  CHECK(time_of(run(cluster, Collective::kAllReduce, "ring", 16, size)) > 3.0 * time_of(all));
+// n − 1 rings of S/(n−1), each link in one of them: 2(n−1) steps of S/n/(n−1), whatever else the node has.
+TEST_CASE("on a mesh every link is in a ring") {
+  const double size = 56e6;
+  for (const std::size_t n : {2u, 3u, 4u, 8u}) {
+    CAPTURE(n);
+    const Cluster cluster = mesh_of(8, 1);
+    const double steps = 2.0 * static_cast<double>(n - 1);
+    const double once = steps / 2 * kAlpha + size / static_cast<double>(n) / kMeshLink;
+    const Execution reduced = run(cluster, Collective::kAllReduce, "ring", n, size);
+    CHECK(time_of(reduced) == within_ticks(2 * once, 2 * steps));
+    CHECK(reduced.bytes_intra_node == Approx(steps * size).epsilon(1e-12));
+    CHECK(time_of(run(cluster, Collective::kAllGather, "ring", n, size)) == within_ticks(once, steps));
+    CHECK(time_of(run(cluster, Collective::kReduceScatter, "ring", n, size)) == within_ticks(once, steps));
+    CHECK(time_of(run(cluster, Collective::kBroadcast, "ring", n, size)) ==
+          within_ticks(steps / 2 * kAlpha + size / static_cast<double>(n - 1) / kMeshLink, steps));
+    // Two shots put as much on each link, in two steps.
+    CHECK(time_of(run(cluster, Collective::kAllReduce, "two-shot", n, size)) ==
+          within_ticks(2 * (kAlpha + size / static_cast<double>(n) / kMeshLink), 4));
+  }
 }
 
-// On a line of four, what is bound for the three chips beyond the first link passes it: 3/4 S.
-TEST_CASE("on a line the end links carry (n-1)/n of the data") {
-  const Cluster cluster = torus_of({4}, TorusEdge::kOpen);
-  const double size = 8e6;
-  const double expected = 3.0 * kChipAlpha + 0.75 * size / kChipLink;
-  CHECK(time_of(run(cluster, Collective::kReduceScatter, "torus", 4, size)) == within_ticks(expected, 8));
-  CHECK(time_of(run(cluster, Collective::kAllGather, "torus", 4, size)) == within_ticks(expected, 8));
-}
-
-TEST_CASE("groups of whole trailing dimensions run side by side, others do not") {
-  const Cluster cluster = torus_of({2, 4, 4}, TorusEdge::kWrap);
-  const CollectiveAlgorithm& torus = *find_algorithm(Collective::kAllReduce, "torus");
-  CHECK(torus.obstacle({&cluster, 32, 32}).empty());
-  CHECK(torus.obstacle({&cluster, 32, 16}).empty());
-  CHECK(torus.obstacle({&cluster, 32, 8}) == "it needs whole dimensions of one torus, the last ones");
-  const Cluster node = nodes_of(8, 1);
-  CHECK(torus.obstacle({&node, 8, 8}) == "it needs a torus");
-  const double size = 16e6;
-  const Execution groups = run(cluster, torus.build({&cluster, 32, 16}, size), 32);
-  const Cluster one = torus_of({4, 4}, TorusEdge::kWrap);
-  // The same rings, on chips with a third pair of links.
-  CHECK(time_of(groups) == within_ticks(time_of(run(one, Collective::kAllReduce, "torus", 16, size)), 24));
+// Four channels of S/4 over three nodes of four: in each node four ways of three hops, which take all twelve links.
+TEST_CASE("rings over meshes take each link once, and each NIC") {
+  const Cluster cluster = mesh_of(4, 3);
+  const double size = 12e6;
+  const Execution execution = run(cluster, Collective::kAllGather, "ring", 12, size);
+  for (std::size_t link = 0; link < cluster.links().size(); ++link) {
+    if (cluster.links()[link].kind == LinkKind::kScaleUp) {
+      CAPTURE(cluster.link_name(LinkId(link)));
+      CHECK(execution.link_bytes[link] == Approx(11.0 / 12.0 * size / 4.0).epsilon(1e-12));
+    }
+  }
+  CHECK(execution.bytes_inter_node == Approx(3 * 4 * 11.0 / 12.0 * size / 4.0).epsilon(1e-12));
 }
