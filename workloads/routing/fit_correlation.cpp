@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "sim/core/error.hpp"
 #include "workloads/routing/correlation.hpp"
@@ -99,57 +100,26 @@ void fit_across(RoutingCorrelation& correlation, const GeneratedSource& model, c
   }
 }
 
-/// Chance that tokens at the distances of `entries` have the same points, by playing the walk of GeneratedSource with
-/// numbers for its paths.
-std::vector<double> same_path(const RoutingCorrelation& correlation, Entries entries) {
-  constexpr std::size_t kTokens = std::size_t{1} << 14;
-  constexpr std::size_t kTopicPaths = 4;
-  RandomStream random(1, "routing.fit-walk");
-  std::vector<std::uint32_t> path(kTokens);
-  std::array<std::uint32_t, kTopicPaths> topic{};
-  std::uint32_t next = 1;
-  for (std::size_t token = 0; token < kTokens; ++token) {
-    if (random.uniform() * correlation.topic_tokens < 1.0) {
-      topic.fill(0);
-    }
-    const double choice = random.uniform();
-    const std::size_t which = random.below(kTopicPaths);
-    if (choice < correlation.repeat && token > 0) {
-      path[token] = path[token - 1];
-    } else if (choice < correlation.repeat + correlation.topic) {
-      topic[which] = topic[which] == 0 ? next++ : topic[which];
-      path[token] = topic[which];
-    } else {
-      path[token] = next++;
-    }
+/// Chance that two tokens d apart are on the same path: with r = repeat, t = topic, P = topic_points and s = 1 −
+/// 1/topic_tokens, the chance that a passage goes on,
+///   r^d + t²/P · s^d/(1 − r·s) · Σ_{b < d} (r/s)^b:
+/// all d tokens repeat, or the last ones that did not both took the same point of the same passage, the later of them b
+/// tokens back. s^d/(1 − r·s) sums over how far back the earlier one is.
+double same_path(const RoutingCorrelation& correlation, std::size_t distance) {
+  const auto d = static_cast<double>(distance);
+  const double r = correlation.repeat;
+  const double s = 1.0 - 1.0 / correlation.topic_tokens;
+  double passage = 0.0;  // Σ_{b < d} r^b·s^(d − b)
+  for (std::size_t b = 0; b < distance; ++b) {
+    passage = passage * r + std::pow(s, static_cast<double>(b + 1));
   }
-  std::vector<double> chance;
-  for (const auto& entry : entries) {
-    std::size_t same = 0;
-    for (std::size_t token = entry.distance; token < kTokens; ++token) {
-      same += path[token] == path[token - entry.distance] ? 1 : 0;
-    }
-    chance.push_back(static_cast<double>(same) / static_cast<double>(kTokens - entry.distance));
-  }
-  return chance;
+  const double same_point = correlation.topic * correlation.topic / static_cast<double>(correlation.topic_points);
+  return std::pow(r, d) + same_point * passage / (1.0 - r * s);
 }
 
-/// Repeats and passages: tokens on the same path share the slots that it decides for both, others as many as by chance.
-void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap) {
-  correlation.repeat = 0.0;
-  correlation.topic = 0.0;
-  if (decided <= 0.0 || largest_of(overlap) <= 0.0) {
-    return;
-  }
-  const auto cost = [&](const RoutingCorrelation& trial) {
-    const std::vector<double> same = same_path(trial, overlap);
-    double sum = 0.0;
-    for (std::size_t i = 0; i < overlap.size(); ++i) {
-      const double difference = decided * same[i] - overlap[i].value;
-      sum += difference * difference;
-    }
-    return sum;
-  };
+/// Moves repeat, topic and topic_tokens one by one as long as that lowers the cost, by ever smaller steps.
+template <class Cost>
+double descend(RoutingCorrelation& correlation, const Cost& cost) {
   struct Move {
     double repeat;
     double topic;
@@ -157,11 +127,8 @@ void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap)
   };
   constexpr std::array<Move, 6> kMoves = {
       {{0.2, 0, 0}, {-0.2, 0, 0}, {0, 0.2, 0}, {0, -0.2, 0}, {0, 0, 2.0}, {0, 0, -2.0}}};
-  correlation.repeat = 0.1;
-  correlation.topic = 0.3;
-  correlation.topic_tokens = 16.0;
-  double best = cost(correlation);
   constexpr double kSmallest = 0.02;
+  double best = cost(correlation);
   for (double step = 1.0; step > kSmallest;) {
     bool better = false;
     for (const Move& move : kMoves) {
@@ -177,6 +144,37 @@ void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap)
       }
     }
     step = better ? step : 0.5 * step;
+  }
+  return best;
+}
+
+/// Repeats and passages: tokens on the same path share the slots that it decides for both, others as many as by chance.
+void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap) {
+  correlation.repeat = 0.0;
+  correlation.topic = 0.0;
+  if (decided <= 0.0 || largest_of(overlap) <= 0.0) {
+    return;
+  }
+  const auto cost = [&](const RoutingCorrelation& trial) {
+    double sum = 0.0;
+    for (const auto& entry : overlap) {
+      const double difference = decided * same_path(trial, entry.distance) - entry.value;
+      sum += difference * difference;
+    }
+    return sum;
+  };
+  double best = std::numeric_limits<double>::infinity();
+  for (const std::size_t points : {1, 2, 4, 8, 16}) {
+    RoutingCorrelation trial = correlation;
+    trial.repeat = 0.1;
+    trial.topic = 0.3;
+    trial.topic_points = points;
+    trial.topic_tokens = 16.0;
+    const double value = descend(trial, cost);
+    if (value < best) {
+      best = value;
+      correlation = trial;
+    }
   }
 }
 
