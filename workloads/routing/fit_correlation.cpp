@@ -57,49 +57,6 @@ double least_association(const RoutingShape& shape, std::size_t tokens) {
   return std::max(kLeast, chance / (static_cast<double>(tokens) * k * k));
 }
 
-/// Points, turnover and share: tokens on n points of k·(decided share) experts each, at random, have the association
-/// E²·decided⁴/(n·k²) between layers that keep the point, and (1 − turnover)^(2d) of it d layers further: N_ef − x_ef
-/// is (T/n)·(c − μ), c the points with both experts, of mean and variance μ. What few tokens add to both is in the
-/// generated routing too, which is why they are set by comparison with that. Layers that have less in common than n can
-/// be raised for follow their points with only a share of their tokens, as far as tokens of a sequence allow it; what
-/// have nothing in common each have points of their own.
-void fit_across(RoutingCorrelation& correlation, const GeneratedSource& model, const TokenBatch& batch,
-                std::span<const std::size_t> starts, const CorrelationStatistics& recorded, const TaskPool& pool) {
-  constexpr double kFewest = 0.25;
-  constexpr double kMost = 16.0;
-  constexpr double kMostTurnover = 0.5;
-  constexpr double kMostAlike = 0.9;  // tokens of a sequence on the same path
-  const RoutingShape shape = model.shape();
-  const double target = first_of(recorded.association);
-  // Two tokens on one path choose alike where both follow it.
-  const double least_share = std::sqrt(std::min(1.0, largest_of(recorded.overlap) / kMostAlike));
-  const double least = least_association(shape, batch.tokens.size());
-  correlation.points_per_expert = kMost;
-  if (target < least) {
-    correlation.turnover = 1.0;
-    correlation.shared = least_share;
-    return;
-  }
-  const double experts_per_choice = static_cast<double>(shape.experts) / static_cast<double>(shape.k * shape.k);
-  correlation.points_per_expert = std::clamp(experts_per_choice / target, kFewest, kMost);
-  const double slope = log_slope(recorded.association);
-  correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
-  correlation.shared = 1.0;
-  constexpr int kRounds = 4;
-  for (int round = 0; round < kRounds; ++round) {
-    const CorrelationStatistics generated =
-        correlation_statistics(model.with(correlation).draw(batch, 1, pool), starts);
-    const double ratio = std::max(first_of(generated.association), least) / target;
-    if (correlation.points_per_expert >= kMost && (ratio > 1.0 || correlation.shared < 1.0)) {
-      correlation.shared = std::clamp(correlation.shared * std::pow(ratio, -0.25), least_share, 1.0);
-    } else {
-      correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
-    }
-    correlation.turnover =
-        std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
-  }
-}
-
 /// Chance that two tokens d apart are on the same path: with r = repeat, t = topic, P = topic_points and s = 1 −
 /// 1/topic_tokens, the chance that a passage goes on,
 ///   r^d + t²/P · s^d/(1 − r·s) · Σ_{b < d} (r/s)^b:
@@ -149,7 +106,8 @@ double descend(RoutingCorrelation& correlation, const Cost& cost) {
 }
 
 /// Repeats and passages: tokens on the same path share the slots that it decides for both, others as many as by chance.
-void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap) {
+void fit_along(RoutingCorrelation& correlation, const GeneratedSource& source, Entries overlap) {
+  const double decided = correlation.shared * source.decided_share();  // for both of two tokens
   correlation.repeat = 0.0;
   correlation.topic = 0.0;
   if (decided <= 0.0 || largest_of(overlap) <= 0.0) {
@@ -171,6 +129,94 @@ void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap)
     trial.topic_points = points;
     trial.topic_tokens = 16.0;
     const double value = descend(trial, cost);
+    if (value < best) {
+      best = value;
+      correlation = trial;
+    }
+  }
+}
+
+/// Root of the mean square of log(generated/recorded association) over distances.
+double distance_between(Entries generated, Entries recorded, double least) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < recorded.size(); ++i) {
+    const double ratio = std::max(generated[i].value, least) / std::max(recorded[i].value, least);
+    sum += std::log(ratio) * std::log(ratio) / static_cast<double>(recorded.size());
+  }
+  return std::sqrt(sum);
+}
+
+/// What a fit of correlation is held against: the recording's tokens, and a model of its loads.
+struct Target {
+  const GeneratedSource& model;
+  const TokenBatch& batch;
+  std::span<const std::size_t> starts;
+  const CorrelationStatistics& recorded;
+  const TaskPool& pool;
+};
+
+/// Points and turnover, with a share of tokens that follow their points: tokens on n points of k·(decided share)
+/// experts each, at random, have the association E²·decided⁴/(n·k²) between layers that keep the point, and (1 −
+/// turnover)^(2d) of it d layers further: N_ef − x_ef is (T/n)·(c − μ), c the points with both experts, of mean and
+/// variance μ. What few tokens and passages add to both is in the generated routing too, which is why they are set by
+/// comparison with that, beside repeats and passages. Layers that have less in common than n can be raised for have a
+/// smaller share. Returns how far the associations are from the recorded ones.
+double fit_with_share(RoutingCorrelation& correlation, const Target& target, double least_share) {
+  constexpr double kFewest = 0.25;
+  constexpr double kMost = 16.0;
+  constexpr double kMostTurnover = 0.5;
+  const RoutingShape shape = target.model.shape();
+  const Entries recorded = target.recorded.association;
+  const double least = least_association(shape, target.batch.tokens.size());
+  const double experts_per_choice = static_cast<double>(shape.experts) / static_cast<double>(shape.k * shape.k);
+  const double start = experts_per_choice * std::pow(correlation.shared, 4.0) / first_of(recorded);
+  correlation.points_per_expert = std::clamp(start, kFewest, kMost);
+  const double slope = log_slope(recorded);
+  correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
+  constexpr int kRounds = 6;
+  for (int round = 0;; ++round) {
+    const GeneratedSource trial = target.model.with(correlation);
+    fit_along(correlation, trial, target.recorded.overlap);
+    const CorrelationStatistics generated =
+        correlation_statistics(trial.with(correlation).draw(target.batch, 1, target.pool), target.starts);
+    if (round == kRounds) {
+      return distance_between(generated.association, recorded, least);
+    }
+    const double ratio = std::max(first_of(generated.association), least) / first_of(recorded);
+    if (correlation.points_per_expert >= kMost && ratio > 1.0) {
+      correlation.shared = std::clamp(correlation.shared * std::pow(ratio, -0.25), least_share, 1.0);
+    } else {
+      correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
+    }
+    correlation.turnover =
+        std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
+  }
+}
+
+/// All tokens follow their points, or fewer of them, where layers far apart then have less in common and the recording
+/// asks for it: what tokens of a passage share they share in all layers. Tokens of a sequence set a limit to that.
+/// Layers that have nothing in common each have points of their own.
+void fit_shares(RoutingCorrelation& correlation, const Target& target) {
+  constexpr double kMostAlike = 0.9;  // tokens of a sequence on the same path
+  // Two tokens on one path choose alike where both follow it.
+  const double least_share = std::sqrt(std::min(1.0, largest_of(target.recorded.overlap) / kMostAlike));
+  const RoutingShape shape = target.model.shape();
+  if (first_of(target.recorded.association) < least_association(shape, target.batch.tokens.size())) {
+    correlation.points_per_expert = 16.0;
+    correlation.turnover = 1.0;
+    correlation.shared = least_share;
+    fit_along(correlation, target.model.with(correlation), target.recorded.overlap);
+    return;
+  }
+  constexpr double kNear = 0.15;
+  double best = std::numeric_limits<double>::infinity();
+  for (const double share : {1.0, 0.84, 0.71, 0.59, 0.5}) {
+    if (best < kNear || (share < least_share && share < 1.0)) {
+      break;
+    }
+    RoutingCorrelation trial = correlation;
+    trial.shared = share;
+    const double value = fit_with_share(trial, target, least_share);
     if (value < best) {
       best = value;
       correlation = trial;
@@ -217,13 +263,7 @@ RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const do
   recorded.overlap = above_noise(recorded.overlap, sample.routing);
   const TokenBatch batch = batch_of(sample.routing.shape.tokens, sample.starts);
   const GeneratedSource model(sample.routing.shape, inclusion, correlation, GroupLimit{}, 1, "");
-  constexpr int kRounds = 2;  // passages are fewer independent tokens, which shows in the association across layers
-  correlation.repeat = 0.0;
-  correlation.topic = 0.0;
-  for (int round = 0; round < kRounds; ++round) {
-    fit_across(correlation, model, batch, sample.starts, recorded, pool);
-    fit_along(correlation, correlation.shared * model.with(correlation).decided_share(), recorded.overlap);
-  }
+  fit_shares(correlation, {model, batch, sample.starts, recorded, pool});
   for (double* value : {&correlation.points_per_expert, &correlation.turnover, &correlation.repeat, &correlation.topic,
                         &correlation.topic_tokens, &correlation.shared}) {
     *value = rounded(*value);
