@@ -131,8 +131,8 @@ void report_training(const GenerateArguments& arguments, const TrainingLog& log)
   if (log.records.empty()) {
     return;
   }
-  fmt::print(
-      "training, mean over layers\n    step  max/mean   dropped  tokens unserved  unused experts  entropy (bits)\n");
+  fmt::print("training with losses {}; mean over layers\n", training_weights(log));
+  fmt::print("    step  max/mean   dropped  tokens unserved  unused experts  entropy (bits)\n");
   const std::vector<TrainingRecord> steps = mean_over_layers(log);
   constexpr std::size_t kLines = 10;
   for (std::size_t line = 0; line <= kLines; ++line) {

@@ -78,7 +78,7 @@ TEST_CASE("routers: training is shown and logged") {
       "--options '{\"balance_loss\": 0.1}' --set /training/batch_tokens=128 --training-log log.csv -o t.npy");
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
-  CHECK(outcome.out.starts_with("training, mean over layers\n"));
+  CHECK(outcome.out.starts_with("training with losses balance 0.1, skill 0.03; mean over layers\n"));
   CHECK(outcome.out.find("dropped after training, by capacity factor: 1: ") != std::string::npos);
   const std::string log = read_file(scratch.path() / "log.csv");
   CHECK(std::count(log.begin(), log.end(), '\n') == 1 + 40 * 2);

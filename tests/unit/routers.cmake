@@ -4,6 +4,7 @@ moesim_test(test_routers
     unit/routers/assignment_test.cpp
     unit/routers/capacity_test.cpp
     unit/routers/invariants_test.cpp
+    unit/routers/literal_test.cpp
     unit/routers/losses_test.cpp
     unit/routers/reference_test.cpp
     unit/routers/router_source_test.cpp

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "sim/core/error.hpp"
 #include "workloads/routing/correlation.hpp"
@@ -56,100 +57,26 @@ double least_association(const RoutingShape& shape, std::size_t tokens) {
   return std::max(kLeast, chance / (static_cast<double>(tokens) * k * k));
 }
 
-/// Points, turnover and share: tokens on n points of k·(decided share) experts each, at random, have the association
-/// E²·decided⁴/(n·k²) between layers that keep the point, and (1 − turnover)^(2d) of it d layers further: N_ef − x_ef
-/// is (T/n)·(c − μ), c the points with both experts, of mean and variance μ. What few tokens add to both is in the
-/// generated routing too, which is why they are set by comparison with that. Layers that have less in common than n can
-/// be raised for follow their points with only a share of their tokens, as far as tokens of a sequence allow it; what
-/// have nothing in common each have points of their own.
-void fit_across(RoutingCorrelation& correlation, const GeneratedSource& model, const TokenBatch& batch,
-                std::span<const std::size_t> starts, const CorrelationStatistics& recorded, const TaskPool& pool) {
-  constexpr double kFewest = 0.25;
-  constexpr double kMost = 16.0;
-  constexpr double kMostTurnover = 0.5;
-  constexpr double kMostAlike = 0.9;  // tokens of a sequence on the same path
-  const RoutingShape shape = model.shape();
-  const double target = first_of(recorded.association);
-  // Two tokens on one path choose alike where both follow it.
-  const double least_share = std::sqrt(std::min(1.0, largest_of(recorded.overlap) / kMostAlike));
-  const double least = least_association(shape, batch.tokens.size());
-  correlation.points_per_expert = kMost;
-  if (target < least) {
-    correlation.turnover = 1.0;
-    correlation.shared = least_share;
-    return;
+/// Chance that two tokens d apart are on the same path: with r = repeat, t = topic, P = topic_points and s = 1 −
+/// 1/topic_tokens, the chance that a passage goes on,
+///   r^d + t²/P · s^d/(1 − r·s) · Σ_{b < d} (r/s)^b:
+/// all d tokens repeat, or the last ones that did not both took the same point of the same passage, the later of them b
+/// tokens back. s^d/(1 − r·s) sums over how far back the earlier one is.
+double same_path(const RoutingCorrelation& correlation, std::size_t distance) {
+  const auto d = static_cast<double>(distance);
+  const double r = correlation.repeat;
+  const double s = 1.0 - 1.0 / correlation.topic_tokens;
+  double passage = 0.0;  // Σ_{b < d} r^b·s^(d − b)
+  for (std::size_t b = 0; b < distance; ++b) {
+    passage = passage * r + std::pow(s, static_cast<double>(b + 1));
   }
-  const double experts_per_choice = static_cast<double>(shape.experts) / static_cast<double>(shape.k * shape.k);
-  correlation.points_per_expert = std::clamp(experts_per_choice / target, kFewest, kMost);
-  const double slope = log_slope(recorded.association);
-  correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
-  correlation.shared = 1.0;
-  constexpr int kRounds = 4;
-  for (int round = 0; round < kRounds; ++round) {
-    const CorrelationStatistics generated =
-        correlation_statistics(model.with(correlation).draw(batch, 1, pool), starts);
-    const double ratio = std::max(first_of(generated.association), least) / target;
-    if (correlation.points_per_expert >= kMost && (ratio > 1.0 || correlation.shared < 1.0)) {
-      correlation.shared = std::clamp(correlation.shared * std::pow(ratio, -0.25), least_share, 1.0);
-    } else {
-      correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
-    }
-    correlation.turnover =
-        std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
-  }
+  const double same_point = correlation.topic * correlation.topic / static_cast<double>(correlation.topic_points);
+  return std::pow(r, d) + same_point * passage / (1.0 - r * s);
 }
 
-/// Chance that tokens at the distances of `entries` have the same points, by playing the walk of GeneratedSource with
-/// numbers for its paths.
-std::vector<double> same_path(const RoutingCorrelation& correlation, Entries entries) {
-  constexpr std::size_t kTokens = std::size_t{1} << 14;
-  constexpr std::size_t kTopicPaths = 4;
-  RandomStream random(1, "routing.fit-walk");
-  std::vector<std::uint32_t> path(kTokens);
-  std::array<std::uint32_t, kTopicPaths> topic{};
-  std::uint32_t next = 1;
-  for (std::size_t token = 0; token < kTokens; ++token) {
-    if (random.uniform() * correlation.topic_tokens < 1.0) {
-      topic.fill(0);
-    }
-    const double choice = random.uniform();
-    const std::size_t which = random.below(kTopicPaths);
-    if (choice < correlation.repeat && token > 0) {
-      path[token] = path[token - 1];
-    } else if (choice < correlation.repeat + correlation.topic) {
-      topic[which] = topic[which] == 0 ? next++ : topic[which];
-      path[token] = topic[which];
-    } else {
-      path[token] = next++;
-    }
-  }
-  std::vector<double> chance;
-  for (const auto& entry : entries) {
-    std::size_t same = 0;
-    for (std::size_t token = entry.distance; token < kTokens; ++token) {
-      same += path[token] == path[token - entry.distance] ? 1 : 0;
-    }
-    chance.push_back(static_cast<double>(same) / static_cast<double>(kTokens - entry.distance));
-  }
-  return chance;
-}
-
-/// Repeats and passages: tokens on the same path share the slots that it decides for both, others as many as by chance.
-void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap) {
-  correlation.repeat = 0.0;
-  correlation.topic = 0.0;
-  if (decided <= 0.0 || largest_of(overlap) <= 0.0) {
-    return;
-  }
-  const auto cost = [&](const RoutingCorrelation& trial) {
-    const std::vector<double> same = same_path(trial, overlap);
-    double sum = 0.0;
-    for (std::size_t i = 0; i < overlap.size(); ++i) {
-      const double difference = decided * same[i] - overlap[i].value;
-      sum += difference * difference;
-    }
-    return sum;
-  };
+/// Moves repeat, topic and topic_tokens one by one as long as that lowers the cost, by ever smaller steps.
+template <class Cost>
+double descend(RoutingCorrelation& correlation, const Cost& cost) {
   struct Move {
     double repeat;
     double topic;
@@ -157,11 +84,8 @@ void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap)
   };
   constexpr std::array<Move, 6> kMoves = {
       {{0.2, 0, 0}, {-0.2, 0, 0}, {0, 0.2, 0}, {0, -0.2, 0}, {0, 0, 2.0}, {0, 0, -2.0}}};
-  correlation.repeat = 0.1;
-  correlation.topic = 0.3;
-  correlation.topic_tokens = 16.0;
-  double best = cost(correlation);
   constexpr double kSmallest = 0.02;
+  double best = cost(correlation);
   for (double step = 1.0; step > kSmallest;) {
     bool better = false;
     for (const Move& move : kMoves) {
@@ -177,6 +101,126 @@ void fit_along(RoutingCorrelation& correlation, double decided, Entries overlap)
       }
     }
     step = better ? step : 0.5 * step;
+  }
+  return best;
+}
+
+/// Repeats and passages: tokens on the same path share the slots that it decides for both, others as many as by chance.
+void fit_along(RoutingCorrelation& correlation, const GeneratedSource& source, Entries overlap) {
+  const double decided = correlation.shared * source.decided_share();  // for both of two tokens
+  correlation.repeat = 0.0;
+  correlation.topic = 0.0;
+  if (decided <= 0.0 || largest_of(overlap) <= 0.0) {
+    return;
+  }
+  const auto cost = [&](const RoutingCorrelation& trial) {
+    double sum = 0.0;
+    for (const auto& entry : overlap) {
+      const double difference = decided * same_path(trial, entry.distance) - entry.value;
+      sum += difference * difference;
+    }
+    return sum;
+  };
+  double best = std::numeric_limits<double>::infinity();
+  for (const std::size_t points : {1, 2, 4, 8, 16}) {
+    RoutingCorrelation trial = correlation;
+    trial.repeat = 0.1;
+    trial.topic = 0.3;
+    trial.topic_points = points;
+    trial.topic_tokens = 16.0;
+    const double value = descend(trial, cost);
+    if (value < best) {
+      best = value;
+      correlation = trial;
+    }
+  }
+}
+
+/// Root of the mean square of log(generated/recorded association) over distances.
+double distance_between(Entries generated, Entries recorded, double least) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < recorded.size(); ++i) {
+    const double ratio = std::max(generated[i].value, least) / std::max(recorded[i].value, least);
+    sum += std::log(ratio) * std::log(ratio) / static_cast<double>(recorded.size());
+  }
+  return std::sqrt(sum);
+}
+
+/// What a fit of correlation is held against: the recording's tokens, and a model of its loads.
+struct Target {
+  const GeneratedSource& model;
+  const TokenBatch& batch;
+  std::span<const std::size_t> starts;
+  const CorrelationStatistics& recorded;
+  const TaskPool& pool;
+};
+
+/// Points and turnover, with a share of tokens that follow their points: tokens on n points of k·(decided share)
+/// experts each, at random, have the association E²·decided⁴/(n·k²) between layers that keep the point, and (1 −
+/// turnover)^(2d) of it d layers further: N_ef − x_ef is (T/n)·(c − μ), c the points with both experts, of mean and
+/// variance μ. What few tokens and passages add to both is in the generated routing too, which is why they are set by
+/// comparison with that, beside repeats and passages. Layers that have less in common than n can be raised for have a
+/// smaller share. Returns how far the associations are from the recorded ones.
+double fit_with_share(RoutingCorrelation& correlation, const Target& target, double least_share) {
+  constexpr double kFewest = 0.25;
+  constexpr double kMost = 16.0;
+  constexpr double kMostTurnover = 0.5;
+  const RoutingShape shape = target.model.shape();
+  const Entries recorded = target.recorded.association;
+  const double least = least_association(shape, target.batch.tokens.size());
+  const double experts_per_choice = static_cast<double>(shape.experts) / static_cast<double>(shape.k * shape.k);
+  const double start = experts_per_choice * std::pow(correlation.shared, 4.0) / first_of(recorded);
+  correlation.points_per_expert = std::clamp(start, kFewest, kMost);
+  const double slope = log_slope(recorded);
+  correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
+  constexpr int kRounds = 6;
+  for (int round = 0;; ++round) {
+    const GeneratedSource trial = target.model.with(correlation);
+    fit_along(correlation, trial, target.recorded.overlap);
+    const CorrelationStatistics generated =
+        correlation_statistics(trial.with(correlation).draw(target.batch, 1, target.pool), target.starts);
+    if (round == kRounds) {
+      return distance_between(generated.association, recorded, least);
+    }
+    const double ratio = std::max(first_of(generated.association), least) / first_of(recorded);
+    if (correlation.points_per_expert >= kMost && ratio > 1.0) {
+      correlation.shared = std::clamp(correlation.shared * std::pow(ratio, -0.25), least_share, 1.0);
+    } else {
+      correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
+    }
+    correlation.turnover =
+        std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
+  }
+}
+
+/// All tokens follow their points, or fewer of them, where layers far apart then have less in common and the recording
+/// asks for it: what tokens of a passage share they share in all layers. Tokens of a sequence set a limit to that.
+/// Layers that have nothing in common each have points of their own.
+void fit_shares(RoutingCorrelation& correlation, const Target& target) {
+  constexpr double kMostAlike = 0.9;  // tokens of a sequence on the same path
+  // Two tokens on one path choose alike where both follow it.
+  const double least_share = std::sqrt(std::min(1.0, largest_of(target.recorded.overlap) / kMostAlike));
+  const RoutingShape shape = target.model.shape();
+  if (first_of(target.recorded.association) < least_association(shape, target.batch.tokens.size())) {
+    correlation.points_per_expert = 16.0;
+    correlation.turnover = 1.0;
+    correlation.shared = least_share;
+    fit_along(correlation, target.model.with(correlation), target.recorded.overlap);
+    return;
+  }
+  constexpr double kNear = 0.15;
+  double best = std::numeric_limits<double>::infinity();
+  for (const double share : {1.0, 0.84, 0.71, 0.59, 0.5}) {
+    if (best < kNear || (share < least_share && share < 1.0)) {
+      break;
+    }
+    RoutingCorrelation trial = correlation;
+    trial.shared = share;
+    const double value = fit_with_share(trial, target, least_share);
+    if (value < best) {
+      best = value;
+      correlation = trial;
+    }
   }
 }
 
@@ -219,13 +263,7 @@ RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const do
   recorded.overlap = above_noise(recorded.overlap, sample.routing);
   const TokenBatch batch = batch_of(sample.routing.shape.tokens, sample.starts);
   const GeneratedSource model(sample.routing.shape, inclusion, correlation, GroupLimit{}, 1, "");
-  constexpr int kRounds = 2;  // passages are fewer independent tokens, which shows in the association across layers
-  correlation.repeat = 0.0;
-  correlation.topic = 0.0;
-  for (int round = 0; round < kRounds; ++round) {
-    fit_across(correlation, model, batch, sample.starts, recorded, pool);
-    fit_along(correlation, correlation.shared * model.with(correlation).decided_share(), recorded.overlap);
-  }
+  fit_shares(correlation, {model, batch, sample.starts, recorded, pool});
   for (double* value : {&correlation.points_per_expert, &correlation.turnover, &correlation.repeat, &correlation.topic,
                         &correlation.topic_tokens, &correlation.shared}) {
     *value = rounded(*value);

@@ -15,7 +15,6 @@ namespace moesim {
 namespace {
 
 constexpr std::size_t kAttempts = 8;       ///< looks of a slot at places that depend on the token's point
-constexpr std::size_t kTopicPoints = 4;    ///< points of one passage
 constexpr std::size_t kLongestRun = 256;   ///< tokens that hang together; correlation ends there
 constexpr std::size_t kTasks = 64;         ///< about so many, unless they had
 constexpr std::size_t kFewestOfTask = 64;  ///< tokens less than this
@@ -44,7 +43,11 @@ std::vector<std::size_t> split(std::span<const TokenRun> runs, std::size_t token
 class GeneratedSource::Walk {
  public:
   Walk(const GeneratedSource& source, RandomStream& random)
-      : correlation_(source.correlation_), layers_(source.shape_.layers), points_(source.points_), random_(random) {}
+      : correlation_(source.correlation_),
+        layers_(source.shape_.layers),
+        points_(source.points_),
+        random_(random),
+        topic_(source.correlation_.topic_points) {}
 
   std::span<const std::uint32_t> next() {
     if (!first_ && random_.uniform() * correlation_.topic_tokens < 1.0) {
@@ -59,7 +62,7 @@ class GeneratedSource::Walk {
       return current_;
     }
     if (choice < repeat + correlation_.topic) {
-      Path& path = topic_[random_.below(kTopicPoints)];
+      Path& path = topic_[random_.below(topic_.size())];
       if (path.empty()) {
         fresh(path);
       }
@@ -89,7 +92,7 @@ class GeneratedSource::Walk {
   std::size_t layers_;
   std::size_t points_;
   RandomStream& random_;
-  std::array<Path, kTopicPoints> topic_;  ///< empty until a token asks for it
+  std::vector<Path> topic_;  ///< empty until a token asks for it
   Path current_;
   bool first_ = true;
 };

@@ -42,7 +42,8 @@ struct RoutingCorrelation {
   double points_per_expert = 4.0;  ///< n = this · experts
   double turnover = 0.0;           ///< chance that a token has another point in the next layer
   double repeat = 0.0;             ///< chance that a token has the point of the token before it
-  double topic = 0.0;              ///< chance that it has one of its passage's four points
+  double topic = 0.0;              ///< chance that it has one of its passage's points
+  std::size_t topic_points = 4;    ///< points of a passage
   double topic_tokens = 16.0;      ///< mean length of a passage
   PointLayout layout = PointLayout::kCircle;
 
@@ -57,6 +58,7 @@ struct RoutingCorrelation {
     f.optional("repeat", &RoutingCorrelation::repeat, "Chance to have the point of the token before",
                Rules::between(0, 1));
     f.optional("topic", &RoutingCorrelation::topic, "Chance to have one of the passage's points", Rules::between(0, 1));
+    f.optional("topic_points", &RoutingCorrelation::topic_points, "Points of a passage", Rules::between(1, 64));
     f.optional("topic_tokens", &RoutingCorrelation::topic_tokens, "Mean length of a passage in tokens",
                Rules::at_least(1));
     f.optional("layout", &RoutingCorrelation::layout, "What a point decides: where its slots look, or their experts");

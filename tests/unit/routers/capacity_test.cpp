@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "tests/unit/routers/fixture.hpp"
@@ -9,27 +10,6 @@
 
 using namespace moesim;
 using namespace moesim::test;
-
-namespace {
-
-std::vector<float> softmax_rows(const std::vector<float>& scores, std::size_t experts) {
-  std::vector<float> gates(scores);
-  for (std::size_t t = 0; t < scores.size() / experts; ++t) {
-    float* row = gates.data() + t * experts;
-    const float largest = *std::max_element(row, row + experts);
-    float sum = 0.0F;
-    for (std::size_t e = 0; e < experts; ++e) {
-      row[e] = std::exp(row[e] - largest);
-      sum += row[e];
-    }
-    for (std::size_t e = 0; e < experts; ++e) {
-      row[e] /= sum;
-    }
-  }
-  return gates;
-}
-
-}  // namespace
 
 TEST_CASE("switch: rows go to tokens in their order, the rest go to no expert") {
   // Six tokens, two experts, factor 1: round(1·6/2) = 3 rows, but at least 2. Tokens 0, 1, 2, 4 want expert 0.
@@ -161,22 +141,33 @@ TEST_CASE("NLLB: a fifth of the outputs is masked in training, and computed all 
   CHECK(masked / served == Approx(0.2).margin(0.025));  // five standard errors sqrt(0.16/8,000) = 0.0045
 }
 
-TEST_CASE("Arctic: capacity is counted per choice, rounded up") {
-  const auto router = make_router("arctic", "{}", context_of(128, 2));
-  // ⌈1·2·1000/128⌉ = ⌈15.625⌉
-  CHECK(router->buffer_rows(1000, RouterPhase::kInference) == std::optional<std::size_t>(16));
+TEST_CASE("capacity: mesh rounds down, fairseq the even share up, DeepSpeed the rows of two choices") {
+  const auto rows = [](const char* name, RouterPhase phase) {
+    return make_router(name, "{}", context_of(128, 2))->buffer_rows(1000, phase);
+  };
+  using Rows = std::optional<std::size_t>;
+  CHECK(rows("gshard", RouterPhase::kTraining) == Rows(9));      // ⌊1.25·1000/128⌋ = ⌊9.77⌋
+  CHECK(rows("gshard", RouterPhase::kInference) == Rows(15));    // ⌊2·1000/128⌋ = ⌊15.625⌋
+  CHECK(rows("glam", RouterPhase::kTraining) == Rows(15));       // the same
+  CHECK(rows("nllb", RouterPhase::kTraining) == Rows(16));       // 2·⌈7.8125⌉
+  CHECK(rows("arctic", RouterPhase::kInference) == Rows(16));    // ⌈1·2·1000/128⌉
+  CHECK(rows("nllb", RouterPhase::kInference) == std::nullopt);  // room for all, and nothing padded
 }
 
 TEST_CASE("V-MoE: the surest tokens take rows first, all first choices before second ones") {
   constexpr std::size_t kTokens = 400;
   constexpr std::size_t kExperts = 8;
   constexpr std::size_t kK = 2;
-  const auto router = make_router("v-moe", R"({"capacity_factor": 0.7})", context_of(kExperts, kK));
+  const auto router =
+      make_router("v-moe", R"({"capacity_factor": 0.7, "training_capacity_factor": 0.7})", context_of(kExperts, kK));
   const std::size_t rows = 72;  // ⌈400·2·0.7/8⌉ = 70, up to a multiple of 4
   CHECK(router->buffer_rows(kTokens, RouterPhase::kInference) == rows);
-  const std::vector<float> scores = random_scores(kTokens, kExperts, 21);
+  const auto phase = GENERATE(RouterPhase::kInference, RouterPhase::kTraining);
+  std::vector<float> scores = random_scores(kTokens, kExperts, 21);
+  const RoutedTokens routed = route(*router, scores, kExperts, phase);
+  CHECK(routed.noise.size() == (phase == RouterPhase::kTraining ? scores.size() : 0));
+  std::transform(routed.noise.begin(), routed.noise.end(), scores.begin(), scores.begin(), std::plus<>());
   const std::vector<float> gates = softmax_rows(scores, kExperts);
-  const RoutedTokens routed = route(*router, scores, kExperts);
   std::vector<std::vector<std::size_t>> order(kTokens);
   std::vector<std::size_t> tokens(kTokens);
   std::iota(tokens.begin(), tokens.end(), std::size_t{0});

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,6 +44,24 @@ inline std::vector<float> random_scores(std::size_t tokens, std::size_t experts,
     score = ties == Ties::kMany ? static_cast<float>(random.below(4)) : static_cast<float>(2.0 * random.normal());
   }
   return scores;
+}
+
+/// Literally: e^{s − max} over its sum.
+inline std::vector<float> softmax_rows(const std::vector<float>& scores, std::size_t experts) {
+  std::vector<float> gates(scores);
+  for (std::size_t t = 0; t < scores.size() / experts; ++t) {
+    float* row = gates.data() + t * experts;
+    const float largest = *std::max_element(row, row + experts);
+    float sum = 0.0F;
+    for (std::size_t e = 0; e < experts; ++e) {
+      row[e] = std::exp(row[e] - largest);
+      sum += row[e];
+    }
+    for (std::size_t e = 0; e < experts; ++e) {
+      row[e] /= sum;
+    }
+  }
+  return gates;
 }
 
 inline RoutedTokens route(const TokenRouter& router, const std::vector<float>& scores, std::size_t experts,

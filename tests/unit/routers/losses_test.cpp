@@ -180,4 +180,9 @@ TEST_CASE("losses: weights are the given ones, else the published") {
   CHECK(weights.z == 0.5);
   CHECK(weights.load == 0.0);
   CHECK(weights.gshard == 0.0);
+  // What works against them is ours, and left out where a bias balances.
+  CHECK(weights.skill == 0.03);
+  CHECK(resolved(given, {.bias_rate = 1e-3}).skill == 0.0);
+  given.skill = 0.5;
+  CHECK(resolved(given, {.bias_rate = 1e-3}).skill == 0.5);
 }

@@ -98,10 +98,32 @@ struct Case {
   std::size_t experts;
   std::size_t k;
   Reference reference;
+  std::string options = "{}";
 };
 
 const std::vector<Case> kCases = {
     {"softmax-top-k", 64, 6, [](const Row& s) { return weighed(best(s, 6), softmax_of(s)); }},
+    {"top-k-softmax", 32, 3,
+     [](const Row& s) {
+       Gate gate = weighed(best(s, 3), s);
+       gate.weights = softmax_of(gate.weights);
+       return gate;
+     }},
+    {"sigmoid-top-k", 32, 3, [](const Row& s) { return weighed(best(s, 3), sigmoid_of(s)); }},
+    {"sigmoid-bias-top-k", 64, 6,
+     [](const Row& s) {
+       const Row p = sigmoid_of(s);
+       Gate gate = weighed(best(in_best_blocks(p, 4, 2, 2), 6), p);
+       normalise_to(gate.weights, 1.0);
+       return gate;
+     },
+     R"({"groups": 4, "groups_per_token": 2})"},
+    {"group-limited-top-k", 64, 6,
+     [](const Row& s) {
+       const Row p = softmax_of(s);
+       return weighed(best(in_best_blocks(p, 4, 2, 1), 6), p);
+     },
+     R"({"groups": 4, "groups_per_token": 2})"},
     {"qwen2-moe", 60, 4, [](const Row& s) { return weighed(best(s, 4), softmax_of(s)); }},
     {"olmoe", 64, 8, [](const Row& s) { return weighed(best(s, 8), softmax_of(s)); }},
     {"qwen3-moe", 128, 8,
@@ -174,7 +196,7 @@ const std::vector<Case> kCases = {
 TEST_CASE("routers: gates of models choose and weigh as their definitions say") {
   for (const Case& c : kCases) {
     CAPTURE(c.name);
-    const auto router = make_router(c.name, "{}", context_of(c.experts, c.k));
+    const auto router = make_router(c.name, c.options, context_of(c.experts, c.k));
     const std::vector<float> scores = random_scores(kReferenceTokens, c.experts, 17 + c.experts);
     const RoutedTokens routed = route(*router, scores, c.experts);
     REQUIRE(routed.slots == c.k);

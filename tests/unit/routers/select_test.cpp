@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "tests/unit/routers/fixture.hpp"
+#include "workloads/routing/routers/select_eight.hpp"
 
 using namespace moesim;
 using namespace moesim::test;
@@ -64,6 +65,10 @@ TEST_CASE("select: the k best, group-limited, as sorting finds them") {
       select_experts(rule, scores.data(), kTokens, fast.data());
       select_experts_portable(rule, scores.data(), kTokens, portable.data());
       CHECK(fast == portable);
+      if (eight::can_select(rule)) {
+        eight::select(rule, scores.data(), kTokens, fast.data());
+        CHECK(fast == portable);
+      }
       for (std::size_t t = 0; t < kTokens; ++t) {
         const std::vector<ExpertIndex> expected = by_sorting(rule, scores.data() + t * rule.experts);
         REQUIRE(

@@ -1,6 +1,7 @@
 #include "workloads/routing/routers/training.hpp"
 
 #include <cmath>
+#include <limits>
 #include <sstream>
 
 #include "tests/unit/routers/fixture.hpp"
@@ -18,6 +19,13 @@ TokenModelOptions text() {
   options.topics = 8;
   options.width = 8;
   options.common = 0.4;  // much in common: some experts are everybody's favourites
+  return options;
+}
+
+/// Only what a test asks for.
+TrainingOptions without_skill() {
+  TrainingOptions options;
+  options.losses.skill = 0.0;
   return options;
 }
 
@@ -49,7 +57,7 @@ double late(const TrainingLog& log, double TrainingRecord::* member) {
 }  // namespace
 
 TEST_CASE("training: each balancing loss evens out the load") {
-  TrainingOptions options;
+  TrainingOptions options = without_skill();
   options.steps = 120;
   options.batch_tokens = 256;
   options.learning_rate = 0.02;
@@ -64,19 +72,37 @@ TEST_CASE("training: each balancing loss evens out the load") {
   options.losses.balance = 0.0;
   options.losses.mean_entropy = 0.1;
   CHECK(late(trained("switch", "{}", options).log, &TrainingRecord::max_over_mean) < 0.6 * before);
-  options.losses = {};
+  options.losses = without_skill().losses;
   const TrainingLog noisy = trained("noisy-top-k", R"({"importance_loss": 0.1, "load_loss": 0.1})", options, 2).log;
   CHECK(late(noisy, &TrainingRecord::max_over_mean) < 0.7 * noisy.records.front().max_over_mean);
 }
 
+TEST_CASE("training: the more a balancing loss weighs against what experts learn, the more even the load") {
+  TrainingOptions options;  // with the skill that stands for the language model
+  options.steps = 200;
+  options.batch_tokens = 256;
+  double before = std::numeric_limits<double>::infinity();
+  for (const double weight : {0.0, 0.001, 0.01}) {
+    CAPTURE(weight);
+    options.losses.balance = weight;
+    const TrainingLog log = trained("switch", "{}", options).log;
+    const double uneven = late(log, &TrainingRecord::max_over_mean);
+    CHECK(uneven < 0.9 * before);
+    before = uneven;
+  }
+  CHECK(before < 2.5);  // of a first step above 3
+  options.losses.balance = 0.01;
+  CHECK(training_weights(trained("switch", "{}", options).log) == "balance 0.01, skill 0.03");
+}
+
 TEST_CASE("training: token entropy sharpens, z-loss shrinks logits") {
-  TrainingOptions options;
+  TrainingOptions options = without_skill();
   options.steps = 60;
   options.batch_tokens = 128;
   options.losses.token_entropy = 1.0;
   const TrainingLog sharp = trained("switch", R"({"balance_loss": 0})", options).log;
   CHECK(late(sharp, &TrainingRecord::entropy) < 0.7 * sharp.records.front().entropy);
-  options.losses = {};
+  options.losses = without_skill().losses;
   options.losses.z = 1.0;
   const Trained shrunk = trained("switch", R"({"balance_loss": 0})", options);
   double square = 0.0;
@@ -91,7 +117,7 @@ TEST_CASE("training: token entropy sharpens, z-loss shrinks logits") {
 }
 
 TEST_CASE("training: experts that get tokens get better, and without balance the others starve") {
-  TrainingOptions options;
+  TrainingOptions options = without_skill();
   options.steps = 200;
   options.batch_tokens = 256;
   options.learning_rate = 0.02;
@@ -103,7 +129,7 @@ TEST_CASE("training: experts that get tokens get better, and without balance the
 }
 
 TEST_CASE("training: the selection bias moves by gamma against the load, and evens it out without touching W") {
-  TrainingOptions options;
+  TrainingOptions options = without_skill();
   options.steps = 1;
   options.batch_tokens = 256;
   options.losses.balance = 0.0;
@@ -122,7 +148,7 @@ TEST_CASE("training: the selection bias moves by gamma against the load, and eve
 }
 
 TEST_CASE("training: the same with any number of threads") {
-  TrainingOptions options;
+  TrainingOptions options = without_skill();
   options.steps = 5;
   options.batch_tokens = 64;
   const Trained one = trained("switch", "{}", options);
@@ -132,7 +158,7 @@ TEST_CASE("training: the same with any number of threads") {
 }
 
 TEST_CASE("training: tables have one line a record, and what is dropped falls with the capacity factor") {
-  TrainingOptions options;
+  TrainingOptions options = without_skill();
   options.steps = 9;
   options.batch_tokens = 128;
   options.record_every = 4;
@@ -154,7 +180,7 @@ TEST_CASE("training: tables have one line a record, and what is dropped falls wi
 }
 
 TEST_CASE("training: the load loss needs noise") {
-  TrainingOptions options;
+  TrainingOptions options = without_skill();
   options.steps = 1;
   options.losses.load = 0.1;
   CHECK_THROWS_WITH(trained("switch", "{}", options),

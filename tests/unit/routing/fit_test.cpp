@@ -5,6 +5,8 @@
 
 #include "tests/unit/routing/fixture.hpp"
 #include "workloads/routing/correlation.hpp"
+#include "workloads/routing/drawn_source.hpp"
+#include "workloads/routing/routers/router_routing.hpp"
 #include "workloads/routing/statistics.hpp"
 #include "workloads/routing/write_trace.hpp"
 
@@ -232,6 +234,59 @@ TEST_CASE("fit: tokens and layers that have nothing in common are generated so")
     };
     // Three standard deviations of chance: 3·√2·63/(3000·k²), for one pair of layers.
     CHECK(association(generated) == Approx(association(recorded)).margin(0.09 / static_cast<double>(k * k)));
+  }
+}
+
+TEST_CASE("fit: tokens that hang together weakly or for long, and layers less and less, are generated so", "[slow]") {
+  // Text through routers, which knows neither points nor passages: of a few lasting topics, and of wandering contexts,
+  // where tokens share some experts in some layers.
+  RouterRouting topical;
+  topical.tokens.topic = 0.6;
+  topical.tokens.word = 0.2;
+  topical.tokens.context = 0.1;
+  topical.tokens.topics = 16;
+  RouterRouting wandering;
+  wandering.tokens.context = 0.8;
+  wandering.tokens.word = 0.1;
+  wandering.tokens.topic = 0.05;
+  wandering.tokens.context_memory = 0.97;
+  constexpr std::size_t kLayers = 9;
+  constexpr std::size_t kSequences = 16;
+  constexpr std::size_t kEach = 256;
+  const TaskPool pool(2);
+  TokenBatch batch;
+  std::vector<std::size_t> starts;
+  for (std::uint32_t sequence = 0; sequence < kSequences; ++sequence) {
+    starts.push_back(batch.tokens.size());
+    append_run(batch, sequence, kEach);
+  }
+  for (RouterRouting* config : {&topical, &wandering}) {
+    INFO((config == &topical ? "topical" : "wandering"));
+    config->gate = router_by_name("qwen3-moe", {});
+    const RoutingNeeds needs{.moe_layers = kLayers, .all_layers = kLayers, .k = 4, .experts = 64};
+    const TraceSample sample{make_router(*config, needs, {}, pool).source->draw(batch, 1, pool), starts};
+    std::vector<double> inclusion;
+    for (std::size_t layer = 0; layer < kLayers; ++layer) {
+      std::vector<double> counts(64, 0.0);
+      for (const ExpertIndex expert : sample.routing.layer(layer)) {
+        counts[expert] += 1.0;
+      }
+      const std::vector<double> row = inclusion_from_loads(counts, 4);
+      inclusion.insert(inclusion.end(), row.begin(), row.end());
+    }
+    const RoutingCorrelation fitted = fit_correlation(sample, inclusion, pool);
+    const GeneratedSource source(sample.routing.shape, inclusion, fitted, {}, 7, "");
+    const CorrelationStatistics recorded = correlation_statistics(sample.routing, starts);
+    const CorrelationStatistics generated = correlation_statistics(source.draw(batch, 7, pool), starts);
+    for (const std::size_t lag : {0, 3}) {  // 1 and 8 tokens
+      INFO(recorded.overlap.at(lag).distance << " tokens");
+      CHECK(generated.overlap.at(lag).value == Approx(recorded.overlap.at(lag).value).epsilon(0.2));
+    }
+    for (std::size_t i = 0; i < recorded.association.size(); ++i) {  // 1 … 8 layers
+      INFO(recorded.association[i].distance << " layers");
+      CHECK(generated.association.at(i).value ==
+            Approx(recorded.association[i].value).epsilon(0.3).margin(0.15 * recorded.association[0].value));
+    }
   }
 }
 

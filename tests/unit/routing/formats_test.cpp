@@ -130,7 +130,11 @@ TEST_CASE("formats: arrays in an archive must agree, and others are named") {
   const auto other = npz(folder, "other.npz", {int32s("a", {1, 1, 2}, {0, 1}), int32s("ids", {1}, {7})});
   CHECK(open_recording(other).notes == std::vector<std::string>{other.string() + "#/ids: not read"});
   const auto none = npz(folder, "none.npz", {int32s("ids", {1}, {7})});
-  CHECK(fault(none) == none.string() + ": expected arrays [tokens, layers, k] in the archive, found none");
+  CHECK(fault(none) ==
+        none.string() + ": expected integer arrays [tokens, layers, k] in the archive, found ids int32 [1]");
+  CHECK(fault(folder.path()) == folder.path().string() +
+                                    ": expected a file, or a folder with meta_info.json and rank*.safetensors "
+                                    "(TensorRT-LLM), found a folder without them");
   const auto floats = npz(folder, "floats.npz", {array("a", NpyType::kFloat32, {1, 1, 1}, std::string(4, '\0'))});
   CHECK(fault(floats) == floats.string() + "#/a: expected expert ids of an integer type, found float32");
 }
@@ -139,7 +143,7 @@ TEST_CASE("formats: damaged archives are refused") {
   const Folder folder("npz-damaged");
   const std::string whole = from_hex(kNumpyNpz);
   const auto cut = folder.write("cut.npz", whole.substr(0, whole.size() - 30));
-  CHECK(fault(cut).starts_with(cut.string() + ": expected an .npz archive, found: "));
+  CHECK(fault(cut).starts_with(cut.string() + ": expected an .npz archive, found a file that has no zip directory"));
   // A bit of the compressed data is flipped: the checksum, or what unpacks, no longer fits.
   std::string flipped = whole;
   flipped[100] = static_cast<char>(flipped[100] ^ 4);
@@ -148,7 +152,7 @@ TEST_CASE("formats: damaged archives are refused") {
   CHECK(fault(folder.at("missing.npz")) ==
         folder.at("missing.npz").string() + ": cannot open the file: No such file or directory");
   const auto text = folder.write("text.npz", "no archive at all");
-  CHECK(fault(text).starts_with(text.string() + ": expected an .npz archive, found: "));
+  CHECK(fault(text).starts_with(text.string() + ": expected an .npz archive, found a file that has no zip directory"));
 }
 
 TEST_CASE("formats: files of torch.save are named, with what to do") {

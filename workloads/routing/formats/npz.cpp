@@ -24,6 +24,9 @@ constexpr std::string_view kNpyEnding = ".npy";
 }
 
 std::string text_of(int code) {
+  if (code == ZIP_ER_NOZIP) {
+    return "a file that has no zip directory at its end: truncated, or of another kind";
+  }
   zip_error_t error;
   zip_error_init_with_code(&error, code);
   std::string text = zip_error_strerror(&error);
@@ -75,7 +78,7 @@ NpzArchive NpzArchive::open(const std::filesystem::path& path) {
   int code = 0;
   state->archive.reset(zip_open(path.c_str(), ZIP_RDONLY, &code));
   if (!state->archive) {
-    fail_member(state->name, fmt::format("expected an .npz archive, found: {}", text_of(code)));
+    fail_member(state->name, fmt::format("expected an .npz archive, found {}", text_of(code)));
   }
   return read_directory(std::move(state));
 }
@@ -92,10 +95,10 @@ NpzArchive NpzArchive::from_bytes(std::span<const std::byte> file, const std::st
       zip_source_free(source);
     }
   }
-  const std::string found = zip_error_strerror(&error);
+  const std::string found = text_of(zip_error_code_zip(&error));
   zip_error_fini(&error);
   if (!state->archive) {
-    fail_member(name, fmt::format("expected an .npz archive, found: {}", found));
+    fail_member(name, fmt::format("expected an .npz archive, found {}", found));
   }
   return read_directory(std::move(state));
 }

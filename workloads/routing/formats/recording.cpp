@@ -111,6 +111,12 @@ Recording open_recording(const Path& path, const TraceOptions& options) {
   const auto format =
       std::find_if(kFormats.begin(), kFormats.end(), [&](const TraceFormat& f) { return f.recognises(path, head); });
   ensure(format != kFormats.end(), "a format that takes what no other does");
+  std::error_code unused;
+  if (format->name == "raw" && std::filesystem::is_directory(path, unused)) {
+    throw ConfigError({path.string(), {}},
+                      "expected a file, or a folder with meta_info.json and rank*.safetensors (TensorRT-LLM), found a "
+                      "folder without them");
+  }
   return format->read(path, options);
 }
 

@@ -54,7 +54,12 @@ Recording read_choices_npz(const std::filesystem::path& path, const TraceOptions
 Recording read_choices_npz(const NpzArchive& archive, const TraceOptions& options) {
   const std::vector<const NpzMember*> arrays = choices_in(archive);
   if (arrays.empty()) {
-    throw ConfigError({archive.name(), {}}, "expected arrays [tokens, layers, k] in the archive, found none");
+    const auto shape_of = [](const NpzMember& member) {
+      return fmt::format("{} {} [{}]", member.name, name_of(member.header.type), fmt::join(member.header.shape, ", "));
+    };
+    throw ConfigError({archive.name(), {}},
+                      fmt::format("expected integer arrays [tokens, layers, k] in the archive, found {}",
+                                  archive.members().empty() ? "none" : shape_of(archive.members().front())));
   }
   TokenArray trace{.name = archive.name(), .ids = ids_of(arrays.front()->header, {}, arrays.front()->place)};
   ScratchFile scratch;

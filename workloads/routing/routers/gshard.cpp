@@ -11,18 +11,20 @@ namespace moesim {
 
 namespace {
 
-/// GShard (Lepikhin et al. 2020), algorithm 1; rows of an expert per group of S tokens as in mesh-tensorflow,
-///   C = max(⌊CF·S/E⌋, least), at most S; with per_choice C = max(⌈CF·2·S/E⌉, least) as in DeepSpeed.
+/// GShard (Lepikhin et al. 2020), algorithm 1; rows of an expert per group of S tokens by CapacityRule, at least
+/// `least_rows`, at most S.
 class GshardRouter final : public TokenRouter {
  public:
   GshardRouter(const GshardOptions& options, const RouterContext& context)
       : options_(options),
         experts_(context.experts),
-        factor_(options.capacity_factor.value_or(context.capacity_factor.value_or(options.per_choice ? 1.0 : 2.0))) {}
+        factor_(options.capacity_factor.value_or(
+            context.capacity_factor.value_or(options.rule == CapacityRule::kDeepSpeed ? 1.0 : 2.0))) {}
 
   [[nodiscard]] std::size_t group_tokens(std::size_t) const override { return options_.group_tokens; }
   [[nodiscard]] std::optional<std::size_t> buffer_rows(std::size_t tokens, RouterPhase phase) const override {
-    return options_.padded ? std::optional(rows(tokens, phase)) : std::nullopt;
+    const bool by_share = options_.inference_share && phase == RouterPhase::kInference;
+    return options_.padded && !by_share ? std::optional(rows(tokens, phase)) : std::nullopt;
   }
   [[nodiscard]] PublishedBalance published_balance() const override { return {.gshard = options_.balance_loss}; }
 
@@ -58,9 +60,24 @@ class GshardRouter final : public TokenRouter {
 
  private:
   [[nodiscard]] std::size_t rows(std::size_t tokens, RouterPhase phase) const {
+    const auto group = static_cast<double>(tokens);
+    if (options_.inference_share && phase == RouterPhase::kInference) {
+      return static_cast<std::size_t>(std::ceil(*options_.inference_share * group));
+    }
     const double factor = phase == RouterPhase::kTraining ? options_.training_capacity_factor : factor_;
-    const double even = static_cast<double>(tokens) / static_cast<double>(experts_);
-    const double wanted = options_.per_choice ? std::ceil(2.0 * factor * even) : std::floor(factor * even);
+    const double even = group / static_cast<double>(experts_);
+    double wanted = 0.0;
+    switch (options_.rule) {
+      case CapacityRule::kMesh:
+        wanted = std::floor(factor * even);
+        break;
+      case CapacityRule::kFairseq:
+        wanted = factor * std::ceil(even);
+        break;
+      case CapacityRule::kDeepSpeed:
+        wanted = std::ceil(2.0 * factor * even);
+        break;
+    }
     return std::min(std::max(static_cast<std::size_t>(wanted), options_.least_rows), tokens);
   }
 

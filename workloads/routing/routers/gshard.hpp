@@ -7,10 +7,20 @@
 
 namespace moesim {
 
+/// Rows of an expert for a group of S tokens and a factor CF: ⌊CF·S/E⌋ (mesh-tensorflow), CF·⌈S/E⌉ (fairseq), or
+/// ⌈CF·2·S/E⌉, so that CF is over choices (DeepSpeed).
+enum class CapacityRule { kMesh, kFairseq, kDeepSpeed };
+template <>
+struct EnumNames<CapacityRule> {
+  static constexpr auto names = std::to_array<std::pair<CapacityRule, std::string_view>>(
+      {{CapacityRule::kMesh, "mesh"}, {CapacityRule::kFairseq, "fairseq"}, {CapacityRule::kDeepSpeed, "deepspeed"}});
+};
+
 struct GshardOptions {
   std::optional<double> capacity_factor = std::nullopt;
   double training_capacity_factor = 1.25;
-  bool per_choice = false;
+  CapacityRule rule = CapacityRule::kMesh;
+  std::optional<double> inference_share = std::nullopt;
   std::size_t least_rows = 4;
   std::size_t group_tokens = 1024;
   SecondExpert second = SecondExpert::kGshard;
@@ -26,8 +36,11 @@ struct GshardOptions {
                Rules::above_zero());
     f.optional("training_capacity_factor", &GshardOptions::training_capacity_factor, "The same in training",
                Rules::above_zero());
-    f.optional("per_choice", &GshardOptions::per_choice,
-               "The factor is over 2*group_tokens/experts, as DeepSpeed counts it");
+    f.optional("rule", &GshardOptions::rule,
+               "Whose count of rows: floor(factor*S/E), factor*ceil(S/E), ceil(factor*2*S/E) for S tokens");
+    f.optional("inference_share", &GshardOptions::inference_share,
+               "At inference an expert takes up to this share of the group instead, without padding; absent: by factor",
+               Rules::between(0, 1));
     f.optional("least_rows", &GshardOptions::least_rows, "Rows of an expert at least", Rules::between(1, 1 << 20));
     f.optional("group_tokens", &GshardOptions::group_tokens, "Tokens of one group, each with capacity of its own",
                Rules::between(2, 1 << 24));

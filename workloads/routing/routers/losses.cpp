@@ -353,6 +353,10 @@ LossWeights resolved(const LossWeights& given, const PublishedBalance& published
   weights.z = given.z.value_or(published.z);
   weights.mean_entropy = given.mean_entropy.value_or(0.0);
   weights.token_entropy = given.token_entropy.value_or(0.0);
+  // The published weights of losses then do about what they are published for. A bias has a step of its own, which our
+  // few and large steps of W would leave far behind.
+  constexpr double kSkill = 0.03;
+  weights.skill = given.skill.value_or(published.bias_rate > 0.0 ? 0.0 : kSkill);
   return weights;
 }
 

@@ -25,7 +25,7 @@ struct LossWeights {
   std::optional<double> z = std::nullopt;
   std::optional<double> mean_entropy = std::nullopt;
   std::optional<double> token_entropy = std::nullopt;
-  double skill = 0.0;
+  std::optional<double> skill = std::nullopt;
 
   template <class F>
   static void describe(F& f) {
@@ -50,9 +50,12 @@ struct LossWeights {
                Rules::at_least(0));
     f.optional("token_entropy", &LossWeights::token_entropy, "Mean entropy of a token's probabilities",
                Rules::at_least(0));
-    f.optional("skill", &LossWeights::skill,
-               "Stands for the language model: experts get better at what they are given, and are then preferred",
-               Rules::at_least(0));
+    f.optional(
+        "skill", &LossWeights::skill,
+        "Stands for the language model: experts get better at what they are given, and are then preferred. With 0 "
+        "how much other losses weigh makes no difference to Adam; absent: 0.03, which is ours, or 0 where the "
+        "published balance is a selection bias",
+        Rules::at_least(0));
   }
 };
 

@@ -91,8 +91,9 @@ class RoutingNetwork final : public TokenRouter {
 
 RouterEntry routing_network_router() {
   return router_entry<RoutingNetworkOptions, RoutingNetwork>(
-      "routing-network", "", "by task, one block or PASS at each step of a recursion",
-      "Rosenbaum, Klinger and Riemer 2017, arXiv 1711.01239 (abstract; PASS and tasks from memory)");
+      "routing-network", "",
+      "by task, one block or PASS at each step of a recursion; random tables stand for what it learns",
+      "Rosenbaum, Klinger and Riemer 2017, arXiv 1711.01239 (abstract; PASS and tasks as remembered)");
 }
 
 }  // namespace moesim

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "sim/core/error.hpp"
+#include "workloads/routing/routers/select_eight.hpp"
 #include "workloads/routing/routers/select_wide.hpp"
 
 namespace moesim {
@@ -91,7 +92,6 @@ float group_worth(std::span<const float> group, GroupScore how) {
 
 // The same operations on eight lanes (AVX2; without its fused multiply-add, which rounds once less).
 #if defined(__x86_64__)
-bool has_eight_lanes() { return __builtin_cpu_supports("avx2") != 0; }
 [[gnu::target("avx2")]] void sigmoid_of_eight(std::span<const float> x, std::span<const float> bias,
                                               std::span<float> out) {
   sigmoid_loop(x, bias, out);
@@ -100,7 +100,6 @@ bool has_eight_lanes() { return __builtin_cpu_supports("avx2") != 0; }
   exponential_loop(x, shift, out);
 }
 #else
-bool has_eight_lanes() { return false; }
 constexpr auto sigmoid_of_eight = biased_sigmoid_portable;
 constexpr auto exponentials_of_eight = exponentials_portable;
 #endif
@@ -140,6 +139,10 @@ void select_experts(const SelectRule& rule, const float* scores, std::size_t tok
     wide::select(rule, scores, tokens, out);
     return;
   }
+  if (eight::can_select(rule)) {
+    eight::select(rule, scores, tokens, out);
+    return;
+  }
   select_experts_portable(rule, scores, tokens, out);
 }
 
@@ -153,13 +156,13 @@ void exponentials_portable(std::span<const float> x, float shift, std::span<floa
 
 void exponentials(std::span<const float> x, float shift, std::span<float> out) {
   const std::size_t done = wide::available() ? wide::exponentials(x, shift, out) : 0;
-  const auto rest = has_eight_lanes() ? exponentials_of_eight : exponentials_portable;
+  const auto rest = eight::available() ? exponentials_of_eight : exponentials_portable;
   rest(x.subspan(done), shift, out.subspan(done));
 }
 
 void biased_sigmoid(std::span<const float> x, std::span<const float> bias, std::span<float> out) {
   const std::size_t done = wide::available() ? wide::biased_sigmoid(x, bias, out) : 0;
-  const auto rest = has_eight_lanes() ? sigmoid_of_eight : biased_sigmoid_portable;
+  const auto rest = eight::available() ? sigmoid_of_eight : biased_sigmoid_portable;
   rest(x.subspan(done), bias.empty() ? bias : bias.subspan(done), out.subspan(done));
 }
 

@@ -86,7 +86,7 @@ class LayerTrainer {
         bias_rate_(options.bias_rate.value_or(router.published_balance().bias_rate)),
         weights_(std::span(gates.weights).subspan(layer * width_ * experts_, width_ * experts_)),
         adam_(width_ * experts_),
-        skills_(losses_.skill > 0.0 ? width_ * experts_ : 0, 0.0F) {
+        skills_(losses_.skill.value_or(0.0) > 0.0 ? width_ * experts_ : 0, 0.0F) {
     if (!gates.bias.empty()) {
       bias_ = std::span(gates.bias).subspan(layer * experts_, experts_);
     }
@@ -305,6 +305,8 @@ TrainingLog train(const TokenModel& model, GateMatrix& gates, const TokenRouter&
     trainers.emplace_back(model, gates, router, options, layer, seed);
   }
   TrainingLog log;
+  log.weights = losses;
+  log.bias_rate = bias_rate;
   std::vector<TrainingRecord> records(gates.layers);
   for (std::size_t step = 0; step < options.steps; ++step) {
     DrawnTokens tokens = model.draw(batch_of(options, step), seed, pool);

@@ -63,6 +63,8 @@ struct TrainingLog {
     double dropped = 0.0;
   };
   std::vector<DropRate> drop_rates;
+  LossWeights weights;  ///< trained with
+  double bias_rate = 0.0;
 };
 
 /// Trains the routers of all layers, each by itself, and their selection bias where there is one. The gradient of a
@@ -75,6 +77,9 @@ TrainingLog train(const TokenModel& model, GateMatrix& gates, const TokenRouter&
 
 /// One record a step: the mean over its layers.
 std::vector<TrainingRecord> mean_over_layers(const TrainingLog& log);
+
+/// "balance 0.01, skill 0.1": what was trained with, as far as it is not 0.
+std::string training_weights(const TrainingLog& log);
 
 /// Tables for plotting: one line a record.
 std::string training_csv(const TrainingLog& log);

@@ -31,6 +31,29 @@ std::vector<TrainingRecord> mean_over_layers(const TrainingLog& log) {
   return means;
 }
 
+std::string training_weights(const TrainingLog& log) {
+  const LossWeights& w = log.weights;
+  const std::initializer_list<std::pair<std::string_view, double>> all = {
+      {"importance", w.importance.value_or(0.0)},
+      {"load", w.load.value_or(0.0)},
+      {"balance", w.balance.value_or(0.0)},
+      {"gshard", w.gshard.value_or(0.0)},
+      {"device", w.device.value_or(0.0)},
+      {"communication", w.communication.value_or(0.0)},
+      {"z", w.z.value_or(0.0)},
+      {"mean_entropy", w.mean_entropy.value_or(0.0)},
+      {"token_entropy", w.token_entropy.value_or(0.0)},
+      {"skill", w.skill.value_or(0.0)},
+      {"bias rate", log.bias_rate}};
+  std::string text;
+  for (const auto& [name, weight] : all) {
+    if (weight > 0.0) {
+      text += fmt::format("{}{} {:g}", text.empty() ? "" : ", ", name, weight);
+    }
+  }
+  return text.empty() ? "none" : text;
+}
+
 std::string training_csv(const TrainingLog& log) {
   std::string text = "step,layer,loss,max_over_mean,variation,dropped,unserved,unused_experts,entropy_bits\n";
   for (const TrainingRecord& r : log.records) {
@@ -41,7 +64,7 @@ std::string training_csv(const TrainingLog& log) {
 }
 
 Json training_json(const TrainingLog& log) {
-  Json json = {{"records", Json::array()}, {"drop_rates", Json::array()}};
+  Json json = {{"weights", training_weights(log)}, {"records", Json::array()}, {"drop_rates", Json::array()}};
   for (const TrainingRecord& r : log.records) {
     json["records"].push_back({{"step", r.step},
                                {"layer", r.layer},
