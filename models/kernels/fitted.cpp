@@ -247,7 +247,7 @@ std::optional<KernelProfile::Choice> KernelProfile::choose_on(const Accelerator&
   const bool four_bits = type == DataType::kNvFp4 || type == DataType::kMxFp4;
   const bool measured = four_bits && fitted && fitted->accelerator().peak.contains(*type);
   if (four_bits && !measured && accelerator.peak.contains(*type)) {
-    return choose(with_weight(kernel, DataType::kFp8Block));
+    return choose(with_weight(kernel, std::holds_alternative<Experts>(kernel) ? DataType::kFp8 : DataType::kFp8Block));
   }
   return choose(kernel);
 }

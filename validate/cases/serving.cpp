@@ -99,6 +99,14 @@ Precision precision_of(const ServingRun& run) {
   return precision;
 }
 
+/// Whose kernels a server runs: on Blackwell, by the same scripts, SGLang TensorRT-LLM's for attention and experts
+/// (--attention-backend trtllm_mla or trtllm_mha, --moe-runner-backend flashinfer_trtllm), and vLLM those for 4-bit
+/// experts (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8, FlashInfer's for nvfp4).
+std::string kernels_of(const ServingRun& run) {
+  const bool others = run.system == "b200_sxm" && (run.backend == "sglang" || run.precision == "fp4");
+  return others ? "trtllm" : run.backend;
+}
+
 /// Whether a run generated several tokens a step, which is not simulated. The table does not say either, but
 /// TensorRT-LLM 1.2.0rc6.post3 is the image of InferenceX's runs of DeepSeek with multi-token prediction, post2 that of
 /// those without (perf-changelog.yaml, pull requests 594, 620, 632 and 642).
@@ -238,7 +246,7 @@ std::optional<Scenario> scenario_of(const ServingRun& run, const StepChoice& ste
   scenario.name = run.id;
   scenario.model = ModelName{std::string(model->architecture)};
   scenario.cluster = ClusterName{std::string(system->cluster)};
-  scenario.kernels = ProfileName{nearest_profile(std::string(system->accelerator), run.backend)};
+  scenario.kernels = ProfileName{nearest_profile(std::string(system->accelerator), kernels_of(run))};
   scenario.precision = precision_of(run);
   scenario.parallelism.ranks = static_cast<std::int64_t>(run.tensor_parallel) * run.data_parallel;
   scenario.parallelism.tensor_parallel = run.tensor_parallel;
