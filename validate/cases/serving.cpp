@@ -99,12 +99,16 @@ Precision precision_of(const ServingRun& run) {
   return precision;
 }
 
-/// Whose kernels a server runs: on Blackwell, by the same scripts, SGLang TensorRT-LLM's for attention and experts
-/// (--attention-backend trtllm_mla or trtllm_mha, --moe-runner-backend flashinfer_trtllm), and vLLM those for 4-bit
-/// experts (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8, FlashInfer's for nvfp4).
+/// Whose table has the kernels that a server runs. On Blackwell, by the same scripts, these are seldom its own: SGLang
+/// runs TensorRT-LLM's attention and FlashInfer's experts (--attention-backend trtllm_mla or trtllm_mha,
+/// --moe-runner-backend flashinfer_trtllm), vLLM FlashInfer's 4-bit experts (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8).
+/// FlashInfer's experts in blocks of fp8 were measured under vLLM, whose profile has attention from TensorRT-LLM;
+/// those of other types that FlashInfer has from TensorRT-LLM, under that.
 std::string kernels_of(const ServingRun& run) {
-  const bool others = run.system == "b200_sxm" && (run.backend == "sglang" || run.precision == "fp4");
-  return others ? "trtllm" : run.backend;
+  if (run.system != "b200_sxm" || (run.backend == "vllm" && run.precision != "fp4")) {
+    return run.backend;
+  }
+  return run.backend == "sglang" && run.precision == "fp8" ? "vllm" : "trtllm";
 }
 
 /// Whether a run generated several tokens a step, which is not simulated. The table does not say either, but

@@ -167,7 +167,8 @@ TEST_CASE("Kernels are those of the server, or whose it runs by the published la
     return std::get<ProfileName>(scenario_of(run, DecodeStep{1, 1}, reason).value().kernels).value;
   };
   CHECK(profile("sglang", "h200_sxm", "fp8") == "h200-sglang");
-  CHECK(profile("sglang", "b200_sxm", "fp8").ends_with("-trtllm"));
+  CHECK(profile("sglang", "b200_sxm", "fp8").ends_with("-vllm"));
+  CHECK(profile("sglang", "b200_sxm", "bf16").ends_with("-trtllm"));
   CHECK(profile("vllm", "b200_sxm", "fp8").ends_with("-vllm"));
   CHECK(profile("vllm", "b200_sxm", "fp4").ends_with("-trtllm"));
 }
