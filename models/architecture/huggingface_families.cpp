@@ -99,26 +99,23 @@ Architecture deepseek_v2(const Config& config) {
 Architecture deepseek_v3(const Config& config) {
   return leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"));
 }
-/// Parameters of the indexer of DeepSeek's sparse attention: queries from the query latent, one key with a LayerNorm,
-/// head weights.
-std::int64_t indexer_parameters(const Config& config, std::int64_t heads, std::int64_t width) {
-  const std::int64_t rank = config.size("q_lora_rank");
-  const std::int64_t hidden = config.size("hidden_size");
-  return layers_of(config) * (rank * heads * width + hidden * width + hidden * heads + 2 * width);
+LatentAttention sparse_latent_of(const Config& config, const SparseIndexer& indexer) {
+  LatentAttention attention = latent_of(config);
+  attention.indexer = indexer;
+  return attention;
 }
 Architecture deepseek_v32(const Config& config) {
-  Architecture architecture = deepseek_v3(config);
-  architecture.extra_parameters =
-      indexer_parameters(config, config.size("index_n_heads"), config.size("index_head_dim"));
-  return architecture;
+  const SparseIndexer indexer{.heads = config.size("index_n_heads"),
+                              .head_dim = config.size("index_head_dim"),
+                              .selected = config.size("index_topk")};
+  return leading_dense(config, sparse_latent_of(config, indexer), deepseek_experts(config, "sigmoid-bias-top-k"));
 }
-/// GLM-5: DeepSeek-V3.2 in other sizes.
+/// GLM-5: DeepSeek-V3.2 in other sizes; defaults of huggingface/transformers' GlmMoeDsaConfig.
 Architecture glm_moe_dsa(const Config& config) {
-  Architecture architecture =
-      leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"), 3);
-  architecture.extra_parameters =
-      indexer_parameters(config, config.size_or("index_n_heads", 32), config.size_or("index_head_dim", 128));
-  return architecture;
+  const SparseIndexer indexer{.heads = config.size_or("index_n_heads", 32),
+                              .head_dim = config.size_or("index_head_dim", 128),
+                              .selected = config.size_or("index_topk", 2048)};
+  return leading_dense(config, sparse_latent_of(config, indexer), deepseek_experts(config, "sigmoid-bias-top-k"), 3);
 }
 /// GLM-4.7-Flash.
 Architecture glm4_moe_lite(const Config& config) {

@@ -63,7 +63,11 @@ class Checker {
   void check_mixer(const std::string& pointer, const GroupedQueryAttention& attention) {
     expect_divisor(pointer + "/kv_heads", attention.kv_heads, attention.heads, "query heads");
   }
-  void check_mixer(const std::string&, const LatentAttention&) {}
+  void check_mixer(const std::string& pointer, const LatentAttention& attention) {
+    if (attention.indexer && attention.q_lora_rank == 0) {
+      fail(pointer + "/indexer", "expected none where there is no query latent to make its queries from, found one");
+    }
+  }
   void check_mixer(const std::string& pointer, const LinearAttention& attention) {
     expect_divisor(pointer + "/key_heads", attention.key_heads, attention.value_heads, "value heads");
   }

@@ -37,7 +37,8 @@ double parameters(const LatentAttention& a, double hidden) {
   const double kv_rank = a.kv_lora_rank;
   const double expanded = static_cast<double>(a.heads) * (a.qk_nope_head_dim + a.v_head_dim);
   const double keys_values = matrix(hidden, kv_rank + a.qk_rope_head_dim) + kv_rank + matrix(kv_rank, expanded);
-  return queries + keys_values + matrix(static_cast<double>(a.heads) * a.v_head_dim, hidden);
+  const double indexer = a.indexer ? indexer_parameters(*a.indexer, q_rank, hidden) : 0.0;
+  return queries + keys_values + matrix(static_cast<double>(a.heads) * a.v_head_dim, hidden) + indexer;
 }
 
 /// Q, K, V, gate and output projections; per value head a decay and a write strength (two columns of a projection, an
@@ -117,6 +118,12 @@ ParameterCount count_layers(const Model& model, Experts which) {
 double mixer_parameters(const Block& block, int hidden) {
   const double cross = block.cross_attention ? parameters(*block.cross_attention, hidden) : 0.0;
   return cross + std::visit([&](const auto& mixer) { return parameters(mixer, hidden); }, block.mixer);
+}
+
+/// Queries of all heads from the query latent, one key with a LayerNorm, and a weight per head.
+double indexer_parameters(const SparseIndexer& indexer, double q_rank, double hidden) {
+  return matrix(q_rank, static_cast<double>(indexer.heads) * indexer.head_dim) + matrix(hidden, indexer.head_dim) +
+         matrix(hidden, indexer.heads) + 2.0 * indexer.head_dim;
 }
 
 double dense_parameters(const DenseFeedForward& dense, int hidden) {

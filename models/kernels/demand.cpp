@@ -123,6 +123,20 @@ KernelDemand demand(const LatentGenerationAttention& a) {
           .compute = attention_compute(a.kv)};
 }
 
+/// S sequences, q queries, K keys, h heads of width d, P = attended_pairs(q, K, 0):
+///   work = 2·S·h·P·d
+///   traffic = S·(K·(d + 4) B + q·h·(d + 4) B + 4 B·P)   keys and queries in fp8 with a scale each, scores in fp32
+/// Heads are weighted and summed before anything is written, so that a pair has one score.
+KernelDemand demand(const IndexScores& i) {
+  ensure(i.keys >= i.query && i.query >= 0, "scores of fewer keys than queries");
+  const double sequences = number(i.sequences);
+  const double pairs = attended_pairs(i.query, i.keys, 0);
+  const double entry = number(i.width) + 4.0;
+  return {.work = flops(2.0 * sequences * number(i.heads) * pairs * number(i.width)),
+          .traffic = sequences * bytes(number(i.keys + i.query * i.heads) * entry + 4.0 * pairs),
+          .compute = DataType::kFp8Block};
+}
+
 KernelDemand demand(const Streaming& s) {
   return {.work = s.work, .traffic = s.read + s.written, .compute = DataType::kBf16};
 }

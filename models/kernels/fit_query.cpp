@@ -424,9 +424,27 @@ std::optional<FittableKernel> fittable(const Kernel& kernel) {
     std::optional<FittableKernel> operator()(const GenerationAttention& k) const { return k; }
     std::optional<FittableKernel> operator()(const LatentGenerationAttention& k) const { return k; }
     std::optional<FittableKernel> operator()(const GroupedGemm&) const { return std::nullopt; }
+    std::optional<FittableKernel> operator()(const IndexScores&) const { return std::nullopt; }
     std::optional<FittableKernel> operator()(const Streaming& k) const { return k; }
   };
   return std::visit(Visitor{}, kernel);
+}
+
+std::optional<DataType> weight_of(const FittableKernel& kernel) {
+  if (const auto* gemm = std::get_if<Gemm>(&kernel)) {
+    return gemm->weight;
+  }
+  const auto* experts = std::get_if<Experts>(&kernel);
+  return experts != nullptr ? std::optional(experts->weight) : std::nullopt;
+}
+
+FittableKernel with_weight(FittableKernel kernel, DataType weight) {
+  if (auto* gemm = std::get_if<Gemm>(&kernel)) {
+    gemm->weight = weight;
+  } else if (auto* experts = std::get_if<Experts>(&kernel)) {
+    experts->weight = weight;
+  }
+  return kernel;
 }
 
 }  // namespace moesim

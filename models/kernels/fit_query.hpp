@@ -126,5 +126,9 @@ Experts sorted(const Experts& experts);
 
 /// std::nullopt where no family is measured for it (a GroupedGemm alone).
 std::optional<FittableKernel> fittable(const Kernel& kernel);
+/// Type of a product's weights; std::nullopt for kernels that have none, and for whole modules.
+std::optional<DataType> weight_of(const FittableKernel& kernel);
+/// The same kernel with weights of another type.
+FittableKernel with_weight(FittableKernel kernel, DataType weight);
 
 }  // namespace moesim

@@ -151,9 +151,15 @@ std::optional<FittedKernels::Choice> FittedKernels::choose(const FittableKernel&
 
 FittedKernels::Prediction FittedKernels::predict(std::size_t index, const FittableKernel& kernel,
                                                  const Accelerator& accelerator) const {
+  return predict(index, kernel, kernel, accelerator);
+}
+
+FittedKernels::Prediction FittedKernels::predict(std::size_t index, const FittableKernel& known,
+                                                 const FittableKernel& kernel, const Accelerator& accelerator) const {
   const KernelFit& fit = profile_.fits[index];
-  const FitQuery query = fit_query(kernel, accelerator_);
-  const bool measured_here = &accelerator == &accelerator_ || accelerator.name == accelerator_.name;
+  const FitQuery query = fit_query(known, accelerator_);
+  const bool measured_here =
+      &known == &kernel && (&accelerator == &accelerator_ || accelerator.name == accelerator_.name);
   const FitQuery here = measured_here ? query : fit_query(kernel, accelerator);
   const double factor = fitted_factor(surfaces_[index], trees_[index], curves_[index], query, fit);
   const Duration light = here.light();
@@ -235,6 +241,17 @@ std::optional<KernelProfile::Choice> KernelProfile::choose(const FittableKernel&
   return std::nullopt;
 }
 
+std::optional<KernelProfile::Choice> KernelProfile::choose_on(const Accelerator& accelerator,
+                                                              const FittableKernel& kernel) const {
+  const std::optional<DataType> type = weight_of(kernel);
+  const bool four_bits = type == DataType::kNvFp4 || type == DataType::kMxFp4;
+  const bool measured = four_bits && fitted && fitted->accelerator().peak.contains(*type);
+  if (four_bits && !measured && accelerator.peak.contains(*type)) {
+    return choose(with_weight(kernel, std::holds_alternative<Experts>(kernel) ? DataType::kFp8 : DataType::kFp8Block));
+  }
+  return choose(kernel);
+}
+
 namespace {
 
 class FittedModel final : public CostModel {
@@ -251,7 +268,7 @@ class FittedModel final : public CostModel {
       return cost;
     }
     const auto& [from, choice] = *found;
-    const FittedKernels::Prediction prediction = from->predict(choice.fit, choice.kernel, accelerator_);
+    const FittedKernels::Prediction prediction = predict(*found, kernel);
     // Traffic beyond what HBM can carry in that time would hold the kernel up again where links are shared.
     cost.time = std::max(prediction.time, cost.demand.traffic / accelerator_.memory_bandwidth);
     cost.busy = cost.time - std::min(prediction.floor, cost.time - prediction.light);
@@ -276,6 +293,10 @@ class FittedModel final : public CostModel {
       all.push_back(fmt::format("profile {} was fitted on {}; its utilisations are taken to hold on {} too",
                                 from->profile().name, from->accelerator().name, accelerator_.name));
     }
+    if (const auto type = weight_of(*fittable(kernel)); type != weight_of(choice.kernel)) {
+      all.push_back(fmt::format("{} was not measured multiplying {}: the utilisation of its kernels in {} is taken",
+                                from->accelerator().name, name_of(*type), name_of(*weight_of(choice.kernel))));
+    }
     if (const auto outside = from->outside(choice.fit, choice.kernel); !outside.empty()) {
       const KernelFit& fit = from->profile().fits[choice.fit];
       all.push_back(
@@ -288,7 +309,7 @@ class FittedModel final : public CostModel {
     constexpr double kSlow = 4.0;
     constexpr Duration kLong = seconds(100e-6);  // below, fixed parts that are none of the shape's count
     const KernelCost predicted = cost(kernel);
-    const Duration light = from->predict(choice.fit, choice.kernel, accelerator_).light;
+    const Duration light = predict(*found, kernel).light;
     if (predicted.busy > kLong && predicted.busy > kSlow * light) {
       all.push_back(fmt::format(
           "profile {} has {} in {} take more than {:.0f} times what their bytes and operations take "
@@ -301,7 +322,16 @@ class FittedModel final : public CostModel {
  private:
   [[nodiscard]] std::optional<KernelProfile::Choice> lookup(const Kernel& kernel) const {
     const std::optional<FittableKernel> fittable_kernel = fittable(kernel);
-    return fittable_kernel ? profile_.choose(*fittable_kernel) : std::nullopt;
+    return fittable_kernel ? profile_.choose_on(accelerator_, *fittable_kernel) : std::nullopt;
+  }
+
+  [[nodiscard]] FittedKernels::Prediction predict(const KernelProfile::Choice& found, const Kernel& kernel) const {
+    const auto& [from, choice] = found;
+    const std::optional<DataType> type = weight_of(*fittable(kernel));
+    if (type == weight_of(choice.kernel)) {
+      return from->predict(choice.fit, choice.kernel, accelerator_);
+    }
+    return from->predict(choice.fit, choice.kernel, with_weight(choice.kernel, *type), accelerator_);
   }
 
   [[nodiscard]] bool measured_here(const FittedKernels& fits) const {

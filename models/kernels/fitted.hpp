@@ -162,6 +162,9 @@ class FittedKernels {
   [[nodiscard]] std::vector<std::string> outside(std::size_t index, const FittableKernel& kernel) const;
   [[nodiscard]] Prediction predict(std::size_t index, const FittableKernel& kernel,
                                    const Accelerator& accelerator) const;
+  /// Of `kernel` on `accelerator`, at the utilisation that the fit has for `known`.
+  [[nodiscard]] Prediction predict(std::size_t index, const FittableKernel& known, const FittableKernel& kernel,
+                                   const Accelerator& accelerator) const;
 
  private:
   FittedProfile profile_;
@@ -185,6 +188,14 @@ struct KernelProfile {
   };
   /// The fit that predicts a kernel: of the profile, else of its base.
   [[nodiscard]] std::optional<Choice> choose(const FittableKernel& kernel, std::string_view variant = {}) const;
+  /// The same for a kernel on an accelerator that may not be the measured one. Where that multiplies 4-bit weights with
+  /// inputs quantised in blocks and the measured one cannot (nvfp4; mxfp4 with mxfp8 on Blackwell), what was measured
+  /// says nothing of it: those kernels expanded weights to 16 bits (Triton, Marlin). Kernels of fp8 stand in, at their
+  /// utilisation of our type's peak and bytes. For experts those with one scale: tensor cores apply the blocks' scales
+  /// themselves (PTX ISA 8.7, tcgen05.mma block scaling), where Hopper's kernels add up blocks of fp8 on ordinary cores
+  /// (DeepSeek-V3 report, arXiv 2412.19437, section 3.3.2). For products those of blocks, which were measured with the
+  /// one kernel that quantises their input.
+  [[nodiscard]] std::optional<Choice> choose_on(const Accelerator& accelerator, const FittableKernel& kernel) const;
 };
 
 /// Throws ConfigError: unknown name, bad file, or a profile that contradicts itself.

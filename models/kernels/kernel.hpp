@@ -123,6 +123,19 @@ struct LatentGenerationAttention {
   bool operator==(const LatentGenerationAttention&) const = default;
 };
 
+/// Scores of a sparse attention's indexer: of each of `sequences`' last `query` tokens, `heads` heads score all `keys`
+/// before them; a key is `width` elements that all heads share, in fp8 (DeepGEMM, fp8_mqa_logits and
+/// fp8_paged_mqa_logits).
+struct IndexScores {
+  std::int64_t sequences = 0;
+  std::int64_t query = 0;
+  std::int64_t keys = 0;
+  std::int64_t heads = 0;
+  std::int64_t width = 0;
+
+  bool operator==(const IndexScores&) const = default;
+};
+
 /// A kernel that streams through memory: norms, activations, top-k, permutation, sampling, recurrent state.
 struct Streaming {
   Bytes read = {};
@@ -133,7 +146,7 @@ struct Streaming {
 };
 
 using Kernel = std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention,
-                            Streaming, Experts>;
+                            Streaming, Experts, IndexScores>;
 
 /// The kernels that do an expert block's work when nothing is fused: two grouped GEMMs around a streaming activation,
 /// which also quantises its output for the second.

@@ -66,6 +66,7 @@ DataType stored_type(const Kernel& kernel) {
     DataType operator()(const LatentGenerationAttention& k) const { return k.kv; }
     DataType operator()(const Streaming&) const { return DataType::kBf16; }
     DataType operator()(const Experts& k) const { return k.weight; }
+    DataType operator()(const IndexScores&) const { return DataType::kFp8Block; }
   };
   return std::visit(Visitor{}, kernel);
 }
@@ -139,7 +140,7 @@ class RooflineModel final : public CostModel {
       warnings.push_back(unmeasured_);
     }
     if (!in_range(kernel, demand.traffic)) {
-      const Range& range = ranges_[kernel.index()];
+      const Range& range = ranges_[index(operator_of(kernel))];
       warnings.push_back(fmt::format("{} of {} lies outside the {} to {} that profile {} was measured on",
                                      name_of(operator_of(kernel)), to_text(demand.traffic), to_text(range.smallest),
                                      to_text(range.largest), name_));
@@ -178,12 +179,12 @@ class RooflineModel final : public CostModel {
   }
 
   [[nodiscard]] bool in_range(const Kernel& kernel, Bytes traffic) const {
-    const Range& range = ranges_[kernel.index()];
+    const Range& range = ranges_[index(operator_of(kernel))];
     return traffic >= range.smallest && traffic <= range.largest;
   }
 
   [[nodiscard]] const Resolved& terms_for(const Kernel& kernel, const KernelDemand& demand) const {
-    const Resolved& terms = table_[kernel.index()][index(stored_type(kernel))][index(demand.compute)];
+    const Resolved& terms = table_[index(operator_of(kernel))][index(stored_type(kernel))][index(demand.compute)];
     if (!terms.impossible.empty()) {
       throw ModelError(terms.impossible);
     }

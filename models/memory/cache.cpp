@@ -17,9 +17,12 @@ Bytes grouped_query_cache(const GroupedQueryAttention& a, DataType kv, int tenso
   return sharding == KvSharding::kTokens ? share * head : std::max(1.0, share) * head;
 }
 
-/// (r_kv + rope)·b per token and layer (DeepSeek-V2, arXiv 2405.04434, section 2.1.4); no heads to split.
+/// (r_kv + rope)·b per token and layer (DeepSeek-V2, arXiv 2405.04434, section 2.1.4); no heads to split. An indexer
+/// keeps a key of its own beside it, in fp8 with an fp32 scale for every 128 elements (SGLang's
+/// index_k_with_scale_buffer, vLLM's DeepseekV32IndexerCache).
 Bytes latent_cache(const LatentAttention& a, DataType kv, int tensor_parallel, KvSharding sharding) {
-  const Bytes whole = static_cast<double>(a.kv_lora_rank + a.qk_rope_head_dim) * element_size(kv);
+  const Bytes index_key = a.indexer ? a.indexer->head_dim * activation_element_size(DataType::kFp8Block) : Bytes{};
+  const Bytes whole = static_cast<double>(a.kv_lora_rank + a.qk_rope_head_dim) * element_size(kv) + index_key;
   return sharding == KvSharding::kTokens ? whole / tensor_parallel : whole;
 }
 

@@ -13,7 +13,7 @@ namespace {
 ///   grouped-query: with g KV heads on TP > g ranks a rank holds one of them, which is 1 − g/TP more than its share,
 ///   each of 2·hidden·d parameters; expressed as the parameters whose replication adds as much, that is
 ///   (1 − g/TP)·2·hidden·d / (1 − 1/TP);
-///   latent: the down-projections hidden·(r_q + r_kv + rope) and the latents' norms r_q + r_kv.
+///   latent: the down-projections hidden·(r_q + r_kv + rope) and the latents' norms r_q + r_kv; the whole indexer.
 double replicated_parameters(const GroupedQueryAttention& a, double hidden, double ranks) {
   const double heads = a.kv_heads;
   const double held = std::max(1.0, heads / ranks);
@@ -21,7 +21,8 @@ double replicated_parameters(const GroupedQueryAttention& a, double hidden, doub
 }
 double replicated_parameters(const LatentAttention& a, double hidden, double) {
   const double ranks_of_latents = a.q_lora_rank + a.kv_lora_rank;
-  return hidden * (ranks_of_latents + a.qk_rope_head_dim) + ranks_of_latents;
+  const double indexer = a.indexer ? indexer_parameters(*a.indexer, a.q_lora_rank, hidden) : 0.0;
+  return hidden * (ranks_of_latents + a.qk_rope_head_dim) + ranks_of_latents + indexer;
 }
 double replicated_parameters(const LinearAttention&, double, double) { return 0.0; }
 double replicated_parameters(const Lstm&, double, double) { return 0.0; }

@@ -17,6 +17,7 @@ class Hash {
   void operator()(const GenerationAttention& k) { add(k.sequences, k.keys, k.heads); }
   void operator()(const LatentGenerationAttention& k) { add(k.sequences, k.keys, k.heads); }
   void operator()(const Streaming& k) { add(k.read.base(), k.written.base()); }
+  void operator()(const IndexScores& k) { add(k.sequences, k.query, k.keys, k.heads); }
   void operator()(const Experts& k) { add(k.rows, k.tokens); }
 
   [[nodiscard]] std::size_t value() const { return value_; }

@@ -24,8 +24,11 @@ double attention_flops(const Mixer& mixer, const BatchShape& batch, Mask mask) {
            (chunked ? chunked_pairs(batch.query, batch.keys, *grouped->window) : pairs(grouped->window.value_or(0)));
   }
   if (const auto* latent = std::get_if<LatentAttention>(&mixer)) {
-    return 2.0 * latent->heads * (latent->qk_nope_head_dim + latent->qk_rope_head_dim + latent->v_head_dim) *
-           sequences * pairs(0);
+    const auto& indexer = latent->indexer;
+    const double scores = indexer ? 2.0 * indexer->heads * indexer->head_dim * pairs(0) : 0.0;
+    return sequences *
+           (scores + 2.0 * latent->heads * (latent->qk_nope_head_dim + latent->qk_rope_head_dim + latent->v_head_dim) *
+                         pairs(indexer ? indexer->selected : 0));
   }
   if (const auto* linear = std::get_if<LinearAttention>(&mixer)) {  // update and read of the state, per token
     return 4.0 * linear->value_heads * linear->key_head_dim * linear->value_head_dim *

@@ -79,7 +79,7 @@ const CollectiveAlgorithm* all_reduce_of(const PreparedStep& step, const CostMod
 Permutation permutation_of(const PreparedStep& step) {
   const DataType type = step.scenario.precision.expert_weights(step.model.architecture().released());
   const ExpertLayout layout = layout_of(step.scenario.dispatch.protocol);
-  const auto fit = step.profile.choose(Experts{.weight = type, .layout = layout});
+  const auto fit = step.profile.choose_on(step.cluster.accelerator(), Experts{.weight = type, .layout = layout});
   return fit && fit->from->profile().has_whole_experts() ? Permutation::kInExperts : Permutation::kApart;
 }
 

@@ -1,1 +1,1 @@
-moesim_bench(bench_kernels LIBRARIES moesim_kernels SOURCES kernels_bench.cpp)
+moesim_bench(bench_kernels LIBRARIES moesim_program SOURCES kernels_bench.cpp)

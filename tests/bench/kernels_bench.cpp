@@ -1,6 +1,7 @@
 #include <benchmark/benchmark.h>
 
 #include "models/kernels/fitted.hpp"
+#include "sim/program/kernel_index.hpp"
 
 namespace moesim {
 namespace {
@@ -45,6 +46,46 @@ BENCHMARK_CAPTURE(predict, generation_attention,
 BENCHMARK_CAPTURE(predict, latent_generation_attention,
                   LatentGenerationAttention{
                       .sequences = 64, .keys = 5000, .heads = 128, .kv_rank = 512, .rope_dim = 64});
+
+/// A prediction that a step has asked for before: KernelIndex finds the kernel among those of a step of 61 layers, and
+/// its cost stands in a list.
+void known(benchmark::State& state, const Kernel& kernel) {
+  const KernelProfile profile = load_kernel_profile(ProfileName{"h200-trtllm"}, {"bench", ""});
+  const auto costs = make_cost_model(profile, find_accelerator("h200-sxm", {"bench", ""}));
+  std::vector<Kernel> kernels;
+  KernelIndex index(kernels);
+  for (std::int64_t layer = 1; layer <= 61; ++layer) {
+    for (std::int64_t n = 256; n <= 8192; n *= 2) {
+      index.place(Gemm{.m = layer, .n = n, .k = 7168});
+    }
+  }
+  index.place(kernel);
+  std::vector<KernelCost> cost;
+  cost.reserve(kernels.size());
+  for (const Kernel& one : kernels) {
+    cost.push_back(costs->cost(one));
+  }
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(cost[index.place(kernel)].time);
+  }
+}
+BENCHMARK_CAPTURE(known, gemm, Gemm{.m = 100, .n = 4096, .k = 7168});
+BENCHMARK_CAPTURE(known, experts,
+                  Experts{.rows = std::vector<std::int64_t>(32, 50),
+                          .tokens = 1600,
+                          .experts = 256,
+                          .experts_per_token = 8,
+                          .hidden = 7168,
+                          .intermediate = 2048,
+                          .weight = DataType::kFp8Block});
+BENCHMARK_CAPTURE(known, experts_of_one_rank,
+                  Experts{.rows = std::vector<std::int64_t>(256, 50),
+                          .tokens = 1600,
+                          .experts = 256,
+                          .experts_per_token = 8,
+                          .hidden = 7168,
+                          .intermediate = 2048,
+                          .weight = DataType::kFp8Block});
 
 void load(benchmark::State& state) {
   for (auto _ : state) {

@@ -61,12 +61,31 @@ int ways(const TableRow& row, std::string_view column) {
   return row.text(column).empty() ? 1 : static_cast<int>(std::lround(row.number(column)));
 }
 
+/// Whether the server kept its cache in fp8. The table does not say; the runs are InferenceX's, whose launch scripts do
+/// (SemiAnalysisAI/InferenceX, benchmarks/single_node/*.sh, and for servers apart the recipes that they name):
+/// TensorRT-LLM with DeepSeek always, with gpt-oss on Blackwell; SGLang on Blackwell, but for checkpoints in 16 bits,
+/// and with Qwen3.5 in fp8 on Hopper too; vLLM with gpt-oss on Blackwell. Others leave it to the server, which takes 16
+/// bits.
+bool caches_in_fp8(const ServingRun& run) {
+  const bool blackwell = run.system == "b200_sxm";
+  const bool gpt_oss = run.model.starts_with("openai/");
+  if (run.backend == "trtllm") {
+    return run.model.find("DeepSeek") != std::string::npos || (gpt_oss && blackwell);
+  }
+  if (run.backend == "sglang") {
+    return run.precision != "bf16" && (blackwell || run.model.starts_with("Qwen/Qwen3.5"));
+  }
+  return gpt_oss && blackwell;
+}
+
 /// Types by what the table calls the checkpoint. 4-bit integers and gpt-oss's mxfp4 are the routed experts' alone.
-/// NVIDIA's nvfp4 checkpoints of DeepSeek leave attention in 16 bits (nvidia/DeepSeek-V3-0324-NVFP4,
-/// hf_quant_config.json: self_attn* of every layer is excluded).
+/// NVIDIA's nvfp4 checkpoints leave attention in 16 bits: DeepSeek's (nvidia/DeepSeek-V3-0324-NVFP4,
+/// hf_quant_config.json, has self_attn* of every layer excluded), GLM-5's (its products of attention run as cuBLAS's
+/// bf16 kernels), Qwen's (sgl-project/sglang#18189; NVIDIA/Model-Optimizer's recipes of qwen3_5 disable linear_attn).
 Precision precision_of(const ServingRun& run) {
   Precision precision;
   precision.weights = DataType::kBf16;
+  precision.kv = caches_in_fp8(run) ? DataType::kFp8 : DataType::kBf16;
   if (run.precision == "fp8") {
     precision.weights = DataType::kFp8Block;
   } else if (run.precision == "int4") {
@@ -75,11 +94,28 @@ Precision precision_of(const ServingRun& run) {
     precision.experts = DataType::kMxFp4;
   } else if (run.precision == "fp4") {
     precision.weights = precision.experts = DataType::kNvFp4;
-    if (run.model.find("DeepSeek") != std::string::npos) {
-      precision.attention = DataType::kBf16;
-    }
+    precision.attention = DataType::kBf16;
   }
   return precision;
+}
+
+/// Whose table has the kernels that a server runs. On Blackwell, by the same scripts, these are seldom its own: SGLang
+/// runs TensorRT-LLM's attention and FlashInfer's experts (--attention-backend trtllm_mla or trtllm_mha,
+/// --moe-runner-backend flashinfer_trtllm), vLLM FlashInfer's 4-bit experts (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8).
+/// FlashInfer's experts in blocks of fp8 were measured under vLLM, whose profile has attention from TensorRT-LLM;
+/// those of other types that FlashInfer has from TensorRT-LLM, under that.
+std::string kernels_of(const ServingRun& run) {
+  if (run.system != "b200_sxm" || (run.backend == "vllm" && run.precision != "fp4")) {
+    return run.backend;
+  }
+  return run.backend == "sglang" && run.precision == "fp8" ? "vllm" : "trtllm";
+}
+
+/// Whether a run generated several tokens a step, which is not simulated. The table does not say either, but
+/// TensorRT-LLM 1.2.0rc6.post3 is the image of InferenceX's runs of DeepSeek with multi-token prediction, post2 that of
+/// those without (perf-changelog.yaml, pull requests 594, 620, 632 and 642).
+bool speculates(const ServingRun& run, std::string_view version) {
+  return run.backend == "trtllm" && run.model.starts_with("deepseek-ai/") && version == "1.2.0rc6.post3";
 }
 
 DispatchProtocol protocol_of(const ServingRun& run) {
@@ -152,6 +188,7 @@ Attempt predict(const ServingRun& run) {
 ServingTable read_serving_table(const std::filesystem::path& path) {
   const TableFile file = TableFile::read(path);
   const bool says_decode = file.find("decode_batch_size").has_value();
+  const bool says_version = file.find("backend_version").has_value();
   ServingTable table;
   for (std::size_t i = 0; i < file.rows(); ++i) {
     const TableRow row(file, i);
@@ -160,6 +197,10 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
                    .model = std::string(row.text("model_path")),
                    .system = std::string(row.text("system")),
                    .precision = std::string(row.text("precision"))};
+    if (says_version && speculates(run, row.text("backend_version"))) {
+      table.skipped.push_back({run.id, "several tokens a step by multi-token prediction"});
+      continue;
+    }
     if (row.text("mode") != "agg") {
       run.phases = ServerPhases::kDecode;
       if (!says_decode || row.text("decode_batch_size").empty()) {
@@ -209,7 +250,7 @@ std::optional<Scenario> scenario_of(const ServingRun& run, const StepChoice& ste
   scenario.name = run.id;
   scenario.model = ModelName{std::string(model->architecture)};
   scenario.cluster = ClusterName{std::string(system->cluster)};
-  scenario.kernels = ProfileName{nearest_profile(std::string(system->accelerator), run.backend)};
+  scenario.kernels = ProfileName{nearest_profile(std::string(system->accelerator), kernels_of(run))};
   scenario.precision = precision_of(run);
   scenario.parallelism.ranks = static_cast<std::int64_t>(run.tensor_parallel) * run.data_parallel;
   scenario.parallelism.tensor_parallel = run.tensor_parallel;

@@ -48,7 +48,9 @@ struct ServingTable {
 
 /// Reads runs of one server (mode "agg"), and of servers for prompts and for tokens (mode "disagg") the latter's part,
 /// where the table says how many sequences one of them ran. Pipelined ones are skipped, and those whose requests waited
-/// longer for their first token than for all others: how many sequences ran at once is not known of them. Throws
+/// longer for their first token than for all others: how many sequences ran at once is not known of them; and those
+/// whose server's version is known to have predicted several tokens a step (column backend_version, where there is
+/// one). Throws
 /// ConfigError naming file and line: a column that is missing, a number that is none or not positive.
 ServingTable read_serving_table(const std::filesystem::path& path);
 

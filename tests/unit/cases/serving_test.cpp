@@ -134,6 +134,53 @@ TEST_CASE("Types of a run are those of the checkpoint that it names") {
   CHECK(deepseek.matrix_weights({}) == DataType::kNvFp4);
   CHECK(deepseek.attention_weights({}) == DataType::kBf16);
   CHECK(types("MiniMaxAI/MiniMax-M2.5", "fp8").attention_weights({}) == DataType::kFp8Block);
+  CHECK(types("zhipuai/GLM-5", "fp4").attention_weights({}) == DataType::kBf16);
+}
+
+TEST_CASE("Caches are of the type that the published launch scripts ask for") {
+  const auto cache = [](const char* backend, const char* model, const char* system, const char* precision) {
+    ServingRun run;
+    run.backend = backend;
+    run.model = model;
+    run.system = system;
+    run.precision = precision;
+    std::string reason;
+    return scenario_of(run, DecodeStep{1, 1}, reason).value().precision.kv;
+  };
+  CHECK(cache("trtllm", "deepseek-ai/DeepSeek-R1", "h200_sxm", "fp8") == DataType::kFp8);
+  CHECK(cache("sglang", "deepseek-ai/DeepSeek-R1", "h200_sxm", "fp8") == DataType::kBf16);
+  CHECK(cache("sglang", "deepseek-ai/DeepSeek-R1", "b200_sxm", "fp4") == DataType::kFp8);
+  CHECK(cache("sglang", "Qwen/Qwen3.5-397B-A17B", "b200_sxm", "bf16") == DataType::kBf16);
+  CHECK(cache("trtllm", "openai/gpt-oss-120b", "h200_sxm", "fp4") == DataType::kBf16);
+  CHECK(cache("vllm", "openai/gpt-oss-120b", "b200_sxm", "fp4") == DataType::kFp8);
+  CHECK(cache("vllm", "MiniMaxAI/MiniMax-M2.5", "b200_sxm", "fp8") == DataType::kBf16);
+}
+
+TEST_CASE("Kernels are those of the server, or whose it runs by the published launch scripts") {
+  const auto profile = [](const char* backend, const char* system, const char* precision) {
+    ServingRun run;
+    run.backend = backend;
+    run.model = "Qwen/Qwen3.5-397B-A17B";
+    run.system = system;
+    run.precision = precision;
+    std::string reason;
+    return std::get<ProfileName>(scenario_of(run, DecodeStep{1, 1}, reason).value().kernels).value;
+  };
+  CHECK(profile("sglang", "h200_sxm", "fp8") == "h200-sglang");
+  CHECK(profile("sglang", "b200_sxm", "fp8").ends_with("-vllm"));
+  CHECK(profile("sglang", "b200_sxm", "bf16").ends_with("-trtllm"));
+  CHECK(profile("vllm", "b200_sxm", "fp8").ends_with("-vllm"));
+  CHECK(profile("vllm", "b200_sxm", "fp4").ends_with("-trtllm"));
+}
+
+TEST_CASE("Servers whose version is known to predict several tokens a step are left out") {
+  const std::string header = "backend_version," + std::string(kHeader);
+  const std::string rest = ",trtllm,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,agg,1024,512,8,8,1,,8,90,6.5\n";
+  const ServingTable table = read(header + "1.2.0rc6.post3,a" + rest + "1.2.0rc6.post2,b" + rest);
+  REQUIRE(table.runs.size() == 1);
+  CHECK(table.runs.front().id == "b");
+  REQUIRE(table.skipped.size() == 1);
+  CHECK(table.skipped.front().kind == "several tokens a step by multi-token prediction");
 }
 
 TEST_CASE("Runs that are no single server, or of unknown models, are left out with the reason") {

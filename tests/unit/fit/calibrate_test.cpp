@@ -218,6 +218,34 @@ TEST_CASE("what a profile has no fit for, its base has: another type, another la
   CHECK(family_of(sglang.choose(masked)->choice.kernel).first == FitFamily::kMaskedExperts);
 }
 
+TEST_CASE("4-bit weights that only our GPU multiplies as they are take the utilisation of 8-bit ones") {
+  const KernelProfile trtllm = load_kernel_profile(ProfileName{"h200-trtllm"}, {"test", ""});
+  const Accelerator h200 = find_accelerator("h200-sxm", {});
+  const Accelerator b200 = find_accelerator("b200-sxm", {});
+  const auto type_on = [&](const Accelerator& gpu, DataType weight) -> std::optional<DataType> {
+    const auto found = trtllm.choose_on(gpu, Experts{.weight = weight});
+    return found ? std::optional(found->from->profile().fits[found->choice.fit].type) : std::nullopt;
+  };
+  CHECK(type_on(h200, DataType::kMxFp4) == DataType::kMxFp4);  // expanded, as it was measured
+  CHECK(type_on(b200, DataType::kMxFp4) == DataType::kFp8);
+  CHECK(type_on(b200, DataType::kNvFp4) == DataType::kFp8);
+  CHECK(type_on(h200, DataType::kNvFp4) == std::nullopt);
+  CHECK(type_on(b200, DataType::kBf16) == DataType::kBf16);
+  // A product bound by memory by far: equal utilisation is times as the bytes of the weights, .5625 B to 1 B, as far as
+  // fixed parts and activations let it.
+  const auto costs = make_cost_model(trtllm, b200);
+  Gemm gemm{.m = 8, .n = 16384, .k = 16384, .weight = DataType::kFp8Block};
+  const KernelCost wide = costs->cost(gemm);
+  gemm.weight = DataType::kNvFp4;
+  const KernelCost narrow = costs->cost(gemm);
+  CHECK(narrow.busy / wide.busy == Approx(0.5625).margin(0.03));
+  CHECK(narrow.confidence == Confidence::kExtrapolated);
+  const auto remarks = costs->warnings(gemm);
+  CHECK(std::count(
+            remarks.begin(), remarks.end(),
+            "H200 SXM was not measured multiplying nvfp4: the utilisation of its kernels in fp8-block is taken") == 1);
+}
+
 TEST_CASE("kernels that were measured far below full speed are remarked on, others are not") {
   // SGLang's Triton kernel was not tuned to whole experts of Mixtral's width in bf16 on H100: 1024 tokens on half of
   // the experts took 3.07 ms, where 256 rows for each of four take 2·1024·3·4096·14336 FLOP / 989 TFLOP/s = 0.36 ms.

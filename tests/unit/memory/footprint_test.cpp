@@ -272,3 +272,28 @@ TEST_CASE("The footprint grows with what there is more of", "[property]") {
     CHECK(with([](MemoryRequest& r) { r.precision.kv = DataType::kFp8; }) < size);
   }
 }
+
+TEST_CASE("An indexer is on every rank whole, and keeps a key of its own for every token") {
+  const Model sparse = load("deepseek-v3.2");
+  const Model dense = load("deepseek-v3");
+  const auto held = [](const Model& model, int tensor_parallel) {
+    return footprint(MemoryRequest{.model = model,
+                                   .precision = {.weights = DataType::kBf16, .kv = DataType::kBf16},
+                                   .tensor_parallel = tensor_parallel,
+                                   .expert_ranks = 32,
+                                   .expert_slots = slots(model, 8),
+                                   .sequences = 2,
+                                   .tokens_per_sequence = 1024,
+                                   .step_tokens = 2});
+  };
+  // 61 layers of 1536·64·128 for queries, 7168·(128 + 64) for key and weights, a LayerNorm of 128.
+  const double indexer = 61.0 * (1536 * 64 * 128 + 7168 * (128 + 64) + 2 * 128) * 2;
+  // A key in fp8 and a scale of 4 B.
+  const double keys = 2.0 * 1024 * 61 * 132;
+  for (const int tensor_parallel : {1, 8}) {
+    const MemoryFootprint with = held(sparse, tensor_parallel);
+    const MemoryFootprint without = held(dense, tensor_parallel);
+    CHECK(with.mixer_weights.base() - without.mixer_weights.base() == Approx(indexer).epsilon(1e-9));
+    CHECK(with.kv_cache.base() - without.kv_cache.base() == Approx(keys).epsilon(1e-9));
+  }
+}

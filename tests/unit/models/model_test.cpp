@@ -116,6 +116,24 @@ TEST_CASE("MoE layers are alike in experts and k; blocks are used; recurrences k
               "s.json#/model/blocks/wide/feed_forward/moe/experts: expected 8 as in block \"moe\", found 16"});
 }
 
+TEST_CASE("An indexer's queries come from the query latent") {
+  Architecture architecture = small();
+  LatentAttention latent{.heads = 8,
+                         .q_lora_rank = 32,
+                         .kv_lora_rank = 16,
+                         .qk_nope_head_dim = 8,
+                         .qk_rope_head_dim = 8,
+                         .v_head_dim = 8,
+                         .indexer = SparseIndexer{.heads = 2, .head_dim = 16, .selected = 64}};
+  architecture.blocks["moe"].mixer = latent;
+  CHECK(faults_of(architecture).empty());
+  latent.q_lora_rank = 0;
+  architecture.blocks["moe"].mixer = latent;
+  CHECK(faults_of(architecture) ==
+        Lines{"s.json#/model/blocks/moe/mixer/latent/indexer: expected none where there is no query latent to make its "
+              "queries from, found one"});
+}
+
 TEST_CASE("Cross-attention needs an encoder, and the encoder comes first") {
   Architecture architecture = small();
   architecture.blocks["moe"].cross_attention = GroupedQueryAttention{.heads = 8, .kv_heads = 8, .head_dim = 16};

@@ -48,6 +48,17 @@ TEST_CASE("DeepSeek-V3: one layer by hand, the main model as published") {
   CHECK(total_parameters(model).total() == by_hand);
 }
 
+TEST_CASE("DeepSeek-V3.2 is DeepSeek-V3 with an indexer in every layer") {
+  // Queries of 64 heads of 128 from 1536, a key of 128 with its LayerNorm and 64 weights from 7168.
+  const double indexer = 1536.0 * 64 * 128 + 7168.0 * 128 + 7168.0 * 64 + 2 * 128;
+  CHECK(total_parameters(model_of("deepseek-v3.2")).total() ==
+        total_parameters(model_of("deepseek-v3")).total() + 61 * indexer);
+  // GLM-5: 32 heads, from 2048 and 6144.
+  const Model glm = model_of("glm-5");
+  const auto& latent = std::get<LatentAttention>(glm.architecture().blocks.at("moe").mixer);
+  CHECK(indexer_parameters(*latent.indexer, 2048, 6144) == 2048.0 * 32 * 128 + 6144.0 * 128 + 6144.0 * 32 + 2 * 128);
+}
+
 TEST_CASE("Qwen3-Next: linear attention, gated attention and shared expert make the published count exactly") {
   const Model model = model_of("qwen3-next-80b-a3b");
   // Gated DeltaNet, keys 16·128 = 2048, values 32·128 = 4096: projections q, k, v, gate 2048·(2·2048 + 2·4096);
