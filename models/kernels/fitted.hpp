@@ -192,9 +192,9 @@ struct KernelProfile {
   /// inputs quantised in blocks and the measured one cannot (nvfp4; mxfp4 with mxfp8 on Blackwell), what was measured
   /// says nothing of it: those kernels expanded weights to 16 bits (Triton, Marlin). Kernels of fp8 stand in, at their
   /// utilisation of our type's peak and bytes. For experts those with one scale: tensor cores apply the blocks' scales
-  /// themselves (PTX ISA 8.7, tcgen05.mma block scaling), where Hopper's kernels add up blocks of fp8 on ordinary cores
-  /// (DeepSeek-V3 report, arXiv 2412.19437, section 3.3.2). For products those of blocks, which were measured with the
-  /// one kernel that quantises their input.
+  /// themselves (PTX ISA, tcgen05.mma with block scaling), where Hopper's kernels add up blocks of fp8 on ordinary
+  /// cores (DeepSeek-V3 report, arXiv 2412.19437, section 3.3.2). For products those of blocks, which were measured
+  /// with the one kernel that quantises their input.
   [[nodiscard]] std::optional<Choice> choose_on(const Accelerator& accelerator, const FittableKernel& kernel) const;
 };
 

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <map>
 #include <set>
 #include <tuple>
+#include <utility>
 #include <variant>
 
 #include "sim/core/error.hpp"
@@ -65,6 +67,20 @@ std::optional<std::string> named_in(std::string_view text) {
   return best;
 }
 
+/// How different two GPUs of the catalogue are in memory bandwidth for each compute unit, |ln|: what a unit has to keep
+/// in flight for the whole bandwidth, and so what part of it kernels reach. 0 where one is not known.
+double apart(const std::string& one, const std::string& other) {
+  const Catalogue& known = accelerator_catalogue();
+  if (!known.contains(one) || !known.contains(other)) {
+    return 0.0;
+  }
+  const auto of_unit = [](const std::string& name) {
+    const Accelerator accelerator = find_accelerator(name, {});
+    return accelerator.memory_bandwidth.base() / accelerator.compute_units;
+  };
+  return std::abs(std::log(of_unit(one) / of_unit(other)));
+}
+
 }  // namespace
 
 std::optional<TableDevice> device_of(const MeasurementTable& table, const std::string& given) {
@@ -93,13 +109,14 @@ std::optional<TableDevice> device_of(const MeasurementTable& table, const std::s
 
 std::string nearest_profile(const std::string& accelerator, const std::string& framework) {
   std::string best = "roofline";
-  int best_score = -1;
+  std::pair<int, double> best_score{-1, 0.0};
   for (const std::string_view name : fitted_catalogue().names()) {
     // Names are GPU-framework: so that choosing needs no profile to be read.
     const std::size_t dash = name.find('-');
     const std::string_view gpu = name.substr(0, dash);
     const std::string_view whose = dash == std::string_view::npos ? "" : name.substr(dash + 1);
-    const int score = (accelerator.starts_with(gpu) ? 2 : 0) + (plain(whose) == plain(framework) ? 1 : 0);
+    const int same = (accelerator.starts_with(gpu) ? 2 : 0) + (plain(whose) == plain(framework) ? 1 : 0);
+    const std::pair score{same, -apart(accelerator, std::string(gpu) + "-sxm")};
     if (score > best_score) {
       best_score = score;
       best = std::string(name);

@@ -22,7 +22,8 @@ struct TableDevice {
 std::optional<TableDevice> device_of(const MeasurementTable& table, const std::string& given);
 
 /// The catalogue's fitted profile for an accelerator and a framework: both the same, else the same accelerator, else
-/// the same framework, else the first; "roofline" where the catalogue has none.
+/// the same framework, of several that of the accelerator with the most similar memory bandwidth for each compute unit;
+/// "roofline" where the catalogue has none.
 std::string nearest_profile(const std::string& accelerator, const std::string& framework);
 
 struct OperatorErrors {

@@ -218,6 +218,14 @@ TEST_CASE("what a profile has no fit for, its base has: another type, another la
   CHECK(family_of(sglang.choose(masked)->choice.kernel).first == FitFamily::kMaskedExperts);
 }
 
+TEST_CASE("the nearest profile is the framework's on the GPU, else on the one whose units draw as much from memory") {
+  CHECK(nearest_profile("h100-sxm", "sglang") == "h100-sglang");
+  // GB/s for each unit: A100 80 GB 2039 / 108 = 19, H100 3350 / 132 = 25, H200 4800 / 132 = 36, B200 7700 / 148 = 52.
+  CHECK(nearest_profile("a100-sxm-80gb", "trtllm") == "h100-trtllm");
+  CHECK(nearest_profile("b200-sxm", "vllm") == "h200-vllm");
+  CHECK(nearest_profile("", "vllm") == "h100-vllm");
+}
+
 TEST_CASE("4-bit weights that only our GPU multiplies as they are take the utilisation of 8-bit ones") {
   const KernelProfile trtllm = load_kernel_profile(ProfileName{"h200-trtllm"}, {"test", ""});
   const Accelerator h200 = find_accelerator("h200-sxm", {});
