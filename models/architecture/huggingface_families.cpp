@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "models/architecture/huggingface_parts.hpp"
 
@@ -99,7 +101,15 @@ Architecture deepseek_v2(const Config& config) {
 Architecture deepseek_v3(const Config& config) {
   return leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"));
 }
+/// An indexer in each layer. Those that read what another layer selected (GLM-5.2) are refused.
 LatentAttention sparse_latent_of(const Config& config, const SparseIndexer& indexer) {
+  if (config.size_or("index_topk_freq", 1) > 1) {
+    config.fail("index_topk_freq", "expected 1: layers that use the selection of another are not modelled");
+  }
+  const std::vector<std::string> kinds = config.texts("indexer_types");
+  if (std::find(kinds.begin(), kinds.end(), "shared") != kinds.end()) {
+    config.fail("indexer_types", "expected no \"shared\": layers that use the selection of another are not modelled");
+  }
   LatentAttention attention = latent_of(config);
   attention.indexer = indexer;
   return attention;

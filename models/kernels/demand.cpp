@@ -73,7 +73,8 @@ KernelDemand demand(const GroupedGemm& gemm) {
 }
 
 /// S sequences, q queries, K keys, h and g query and KV heads, d and v widths of a query/key and a value head,
-/// P = attended_pairs(q, K, window), or q·K under a full mask, U = keys that any query sees = min(K, q + window − 1):
+/// P = attended_pairs(q, K, window), or q·K under a full mask, U = keys that any query sees = min(K, q + window − 1),
+/// or up to min(K, q·window) where they are scattered:
 ///   work = 2·S·h·P·(d + v)                         QKᵀ and the weighting of V; softmax is left out
 ///   traffic = S·(q·h·(d + v)·2 B + U·g·(d + v)·b)  queries in, outputs out, keys and values once
 /// FlashAttention (arXiv 2205.14135) streams no scores. For window = 0 the pairs are (K² − (K − q)²)/2 + q/2.
@@ -85,7 +86,8 @@ KernelDemand demand(const ContextAttention& a) {
   const double sequences = number(a.sequences);
   const double widths = number(a.qk_head_dim + a.v_head_dim);
   const bool full = a.mask == Mask::kFull;
-  const std::int64_t seen = a.window > 0 && !full ? std::min(a.keys, a.query + a.window - 1) : a.keys;
+  const std::int64_t in_windows = a.scattered ? a.query * a.window : a.query + a.window - 1;
+  const std::int64_t seen = a.window > 0 && !full ? std::min(a.keys, in_windows) : a.keys;
   const double pairs = full ? number(a.query) * number(a.keys) : attended_pairs(a.query, a.keys, a.window);
   const Bytes activations = number(a.query) * number(a.heads) * widths * attention_activation();
   const Bytes cache = number(seen) * number(a.kv_heads) * widths * element_size(a.kv);

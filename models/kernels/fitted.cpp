@@ -283,7 +283,7 @@ class FittedModel final : public CostModel {
       std::vector<std::string> all = base_->warnings(kernel);
       if (!std::holds_alternative<Streaming>(kernel)) {
         all.push_back(fmt::format("profile {} has no fit for {}: its base profile's terms are used", profile_.name,
-                                  name_of(operator_of(kernel))));
+                                  title_of(kernel)));
       }
       return all;
     }

@@ -93,6 +93,7 @@ struct ContextAttention {
   std::int64_t window = 0;
   DataType kv = DataType::kBf16;
   Mask mask = Mask::kCausal;
+  bool scattered = false;  ///< the window's keys are anywhere before the query, not the last ones
 
   bool operator==(const ContextAttention&) const = default;
 };

@@ -18,6 +18,7 @@ struct Precision {
   std::optional<DataType> attention = std::nullopt;
   DataType embedding = DataType::kBf16;  ///< embedding, LM head, router, norms: quantised checkpoints leave these alone
   DataType kv = DataType::kBf16;
+  DataType state = DataType::kFp32;  ///< of linear attention
   DataType activations = DataType::kBf16;
   DataType dispatch = DataType::kBf16;  ///< tokens on their way to the experts
   DataType combine = DataType::kBf16;   ///< results on their way back
@@ -42,6 +43,7 @@ struct Precision {
                "Attention and recurrences; absent: as the model was released, else like weights");
     f.optional("embedding", &Precision::embedding, "Embedding, LM head, router and norms");
     f.optional("kv", &Precision::kv, "KV cache");
+    f.optional("state", &Precision::state, "State of linear attention");
     f.optional("activations", &Precision::activations, "Activations between kernels");
     f.optional("dispatch", &Precision::dispatch, "Tokens on their way to the experts");
     f.optional("combine", &Precision::combine, "Experts' results on their way back");

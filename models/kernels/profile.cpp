@@ -66,6 +66,11 @@ Operator operator_of(const Kernel& kernel) {
   return grouped ? Operator::kGroupedGemm : EnumNames<Operator>::names[kernel.index()].first;
 }
 
+std::string title_of(const Kernel& kernel) {
+  const std::string priced(name_of(operator_of(kernel)));
+  return std::holds_alternative<IndexScores>(kernel) ? "an indexer's scores (priced as " + priced + ")" : priced;
+}
+
 const Catalogue& profile_catalogue() {
   static const Catalogue catalogue("profile", profile_files());
   return catalogue;

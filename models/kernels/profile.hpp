@@ -40,6 +40,8 @@ struct EnumNames<Operator> {
        {Operator::kStreaming, "streaming"}});
 };
 Operator operator_of(const Kernel& kernel);
+/// What warnings call it: its operator, and where that is not what it is, both.
+std::string title_of(const Kernel& kernel);
 
 /// Share of the HBM bandwidth that a kernel reaches when it moves so much.
 struct EfficiencyPoint {

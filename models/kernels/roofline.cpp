@@ -142,7 +142,7 @@ class RooflineModel final : public CostModel {
     if (!in_range(kernel, demand.traffic)) {
       const Range& range = ranges_[index(operator_of(kernel))];
       warnings.push_back(fmt::format("{} of {} lies outside the {} to {} that profile {} was measured on",
-                                     name_of(operator_of(kernel)), to_text(demand.traffic), to_text(range.smallest),
+                                     title_of(kernel), to_text(demand.traffic), to_text(range.smallest),
                                      to_text(range.largest), name_));
     }
     return warnings;

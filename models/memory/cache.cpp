@@ -72,8 +72,8 @@ Bytes kv_bytes_per_sequence(const MemoryRequest& request) {
   return sum;
 }
 
-/// Linear attention: [value_heads, key_head_dim, value_head_dim] in fp32 (what serving systems keep it in: it is
-/// summed over the whole sequence) and the convolution's last taps − 1 inputs of q, k, v. LSTM: cells and output.
+/// Linear attention: [value_heads, key_head_dim, value_head_dim], in fp32 unless a server is told otherwise (it is
+/// summed over the whole sequence), and the convolution's last taps − 1 inputs of q, k, v. LSTM: cells and output.
 /// Heads and units are split over the tensor-parallel ranks.
 Bytes recurrent_bytes_per_sequence(const Model& model, const Precision& precision, int tensor_parallel) {
   const Bytes activation = element_size(precision.activations);
@@ -83,7 +83,7 @@ Bytes recurrent_bytes_per_sequence(const Model& model, const Precision& precisio
       const double state = static_cast<double>(linear->value_heads) * linear->key_head_dim * linear->value_head_dim;
       const double mixed = 2.0 * linear->key_heads * linear->key_head_dim +
                            static_cast<double>(linear->value_heads) * linear->value_head_dim;
-      sum += state * element_size(DataType::kFp32) + std::max(0, linear->convolution - 1) * mixed * activation;
+      sum += state * element_size(precision.state) + std::max(0, linear->convolution - 1) * mixed * activation;
     } else if (const auto* lstm = std::get_if<Lstm>(&layer.block->mixer)) {
       sum += (lstm->units + (lstm->projection > 0 ? lstm->projection : lstm->units)) * activation;
     }

@@ -144,9 +144,9 @@ void report_training(const GenerateArguments& arguments, const TrainingLog& log)
     fmt::print("{:>8}  {:>8.3f}  {:>7.2f} %  {:>13.2f} %  {:>14.1f}  {:>14.3f}\n", r.step, r.max_over_mean,
                100.0 * r.dropped, 100.0 * r.unserved, r.unused_experts, r.entropy);
   }
-  fmt::print("dropped after training, by capacity factor:");
-  for (const TrainingLog::DropRate& rate : log.drop_rates) {
-    fmt::print(" {:g}: {:.2f} %", rate.capacity_factor, 100.0 * rate.dropped);
+  fmt::print("dropped after training, by an expert's rows over choices/experts:");
+  for (const char* before = " "; const TrainingLog::DropRate& rate : log.drop_rates) {
+    fmt::print("{}{:g}: {:.2f} %", std::exchange(before, ", "), rate.capacity_factor, 100.0 * rate.dropped);
   }
   fmt::print("\n\n");
 }
@@ -175,6 +175,9 @@ void generate_routed(const GenerateArguments& arguments) {
              routing.shape.tokens, routing.shape.layers, routing.shape.k, routing.shape.experts,
              made.source->provenance(), choices > 0.0 ? 100.0 * dropped / choices : 0.0,
              with_empty > 0 ? "; empty slots are -1, which `trace info --dropped` reads" : "");
+  if (arguments.top_k > 0 && routing.shape.k != arguments.top_k) {
+    fmt::print(stderr, "warning: --top-k {}: this router says itself how many experts a token has\n", arguments.top_k);
+  }
   for (const std::string& warning : routing.warnings) {
     fmt::print(stderr, "warning: {}\n", warning);
   }
@@ -187,14 +190,18 @@ void generate(const GenerateArguments& arguments) {
                       fmt::format("expected either --like or --router (or --model, whose router it is), found {}",
                                   routed ? "both" : "neither"));
   }
+  if (!arguments.training_log.empty() && !arguments.train_steps && routed) {
+    throw ConfigError({"--training-log", {}}, "expected with --train-steps, found without");
+  }
   if (!arguments.options.empty() && arguments.router.empty()) {
     throw ConfigError({"--options", {}}, "expected --router beside it, whose options they are; found none");
   }
   if (!routed) {  // a generator knows its own shape
-    const std::array<std::pair<std::string_view, bool>, 5> shaped{
+    const std::array<std::pair<std::string_view, bool>, 6> shaped{
         {{"--experts", arguments.experts > 0},
          {"--top-k", arguments.top_k > 0},
          {"--layers", arguments.layers > 0},
+         {"--set", !arguments.assignments.empty()},
          {"--train-steps", arguments.train_steps.has_value()},
          {"--training-log", !arguments.training_log.empty()}}};
     for (const auto& [option, given] : shaped) {

@@ -105,46 +105,70 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
   return kernels;
 }
 
+/// Whether attention reads all keys, heads by themselves, though there is an indexer: prompts no longer than what it
+/// selects. Not those of wider value heads than DeepSeek's on Blackwell, whose kernels for whole heads do not take
+/// them: GLM-5's prompts run absorbed and sparse there, however short (SGLang's server_args.py sets the dense threshold
+/// of GlmMoeDsaForCausalLM to 0).
+bool reads_all_keys(const OperatorContext& context, const LatentAttention& attention, const BatchShape& batch) {
+  constexpr int kBlackwell = 100;
+  constexpr int kWidestDense = 128;
+  return batch.phase == StepPhase::kPrefill && batch.keys <= attention.indexer->selected &&
+         (context.compute_capability < kBlackwell || attention.v_head_dim <= kWidestDense);
+}
+
+/// Query heads that a kernel of sparse attention over a prompt computes: on Hopper FlashMLA's take them by 64, and
+/// servers fill them up (_forward_flashmla_sparse of SGLang's nsa_backend.py).
+std::int64_t filled_heads(const OperatorContext& context, std::int64_t heads) {
+  constexpr int kHopper = 90;
+  constexpr int kGeneration = 10;
+  constexpr std::int64_t kHeads = 64;
+  return context.compute_capability / kGeneration * kGeneration == kHopper ? (heads + kHeads - 1) / kHeads * kHeads
+                                                                           : heads;
+}
+
 /// Which keys attention should read, as SGLang and vLLM find out (sglang/srt/layers/attention/nsa/nsa_indexer.py;
 /// DeepSeek-V3.2-Exp, inference/model.py, class Indexer), every rank for itself: nothing of it is split over the group.
-/// Queries and keys are rotated, turned by a Hadamard matrix and quantised to fp8, one kernel each, queries' and keys'
-/// on two streams side by side; keys go to a cache of their own; heads' weights are scaled with the queries' scales.
-/// A prompt no longer than what is selected needs no scores, but its keys are cached all the same.
+/// Queries and keys are rotated, turned by a Hadamard matrix and quantised to fp8: a kernel for each of the three, of
+/// which those for keys run beside those for queries. Keys go to a cache of their own; heads' weights, from a product
+/// with the keys' (vLLM's, in 16 bits), are scaled with the queries' scales. Where all keys are read, they are cached
+/// all the same, and that is all (_forward_cuda_k_only).
 void index_keys(KernelList& kernels, const OperatorContext& context, const LatentAttention& attention,
                 const BatchShape& batch) {
+  const bool scored = !reads_all_keys(context, attention, batch);
   const SparseIndexer& indexer = *attention.indexer;
   const DataType type = context.precision.activations;
   const std::int64_t tokens = batch.tokens();
   const std::int64_t width = indexer.head_dim;
-  const std::int64_t queries = tokens * indexer.heads * width;
+  const std::int64_t heads = scored ? indexer.heads : 0;
+  const std::int64_t queries = tokens * heads * width;
   const auto stream = [&](Bytes read, Bytes written, double work) {
     kernels.push_back({StepOperator::kIndexer, Streaming{read, written, flops(work)}});
   };
-  kernels.push_back({StepOperator::kIndexer, gemm(context, tokens, indexer.heads * width, attention.q_lora_rank)});
-  kernels.push_back({StepOperator::kIndexer, plain_gemm(context, tokens, width + indexer.heads, context.hidden)});
+  if (scored) {
+    kernels.push_back({StepOperator::kIndexer, gemm(context, tokens, heads * width, attention.q_lora_rank)});
+  }
+  kernels.push_back({StepOperator::kIndexer, plain_gemm(context, tokens, width + heads, context.hidden)});
   const std::int64_t both = queries + tokens * width;
   stream(elements(both, type), elements(both, type), 6.0 * static_cast<double>(both));
   stream(elements(both, type), elements(both, type), std::log2(width) * static_cast<double>(both));
   stream(elements(both, type), elements(both, DataType::kFp8Block), 2.0 * static_cast<double>(both));
   stream(elements(tokens * width, DataType::kFp8Block), elements(tokens * width, DataType::kFp8Block), 0.0);
-  if (batch.phase == StepPhase::kPrefill && batch.keys <= indexer.selected) {
+  if (!scored) {
     return;
   }
-  const std::int64_t weights = tokens * indexer.heads;
+  const std::int64_t weights = tokens * heads;
   stream(elements(2 * weights, DataType::kFp32), elements(weights, DataType::kFp32), static_cast<double>(weights));
-  kernels.push_back({StepOperator::kIndexer, IndexScores{.sequences = batch.sequences,
-                                                         .query = batch.query,
-                                                         .keys = batch.keys,
-                                                         .heads = indexer.heads,
-                                                         .width = width}});
+  kernels.push_back(
+      {StepOperator::kIndexer,
+       IndexScores{
+           .sequences = batch.sequences, .query = batch.query, .keys = batch.keys, .heads = heads, .width = width}});
   const double scores = static_cast<double>(batch.sequences) * attended_pairs(batch.query, batch.keys, 0);
   stream(bytes(4.0 * scores), bytes(4.0 * static_cast<double>(tokens * indexer.selected)), scores);
 }
 
 /// DeepSeek-V2 section 2.1. Decode runs "absorbed": the up-projections of keys and values are applied to queries and
 /// outputs, so that all heads read the latent itself. Prefill expands keys and values of every token it attends to.
-/// With an indexer, decode and prompts longer than what it selects attend, absorbed, to the selected keys alone;
-/// shorter prompts attend to all of theirs (SGLang's nsa_backend.py).
+/// With an indexer, decode and longer prompts attend, absorbed, to the selected keys alone.
 KernelList latent(const OperatorContext& context, const LatentAttention& attention, const BatchShape& batch) {
   const std::int64_t tokens = batch.tokens();
   const std::int64_t heads = split(attention.heads, context.tensor_parallel);
@@ -164,7 +188,7 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
     index_keys(kernels, context, attention, batch);
   }
   const bool decodes = batch.phase == StepPhase::kDecode;
-  if (decodes || batch.keys > selected) {
+  if (decodes || (attention.indexer && !reads_all_keys(context, attention, batch))) {
     project(tokens, attention.kv_lora_rank, attention.qk_nope_head_dim, heads);
     if (decodes) {
       kernels.push_back({StepOperator::kAttention, LatentGenerationAttention{.sequences = batch.sequences,
@@ -177,13 +201,14 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
       kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences,
                                                                     .query = batch.query,
                                                                     .keys = batch.keys,
-                                                                    .heads = heads,
+                                                                    .heads = filled_heads(context, heads),
                                                                     .kv_heads = 1,
                                                                     .qk_head_dim = cache_width,
                                                                     .v_head_dim = attention.kv_lora_rank,
                                                                     .window = selected,
                                                                     .kv = context.precision.activations,
-                                                                    .mask = batch.mask}});
+                                                                    .mask = batch.mask,
+                                                                    .scattered = true}});
     }
     project(tokens, attention.v_head_dim, attention.kv_lora_rank, heads);
   } else {
@@ -230,13 +255,14 @@ KernelList linear(const OperatorContext& context, const LinearAttention& attenti
     const std::int64_t all = tokens * (mixed + gate + gates);
     stream(StepOperator::kAttentionProjection, all, all, 0.0);
   }
-  if (attention.convolution > 0) {
-    stream(StepOperator::kAttentionProjection, tokens * mixed, tokens * mixed,
+  if (attention.convolution > 0) {  // which keeps the last inputs of each sequence
+    const std::int64_t kept = batch.sequences * (attention.convolution - 1) * mixed;
+    stream(StepOperator::kAttentionProjection, tokens * mixed + kept, tokens * mixed + kept,
            2.0 * static_cast<double>(tokens * mixed * attention.convolution));
   }
   const std::int64_t state = value_heads * attention.key_head_dim * attention.value_head_dim;
   const std::int64_t visits = batch.sequences * ((batch.query + kChunk - 1) / kChunk);
-  const Bytes state_bytes = bytes(4.0 * static_cast<double>(state * visits));  // fp32
+  const Bytes state_bytes = static_cast<double>(state * visits) * element_size(context.precision.state);
   kernels.push_back({StepOperator::kRecurrence, Streaming{state_bytes + elements(tokens * mixed, type),
                                                           state_bytes + elements(tokens * value_width, type),
                                                           flops(6.0 * static_cast<double>(state * tokens))}});

@@ -38,6 +38,7 @@ struct OperatorContext {
   Precision precision;
   DataType weights = DataType::kBf16;
   DataType expert_weights = DataType::kBf16;
+  int compute_capability = 0;  ///< the GPU's, CUDA's times ten; 0: none
 };
 
 /// RMSNorm with the residual add fused: reads and writes [tokens, hidden] of both.

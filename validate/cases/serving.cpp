@@ -86,6 +86,9 @@ Precision precision_of(const ServingRun& run) {
   Precision precision;
   precision.weights = DataType::kBf16;
   precision.kv = caches_in_fp8(run) ? DataType::kFp8 : DataType::kBf16;
+  if (run.system == "h200_sxm" && run.precision == "fp8" && run.model.starts_with("Qwen/Qwen3.5")) {
+    precision.state = DataType::kBf16;  // --mamba-ssm-dtype of InferenceX's qwen3.5_fp8_h200.sh
+  }
   if (run.precision == "fp8") {
     precision.weights = DataType::kFp8Block;
   } else if (run.precision == "int4") {

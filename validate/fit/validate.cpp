@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
@@ -68,11 +69,11 @@ std::optional<std::string> named_in(std::string_view text) {
 }
 
 /// How different two GPUs of the catalogue are in memory bandwidth for each compute unit, |ln|: what a unit has to keep
-/// in flight for the whole bandwidth, and so what part of it kernels reach. 0 where one is not known.
+/// in flight for the whole bandwidth, and so what part of it kernels reach. Infinite where one is not known.
 double apart(const std::string& one, const std::string& other) {
   const Catalogue& known = accelerator_catalogue();
   if (!known.contains(one) || !known.contains(other)) {
-    return 0.0;
+    return std::numeric_limits<double>::infinity();
   }
   const auto of_unit = [](const std::string& name) {
     const Accelerator accelerator = find_accelerator(name, {});
@@ -109,7 +110,7 @@ std::optional<TableDevice> device_of(const MeasurementTable& table, const std::s
 
 std::string nearest_profile(const std::string& accelerator, const std::string& framework) {
   std::string best = "roofline";
-  std::pair<int, double> best_score{-1, 0.0};
+  std::pair<int, double> best_score{-1, 0.0};  // how much is the same, and minus how far apart
   for (const std::string_view name : fitted_catalogue().names()) {
     // Names are GPU-framework: so that choosing needs no profile to be read.
     const std::size_t dash = name.find('-');

@@ -81,7 +81,39 @@ TEST_CASE("Prompts are read sparsely from where they are longer than what is sel
   plain.indexer.reset();
   CHECK(all_of<ContextAttention>(dense) == all_of<ContextAttention>(mixer_kernels(context(), plain, shorter)));
   CHECK(all_of<IndexScores>(dense).empty());
-  CHECK(count(dense, StepOperator::kIndexer) > 0);  // keys for what comes later
+  // Keys for what comes later, and nothing of queries: a product, three kernels of 16 a token, and their cache.
+  CHECK(count(dense, StepOperator::kIndexer) == 5);
+  const auto gemms = all_of<Gemm>(dense);
+  CHECK(std::find(gemms.begin(), gemms.end(), Gemm{.m = 200, .n = 16, .k = 32}) != gemms.end());
+  CHECK(std::none_of(gemms.begin(), gemms.end(), [](const Gemm& gemm) { return gemm.k == 12 && gemm.n == 2 * 16; }));
+}
+
+TEST_CASE("Prompts read sparsely: heads by 64 on Hopper; short ones too where whole heads are too wide on Blackwell") {
+  const BatchShape longer{.sequences = 2, .query = 250, .keys = 250, .phase = StepPhase::kPrefill};
+  const BatchShape shorter{.sequences = 2, .query = 100, .keys = 100, .phase = StepPhase::kPrefill};
+  OperatorContext hopper = context();
+  hopper.compute_capability = 90;
+  OperatorContext blackwell = context();
+  blackwell.compute_capability = 100;
+  CHECK(all_of<ContextAttention>(mixer_kernels(hopper, kSparse, longer))[0].heads == 64);
+  CHECK(all_of<ContextAttention>(mixer_kernels(blackwell, kSparse, longer))[0].heads == 6);
+  CHECK(all_of<IndexScores>(mixer_kernels(blackwell, kSparse, shorter)).empty());
+  LatentAttention wide = kSparse;
+  wide.v_head_dim = 256;
+  CHECK(all_of<IndexScores>(mixer_kernels(hopper, wide, shorter)).empty());
+  const KernelList sparse = mixer_kernels(blackwell, wide, shorter);
+  CHECK(all_of<IndexScores>(sparse).size() == 1);
+  CHECK(all_of<ContextAttention>(sparse)[0].kv_heads == 1);
+}
+
+TEST_CASE("Selected keys lie anywhere: a few queries after many keys read more of them than a window would") {
+  ContextAttention attention{.sequences = 1, .query = 3, .keys = 1000, .heads = 2, .kv_heads = 1};
+  attention.qk_head_dim = attention.v_head_dim = 4;
+  attention.window = 100;
+  const double queries = 3 * 2 * 8 * 2.0;
+  CHECK(demand_of(attention).traffic.base() == queries + 102 * 8 * 2);
+  attention.scattered = true;
+  CHECK(demand_of(attention).traffic.base() == queries + 300 * 8 * 2);
 }
 
 TEST_CASE("Scores of an indexer: a product per head and pair, a number per pair") {
@@ -115,6 +147,12 @@ TEST_CASE("Decay gates are a product of their own, in the type that checkpoints 
   CHECK(streams[2].read.base() == 5.0 * (2 * 8 * 16 * 4 + 48 * 2));
   CHECK(streams[2].written.base() == 5.0 * (2 * 8 * 16 * 4 + 32 * 2));
   CHECK(streams[3].read.base() == 5.0 * (32 + 32) * 2);
+
+  // The convolution's last three inputs of each sequence, too.
+  CHECK(streams[1].read.base() == 5.0 * (1 + 3) * 48 * 2);
+
+  narrow.precision.state = DataType::kBf16;
+  CHECK(all_of<Streaming>(mixer_kernels(narrow, delta, decode))[2].read.base() == 5.0 * (2 * 8 * 16 * 2 + 48 * 2));
 
   LinearAttention lightning = delta;
   lightning.decay_gates = false;

@@ -148,7 +148,7 @@ TEST_CASE("capacity: mesh rounds down, fairseq the even share up, DeepSpeed the 
   using Rows = std::optional<std::size_t>;
   CHECK(rows("gshard", RouterPhase::kTraining) == Rows(9));      // ⌊1.25·1000/128⌋ = ⌊9.77⌋
   CHECK(rows("gshard", RouterPhase::kInference) == Rows(15));    // ⌊2·1000/128⌋ = ⌊15.625⌋
-  CHECK(rows("glam", RouterPhase::kTraining) == Rows(15));       // the same
+  CHECK(rows("glam", RouterPhase::kTraining) == Rows(16));       // the same, in whole fours
   CHECK(rows("nllb", RouterPhase::kTraining) == Rows(16));       // 2·⌈7.8125⌉
   CHECK(rows("arctic", RouterPhase::kInference) == Rows(16));    // ⌈1·2·1000/128⌉
   CHECK(rows("nllb", RouterPhase::kInference) == std::nullopt);  // room for all, and nothing padded

@@ -77,13 +77,14 @@ struct TwoCase {
   Second second;
 };
 
-const std::vector<TwoCase> kTwoCases = {{"gshard", "{}", RouterPhase::kTraining, 23, kGshardRule},  // ⌊1.25·18.75⌋
-                                        {"gshard", "{}", RouterPhase::kInference, 37, kGshardRule},
-                                        {"gshard", R"({"second": "random"})", RouterPhase::kTraining, 23, kMeshRule},
-                                        {"glam", "{}", RouterPhase::kTraining, 37, kAlways},
-                                        {"nllb", "{}", RouterPhase::kTraining, 38, kAlways},  // 2·⌈18.75⌉
-                                        {"nllb", "{}", RouterPhase::kInference, 600, kAlways},
-                                        {"arctic", "{}", RouterPhase::kTraining, 38, kAlways}};  // ⌈2·18.75⌉
+const std::vector<TwoCase> kTwoCases = {
+    {"gshard", "{}", RouterPhase::kTraining, 23, kGshardRule},  // ⌊1.25·18.75⌋
+    {"gshard", "{}", RouterPhase::kInference, 37, kGshardRule},
+    {"gshard", R"({"second": "random"})", RouterPhase::kTraining, 23, kMeshRule},
+    {"glam", "{}", RouterPhase::kTraining, 40, kAlways},  // ⌊2·18.75⌋ in whole fours
+    {"nllb", "{}", RouterPhase::kTraining, 38, kAlways},  // 2·⌈18.75⌉
+    {"nllb", "{}", RouterPhase::kInference, 600, kAlways},
+    {"arctic", "{}", RouterPhase::kTraining, 38, kAlways}};  // ⌈2·18.75⌉
 
 std::vector<Floats> gates_of(const std::vector<float>& scores, std::size_t experts) {
   const std::vector<float> all = softmax_rows(scores, experts);

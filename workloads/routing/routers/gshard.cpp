@@ -78,7 +78,8 @@ class GshardRouter final : public TokenRouter {
         wanted = std::ceil(2.0 * factor * even);
         break;
     }
-    return std::min(std::max(static_cast<std::size_t>(wanted), options_.least_rows), tokens);
+    const std::size_t rows = std::max(static_cast<std::size_t>(wanted), options_.least_rows);
+    return std::min((rows + options_.rows_multiple - 1) / options_.rows_multiple * options_.rows_multiple, tokens);
   }
 
   void put(RoutedTokens& out, std::size_t slot, std::optional<std::size_t> expert, float gate, RouterPhase phase,

@@ -22,6 +22,7 @@ struct GshardOptions {
   CapacityRule rule = CapacityRule::kMesh;
   std::optional<double> inference_share = std::nullopt;
   std::size_t least_rows = 4;
+  std::size_t rows_multiple = 1;
   std::size_t group_tokens = 1024;
   SecondExpert second = SecondExpert::kGshard;
   double threshold = 0.2;
@@ -40,8 +41,10 @@ struct GshardOptions {
                "Whose count of rows: floor(factor*S/E), factor*ceil(S/E), ceil(factor*2*S/E) for S tokens");
     f.optional("inference_share", &GshardOptions::inference_share,
                "At inference an expert takes up to this share of the group instead, without padding; absent: by factor",
-               Rules::between(0, 1));
+               Rules{.maximum = 1, .positive = true});
     f.optional("least_rows", &GshardOptions::least_rows, "Rows of an expert at least", Rules::between(1, 1 << 20));
+    f.optional("rows_multiple", &GshardOptions::rows_multiple, "Rows are rounded up to a multiple of it",
+               Rules::between(1, 1 << 20));
     f.optional("group_tokens", &GshardOptions::group_tokens, "Tokens of one group, each with capacity of its own",
                Rules::between(2, 1 << 24));
     f.optional("second", &GshardOptions::second, "When the second expert is used");
