@@ -163,7 +163,8 @@ std::string serving_rows(std::span<const ServingRow> rows, std::string_view head
 }
 
 std::string markdown_of(const Everything& all) {
-  std::string text = "Published runs, to which nothing was fitted, misses first:\n\n" + case_markdown(all.cases) + '\n';
+  std::string text =
+      "Published runs, to none of which anything was fitted, misses first:\n\n" + case_markdown(all.cases) + '\n';
   if (!all.serving.empty()) {
     text +=
         "Time per output token of measured serving runs, to which no profile was fitted; errors in percent, the worst "

@@ -110,7 +110,7 @@ ExchangeTerms NetworkTerms::domain_terms(const Exchange& exchange, const std::ve
   const DomainCost cost = domain_cost(terms, ranks, port_bytes);
   const Bytes smallest = terms.front().efficiency.front().bytes;
   ExchangeTerms result;
-  result.variant = "measured";
+  result.variant = "by size";
   if (smallest.base() > kSmall && port_bytes < kFarBelow * smallest.base()) {
     result.variant = "extrapolated";
     result.warning = fmt::format(

@@ -11,6 +11,7 @@ namespace {
 
 /// A layer has few: a dispatch, a combine, collectives of its attention group.
 constexpr std::size_t kKept = 8;
+constexpr std::size_t kKeptStarts = std::size_t{1} << 22;  ///< of all of them, half a gigabyte
 
 }  // namespace
 
@@ -182,6 +183,10 @@ void FluidEpisodes::end() {
     remembered_count_ += started_;
   } else if (mode_ == Mode::kRecords) {
     remembered_.push_front(std::move(collected_));
+    std::size_t starts = 0;
+    const auto fits = [&](const Episode& episode) { return (starts += episode.starts.size()) <= kKeptStarts; };
+    const auto first = std::find_if_not(remembered_.begin(), remembered_.end(), fits);
+    remembered_.erase(first, remembered_.end());
     remembered_.resize(std::min(remembered_.size(), kKept));
   }
   mode_ = Mode::kBegins;

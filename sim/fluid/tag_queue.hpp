@@ -53,14 +53,20 @@ class TagQueue {
     std::pop_heap(near_.begin(), near_.end(), later);
     near_.pop_back();
   }
-  /// Drops what does not hold once it is the greater part; `count` is how many may hold.
+  /// Drops what does not hold once it is the greater part; `count` is how many may hold. What went away and came back
+  /// at one instant has several entries that do: one is kept.
   template <class Holds>
   void tidy(const Holds& holds, std::size_t count) {
-    if (near_.size() + far_.size() > 2 * count + kLeast) {
-      keep(near_, holds);
-      keep(far_, holds);
-      std::make_heap(near_.begin(), near_.end(), later);
+    if (near_.size() + far_.size() <= 2 * count + kLeast) {
+      return;
     }
+    keep(near_, holds);
+    keep(far_, holds);
+    if (near_.size() + far_.size() > count) {
+      keep_one_each(near_);
+      keep_one_each(far_);
+    }
+    std::make_heap(near_.begin(), near_.end(), later);
   }
 
  private:
@@ -69,6 +75,11 @@ class TagQueue {
   template <class Holds>
   static void keep(std::vector<Entry>& entries, const Holds& holds) {
     std::erase_if(entries, [&](const Entry& entry) { return !holds(entry); });
+  }
+  static void keep_one_each(std::vector<Entry>& entries) {
+    std::sort(entries.begin(), entries.end(), later);
+    const auto same = [](const Entry& a, const Entry& b) { return a.tag == b.tag && a.item == b.item; };
+    entries.erase(std::unique(entries.begin(), entries.end(), same), entries.end());
   }
   /// Takes the least of the pile, an eighth, to the heap, but for those that do not hold. The others are not looked
   /// up: that would cost more than to carry them along.

@@ -55,21 +55,22 @@ std::string_view not_by_nodes(const CollectiveGroups& groups) {
   return obstacle.empty() ? too_many_pairs(groups) : obstacle;
 }
 
-/// In a box of a torus, all-to-all by dimension takes as long as flows from each chip to each other, and n·D messages
-/// in place of n^D.
+/// In a box of a torus, all-to-all by dimension puts the same bytes on the same links as flows from each chip to each
+/// other, in n·D messages in place of n^D, which are larger and use links better; of a few bytes it is a little slower.
 double unless_by_dimension(const CollectiveGroups& groups) {
   return no_box(groups).empty() ? 0.0 : std::numeric_limits<double>::infinity();
 }
 
 /// TensorRT-LLM leaves what does not fit into its workspace to NCCL (tensorrt_llm/plugin/plugin.py,
-/// CustomAllReduceHelper.max_workspace_size_auto). On a mesh vLLM's kernels reduce up to 8 MiB, those for ROCm too
-/// (vllm/distributed/device_communicators/custom_all_reduce.py). Under PCIe and on a torus there are none.
+/// CustomAllReduceHelper.max_workspace_size_auto). On a mesh vLLM's kernels reduce up to 8 MiB, those for ROCm too, of
+/// 2, 4, 6 or 8 GPUs (vllm/distributed/device_communicators/custom_all_reduce.py). Under PCIe and on a torus there are
+/// none.
 double custom_workspace(const CollectiveGroups& groups) {
   constexpr double kTwoRanks = 16e6;
   constexpr double kMoreRanks = 8.4e6;
   const ClusterConfig& config = groups.cluster->config();
   if (!config.graph && config.scale_up.kind == ScaleUpKind::kMesh) {
-    return kMoreRanks;
+    return groups.size % 2 == 0 && groups.size <= 8 ? kMoreRanks : 0.0;
   }
   const bool switched = config.graph || config.scale_up.kind == ScaleUpKind::kNvSwitch;
   if (!switched || !groups.cluster->accelerator().compute_capability) {

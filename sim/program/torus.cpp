@@ -74,10 +74,7 @@ class ByDimension {
     }
   }
 
-  CollectivePhases take() {
-    tell_port_bytes(phases_, groups_.ranks);
-    return std::move(phases_);
-  }
+  CollectivePhases take() { return std::move(phases_); }
 
  private:
   StepOperator op_;
@@ -88,23 +85,30 @@ class ByDimension {
   CollectivePhases phases_;
 };
 
+/// What is reduced and gathered passes each port once, so that the links are as busy as in one exchange of all of it.
+/// What all send to all is sent on along each dimension anew.
+CollectivePhases in_one(CollectivePhases phases, const CollectiveGroups& groups) {
+  tell_port_bytes(phases, groups.ranks);
+  return phases;
+}
+
 }  // namespace
 
 CollectivePhases torus_all_reduce(const CollectiveGroups& groups, double bytes) {
   ByDimension algorithm(StepOperator::kAllReduce, ProfiledCollective::kAllReduce, groups, bytes);
   algorithm.add(Way::kReduce);
   algorithm.add(Way::kGather);
-  return algorithm.take();
+  return in_one(algorithm.take(), groups);
 }
 CollectivePhases torus_reduce_scatter(const CollectiveGroups& groups, double bytes) {
   ByDimension algorithm(StepOperator::kReduceScatter, ProfiledCollective::kReduceScatter, groups, bytes);
   algorithm.add(Way::kReduce);
-  return algorithm.take();
+  return in_one(algorithm.take(), groups);
 }
 CollectivePhases torus_all_gather(const CollectiveGroups& groups, double bytes) {
   ByDimension algorithm(StepOperator::kAllGather, ProfiledCollective::kAllGather, groups, bytes);
   algorithm.add(Way::kGather);
-  return algorithm.take();
+  return in_one(algorithm.take(), groups);
 }
 CollectivePhases torus_all_to_all(const CollectiveGroups& groups, double bytes) {
   ByDimension algorithm(StepOperator::kAllToAll, ProfiledCollective::kAllToAll, groups, bytes);

@@ -79,7 +79,7 @@ std::string network_table(const NetworkReport& report, const Cluster& cluster) {
   const auto uses = busiest_links(cluster, result);
   if (!uses.empty()) {
     text += fmt::format("\nbusiest links\n  {:<36}{:>12}{:>12}{:>9}  {}\n", "link", "bytes", "capacity", "use",
-                        "heaviest senders");
+                        report.loaders.empty() ? "" : "heaviest senders");
   }
   for (std::size_t i = 0; i < std::min(uses.size(), NetworkReport::kLinksShown); ++i) {
     const LinkId link(uses[i].link);

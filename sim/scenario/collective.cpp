@@ -263,19 +263,30 @@ void attribute(const Program& program, NetworkTerms& network, CollectiveResult& 
   result.latency = fixed_and_latency;
 }
 
-/// Whether the terms of all that ran come from measurements on this accelerator; of dispatches, which no table tells of
-/// by accelerator, those of its all-to-alls.
-bool was_measured(const Program& program, const KernelProfile& profile, const std::string& accelerator) {
+/// Whether the terms of all that ran come from measurements on this accelerator: of so many ranks where they are
+/// within one scale-up domain, else of paths over the network. Of dispatches, which no table tells of by accelerator,
+/// those of its all-to-alls.
+bool was_measured(const Program& program, const KernelProfile& profile, const Cluster& cluster) {
+  const std::string& accelerator = cluster.accelerator().name;
   const auto& own = profile.base.measured_on;
   if (std::find(own.begin(), own.end(), accelerator) != own.end()) {
     return true;
   }
-  const auto has = [&](const auto& tables, const Exchange& exchange) {
+  const auto entry = [&](const auto& tables, const Exchange& exchange) {
     const auto table = tables.find(accelerator);
-    return table != tables.end() && table->second.contains(exchange.collective);
+    using Entry = decltype(&table->second.at(exchange.collective));
+    if (table == tables.end() || !table->second.contains(exchange.collective)) {
+      return Entry(nullptr);
+    }
+    return &table->second.at(exchange.collective);
   };
   return std::all_of(program.exchanges.begin(), program.exchanges.end(), [&](const Exchange& exchange) {
-    return has(profile.communication.in_domain_on, exchange) || has(profile.communication.collective_on, exchange);
+    if (program.ranks.size() > cluster.gpus_per_node()) {
+      return entry(profile.communication.collective_on, exchange) != nullptr;
+    }
+    const auto* terms = entry(profile.communication.in_domain_on, exchange);
+    return terms != nullptr && static_cast<int>(exchange.group_size) >= terms->front().ranks &&
+           static_cast<int>(exchange.group_size) <= terms->back().ranks;
   });
 }
 
@@ -338,7 +349,7 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   result.size = moves_tokens(scenario.operation) ? bytes(sent / static_cast<double>(ranks)) : *scenario.size;
   result.bus_factor = bus_factor(scenario.operation, static_cast<double>(ranks));
   result.warnings.insert(result.warnings.end(), result.execution.warnings.begin(), result.execution.warnings.end());
-  if (!was_measured(program, profile, result.accelerator)) {
+  if (!was_measured(program, profile, cluster)) {
     result.warnings.push_back(fmt::format("communication on {} is extrapolated from {}", result.accelerator,
                                           fmt::join(profile.base.measured_on, ", ")));
   }

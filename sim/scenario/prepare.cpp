@@ -141,10 +141,11 @@ void check_communication(const Scenario& scenario, const Cluster& cluster, const
                       fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}",
                                   name_of(scenario.dispatch.protocol), obstacle)});
   }
-  if (scenario.dispatch.communication_units.value_or(1) >= cluster.accelerator().compute_units) {
+  if (const auto& units = scenario.dispatch.communication_units;
+      units && *units >= cluster.accelerator().compute_units) {
     faults.push_back({below(place, "/dispatch/communication_units"),
                       fmt::format("expected fewer than the {} of {}, found {}", cluster.accelerator().compute_units,
-                                  cluster.accelerator().name, *scenario.dispatch.communication_units)});
+                                  cluster.accelerator().name, *units)});
   }
   const std::string& wanted = parallelism.all_reduce;
   if (wanted != "auto" && wanted != kSplitAllReduce) {

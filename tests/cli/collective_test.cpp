@@ -115,6 +115,15 @@ TEST_CASE_METHOD(Scratch, "collective: whether communication was measured on the
   const char* const extrapolated = "warning: communication on MI300X is extrapolated from H200 SXM\n";
   CHECK(said("all_reduce --cluster mi300x-8 --protocol two-shot") == extrapolated);
   CHECK(said("all_gather --cluster mi300x-8") == extrapolated);
+  // Eight in one node were measured, and neither fewer nor nodes.
+  const auto all_reduce = [&](int ranks) {
+    return run_program(folder.path(),
+                       "collective all_reduce --cluster mi300x-8 --protocol ring --bytes 1048576 --ranks " +
+                           std::to_string(ranks))
+        .err;
+  };
+  CHECK(all_reduce(2) == extrapolated);
+  CHECK(all_reduce(16) == extrapolated);
 }
 
 // 4,096 chips could not all send to each other in pairs.

@@ -30,6 +30,15 @@ struct Small {
 
 }  // namespace
 
+TEST_CASE("run: an accelerator of one compute unit is asked for no SMs of dispatch") {
+  const ScratchFolder scratch;
+  const Outcome outcome = run_program(scratch.path(),
+                                      "run mixtral-8x7b-decode-h100 --set /kernels='\"roofline\"' "
+                                      "--set '/cluster={\"catalogue\": {\"name\": \"tpu-v5e-pod\"}}'");
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.err.find("does not fit: ") != std::string::npos);
+}
+
 TEST_CASE_METHOD(Small, "the same scenario and seed give the same bytes on any number of threads") {
   const Outcome one = run_program(folder.path(), "run small.json --format json --threads 1 --out a");
   const Outcome two = run_program(folder.path(), "run small.json --format json --threads 2 --out b");

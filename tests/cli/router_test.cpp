@@ -79,7 +79,7 @@ TEST_CASE("routers: training is shown and logged") {
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   CHECK(outcome.out.starts_with("training with losses balance 0.1, skill 0.03; mean over layers\n"));
-  CHECK(outcome.out.find("dropped after training, by capacity factor: 1: ") != std::string::npos);
+  CHECK(outcome.out.find("dropped after training, by an expert's rows over choices/experts: 1: ") != std::string::npos);
   const std::string log = read_file(scratch.path() / "log.csv");
   CHECK(std::count(log.begin(), log.end(), '\n') == 1 + 40 * 2);
 }
@@ -98,6 +98,12 @@ TEST_CASE("routers: generate says what it lacks") {
         std::string::npos);
   CHECK(fault("--router mixtral --experts 4 --top-k 5").find("--top-k: expected at most the 4 experts, found 5") !=
         std::string::npos);
+  CHECK(fault("--like deepseek-v3-decode --set /correlation/repeat=0").find("--set: expected with --router") !=
+        std::string::npos);
+  CHECK(fault("--router switch --training-log x.csv").find("--training-log: expected with --train-steps") !=
+        std::string::npos);
+  CHECK(run_program(scratch.path(), "trace generate --tokens 4 -o t.npy --router glam --top-k 3")
+            .err.starts_with("warning: --top-k 3: this router says itself"));
   CHECK(fault("--model olmoe-1b-7b --options '{}'").find("--options: expected --router beside it") !=
         std::string::npos);
 }

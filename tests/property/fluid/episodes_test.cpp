@@ -104,7 +104,7 @@ Script random_script(RandomStream& random) {
 /// The script, or one that leaves it somewhere.
 Script like(Script script, RandomStream& random) {
   const std::size_t place = random.below(script.size());
-  switch (random.below(9)) {
+  switch (random.below(10)) {
     case 0:
       script[place].amount *= 1.5;
       break;
@@ -120,7 +120,10 @@ Script like(Script script, RandomStream& random) {
     case 4:
       script[place].fairness *= 3.0;
       break;
-    case 5:  // from there on later
+    case 5:
+      script[place].uses[1].resource = ResourceId(random.below(kResources));
+      break;
+    case 6:  // from there on later
       for (std::size_t i = place; i < script.size(); ++i) {
         script[i].after += 1'000'000;
       }

@@ -137,6 +137,16 @@ TEST_CASE("Lists for each layer have one entry a layer, of a known kind") {
         Lines{"config.json: expected the key \"attn_type_list\" or \"layer_types\", found neither"});
 }
 
+TEST_CASE("Layers that read what another layer's indexer selected are refused") {
+  Json config = config_of("glm-5");
+  config["index_topk_freq"] = 4;
+  config["indexer_types"] = {"full", "shared"};
+  CHECK(faults_of(config) ==
+        Lines{"config.json#/index_topk_freq: expected 1: layers that use the selection of another are not modelled",
+              "config.json#/indexer_types: expected no \"shared\": layers that use the selection of another are not "
+              "modelled"});
+}
+
 TEST_CASE("A nested configuration is named in faults") {
   Json config = config_of("llama4-scout-17b-16e");
   config["text_config"]["num_local_experts"] = -1;
