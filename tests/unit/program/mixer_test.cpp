@@ -72,7 +72,7 @@ TEST_CASE("Prompts are read sparsely from where they are longer than what is sel
   CHECK(attention.kv_heads == 1);
   CHECK(attention.qk_head_dim == 12);
   CHECK(attention.v_head_dim == 8);
-  CHECK(demand_of(attention).work.base() == 2.0 * 2 * 6 * (100 * 101 / 2 + 150 * 100) * (12 + 8));
+  CHECK(demand_of(attention).work.base() == 2.0 * 2 * 6 * (100.0 * 101 / 2 + 150.0 * 100) * (12 + 8));
   CHECK(all_of<IndexScores>(sparse).size() == 1);
 
   const BatchShape shorter{.sequences = 2, .query = 100, .keys = 100, .phase = StepPhase::kPrefill};
