@@ -12,6 +12,7 @@
 #include "sim/core/suggest.hpp"
 #include "sim/execute/choose.hpp"
 #include "sim/execute/network_terms.hpp"
+#include "sim/program/torus_box.hpp"
 #include "workloads/routing/token_trace.hpp"
 
 namespace moesim {
@@ -290,6 +291,21 @@ bool was_measured(const Program& program, const KernelProfile& profile, const Cl
   });
 }
 
+/// Neighbouring ranks of a larger torus are seldom the slice that a job would get. Empty where they are all of it.
+std::string part_of_torus(const Cluster& cluster, std::size_t ranks) {
+  const ScaleUp& fabric = cluster.config().scale_up;
+  if (fabric.kind != ScaleUpKind::kTorus || ranks >= cluster.gpus_per_node()) {
+    return {};
+  }
+  std::vector<std::size_t> sides;
+  for (const BoxSide& side : box_of({&cluster, ranks, ranks})) {
+    sides.insert(sides.begin(), side.chips);
+  }
+  return fmt::format("{} ranks are {} of the torus {}; a slice of its own has \"shape\" in \"catalogue\"", ranks,
+                     sides.empty() ? "a part" : fmt::format("the box {}", fmt::join(sides, " x ")),
+                     fmt::join(fabric.torus->shape, " x "));
+}
+
 /// nccl-tests doc/PERFORMANCE.md.
 double bus_factor(CollectiveOperation operation, double ranks) {
   switch (operation) {
@@ -352,6 +368,9 @@ CollectiveResult run_collective(const CollectiveScenario& scenario, const Place&
   if (!was_measured(program, profile, cluster)) {
     result.warnings.push_back(fmt::format("communication on {} is extrapolated from {}", result.accelerator,
                                           fmt::join(profile.base.measured_on, ", ")));
+  }
+  if (std::string part = part_of_torus(cluster, ranks); !part.empty()) {
+    result.warnings.push_back(std::move(part));
   }
   for (std::size_t link = 0; link < cluster.links().size(); ++link) {
     result.link_names.push_back(cluster.link_name(LinkId(link)));

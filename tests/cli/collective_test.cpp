@@ -126,6 +126,14 @@ TEST_CASE_METHOD(Scratch, "collective: whether communication was measured on the
   CHECK(all_reduce(16) == extrapolated);
 }
 
+TEST_CASE_METHOD(Scratch, "collective: ranks that are no slice of a pod are said to be a part of it") {
+  const auto said = [&](const std::string& cluster) {
+    return run_program(folder.path(), "collective all_reduce --ranks 64 --bytes 1048576 --cluster " + cluster).err;
+  };
+  CHECK_THAT(said("tpu-v4-pod"), Catch::Contains("64 ranks are the box 4 x 16 of the torus 16 x 16 x 16"));
+  CHECK_THAT(said("'{\"catalogue\": {\"name\": \"tpu-v4-pod\", \"shape\": [4, 4, 4]}}'"), !Catch::Contains("torus"));
+}
+
 // 4,096 chips could not all send to each other in pairs.
 TEST_CASE_METHOD(Scratch, "collective: all-to-all in large pods goes by dimension") {
   const auto result = json("collective all_to_all --cluster tpu-v4-pod --ranks 4096 --bytes 1048576");
