@@ -150,17 +150,14 @@ std::optional<FittedKernels::Choice> FittedKernels::choose(const FittableKernel&
 }
 
 FittedKernels::Prediction FittedKernels::predict(std::size_t index, const FittableKernel& kernel,
-                                                 const Accelerator& accelerator) const {
-  return predict(index, kernel, kernel, accelerator);
-}
-
-FittedKernels::Prediction FittedKernels::predict(std::size_t index, const FittableKernel& known,
-                                                 const FittableKernel& kernel, const Accelerator& accelerator) const {
+                                                 const Accelerator& accelerator,
+                                                 std::optional<DataType> stands_for) const {
   const KernelFit& fit = profile_.fits[index];
-  const FitQuery query = fit_query(known, accelerator_);
-  const bool measured_here =
-      &known == &kernel && (&accelerator == &accelerator_ || accelerator.name == accelerator_.name);
-  const FitQuery here = measured_here ? query : fit_query(kernel, accelerator);
+  const FitQuery query = fit_query(kernel, accelerator_);
+  const bool measured_here = &accelerator == &accelerator_ || accelerator.name == accelerator_.name;
+  const FitQuery here = stands_for      ? fit_query(with_weight(kernel, *stands_for), accelerator)
+                        : measured_here ? query
+                                        : fit_query(kernel, accelerator);
   const double factor = fitted_factor(surfaces_[index], trees_[index], curves_[index], query, fit);
   const Duration light = here.light();
   Prediction out{.time = std::max(factor * (fit.floor + here.expected), light),
@@ -247,7 +244,12 @@ std::optional<KernelProfile::Choice> KernelProfile::choose_on(const Accelerator&
   const bool four_bits = type == DataType::kNvFp4 || type == DataType::kMxFp4;
   const bool measured = four_bits && fitted && fitted->accelerator().peak.contains(*type);
   if (four_bits && !measured && accelerator.peak.contains(*type)) {
-    return choose(with_weight(kernel, std::holds_alternative<Experts>(kernel) ? DataType::kFp8 : DataType::kFp8Block));
+    const DataType like = std::holds_alternative<Experts>(kernel) ? DataType::kFp8 : DataType::kFp8Block;
+    std::optional<Choice> found = choose(with_weight(kernel, like));
+    if (found) {
+      found->choice.stands_for = type;
+    }
+    return found;
   }
   return choose(kernel);
 }
@@ -268,7 +270,7 @@ class FittedModel final : public CostModel {
       return cost;
     }
     const auto& [from, choice] = *found;
-    const FittedKernels::Prediction prediction = predict(*found, kernel);
+    const FittedKernels::Prediction prediction = predict(*found);
     // Traffic beyond what HBM can carry in that time would hold the kernel up again where links are shared.
     cost.time = std::max(prediction.time, cost.demand.traffic / accelerator_.memory_bandwidth);
     cost.busy = cost.time - std::min(prediction.floor, cost.time - prediction.light);
@@ -293,9 +295,10 @@ class FittedModel final : public CostModel {
       all.push_back(fmt::format("profile {} was fitted on {}; its utilisations are taken to hold on {} too",
                                 from->profile().name, from->accelerator().name, accelerator_.name));
     }
-    if (const auto type = weight_of(*fittable(kernel)); type != weight_of(choice.kernel)) {
+    if (choice.stands_for) {
       all.push_back(fmt::format("{} was not measured multiplying {}: the utilisation of its kernels in {} is taken",
-                                from->accelerator().name, name_of(*type), name_of(*weight_of(choice.kernel))));
+                                from->accelerator().name, name_of(*choice.stands_for),
+                                name_of(*weight_of(choice.kernel))));
     }
     if (const auto outside = from->outside(choice.fit, choice.kernel); !outside.empty()) {
       const KernelFit& fit = from->profile().fits[choice.fit];
@@ -309,7 +312,7 @@ class FittedModel final : public CostModel {
     constexpr double kSlow = 4.0;
     constexpr Duration kLong = seconds(100e-6);  // below, fixed parts that are none of the shape's count
     const KernelCost predicted = cost(kernel);
-    const Duration light = predict(*found, kernel).light;
+    const Duration light = predict(*found).light;
     if (predicted.busy > kLong && predicted.busy > kSlow * light) {
       all.push_back(fmt::format(
           "profile {} has {} in {} take more than {:.0f} times what their bytes and operations take "
@@ -325,13 +328,9 @@ class FittedModel final : public CostModel {
     return fittable_kernel ? profile_.choose_on(accelerator_, *fittable_kernel) : std::nullopt;
   }
 
-  [[nodiscard]] FittedKernels::Prediction predict(const KernelProfile::Choice& found, const Kernel& kernel) const {
+  [[nodiscard]] FittedKernels::Prediction predict(const KernelProfile::Choice& found) const {
     const auto& [from, choice] = found;
-    const std::optional<DataType> type = weight_of(*fittable(kernel));
-    if (type == weight_of(choice.kernel)) {
-      return from->predict(choice.fit, choice.kernel, accelerator_);
-    }
-    return from->predict(choice.fit, choice.kernel, with_weight(choice.kernel, *type), accelerator_);
+    return from->predict(choice.fit, choice.kernel, accelerator_, choice.stands_for);
   }
 
   [[nodiscard]] bool measured_here(const FittedKernels& fits) const {

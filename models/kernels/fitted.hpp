@@ -146,6 +146,7 @@ class FittedKernels {
   struct Choice {
     std::size_t fit = 0;
     FittableKernel kernel;
+    std::optional<DataType> stands_for = std::nullopt;  ///< the weights' type, where the kernel has another
   };
   /// find() for the kernel. For fp8, scaled by tensor or by block, the other's fit where its own is missing; for
   /// experts behind a dispatch, where none of those were measured, the fit of experts that sort tokens themselves.
@@ -160,11 +161,9 @@ class FittedKernels {
   };
   /// Names of the features in which a kernel lies outside what was measured.
   [[nodiscard]] std::vector<std::string> outside(std::size_t index, const FittableKernel& kernel) const;
-  [[nodiscard]] Prediction predict(std::size_t index, const FittableKernel& kernel,
-                                   const Accelerator& accelerator) const;
-  /// Of `kernel` on `accelerator`, at the utilisation that the fit has for `known`.
-  [[nodiscard]] Prediction predict(std::size_t index, const FittableKernel& known, const FittableKernel& kernel,
-                                   const Accelerator& accelerator) const;
+  /// At the utilisation that the fit has for the kernel; with weights of the type `stands_for` in its place, if given.
+  [[nodiscard]] Prediction predict(std::size_t index, const FittableKernel& kernel, const Accelerator& accelerator,
+                                   std::optional<DataType> stands_for = std::nullopt) const;
 
  private:
   FittedProfile profile_;

@@ -7,6 +7,18 @@ namespace moesim {
 namespace {
 
 /// One prediction, nothing remembered from the one before.
+/// Of DeepSeek-V3 on a rank that has `local` of them, 50 rows each.
+Experts experts_of_v3(std::size_t local, std::optional<double> exponent = std::nullopt) {
+  return {.rows = std::vector<std::int64_t>(local, 50),
+          .tokens = 1600,
+          .experts = 256,
+          .experts_per_token = 8,
+          .hidden = 7168,
+          .intermediate = 2048,
+          .exponent = exponent,
+          .weight = DataType::kFp8Block};
+}
+
 void predict(benchmark::State& state, const Kernel& kernel) {
   const KernelProfile profile = load_kernel_profile(ProfileName{"h200-trtllm"}, {"bench", ""});
   const auto costs = make_cost_model(profile, find_accelerator("h200-sxm", {"bench", ""}));
@@ -16,23 +28,8 @@ void predict(benchmark::State& state, const Kernel& kernel) {
 }
 
 BENCHMARK_CAPTURE(predict, gemm, Gemm{.m = 100, .n = 4096, .k = 7168});
-BENCHMARK_CAPTURE(predict, experts,
-                  Experts{.rows = std::vector<std::int64_t>(32, 50),
-                          .tokens = 1600,
-                          .experts = 256,
-                          .experts_per_token = 8,
-                          .hidden = 7168,
-                          .intermediate = 2048,
-                          .weight = DataType::kFp8Block});
-BENCHMARK_CAPTURE(predict, experts_of_one_rank,
-                  Experts{.rows = std::vector<std::int64_t>(256, 50),
-                          .tokens = 1600,
-                          .experts = 256,
-                          .experts_per_token = 8,
-                          .hidden = 7168,
-                          .intermediate = 2048,
-                          .exponent = 0.0,
-                          .weight = DataType::kFp8Block});
+BENCHMARK_CAPTURE(predict, experts, experts_of_v3(32));
+BENCHMARK_CAPTURE(predict, experts_of_one_rank, experts_of_v3(256, 0.0));
 BENCHMARK_CAPTURE(predict, context_attention,
                   ContextAttention{.sequences = 4,
                                    .query = 2048,
@@ -70,22 +67,8 @@ void known(benchmark::State& state, const Kernel& kernel) {
   }
 }
 BENCHMARK_CAPTURE(known, gemm, Gemm{.m = 100, .n = 4096, .k = 7168});
-BENCHMARK_CAPTURE(known, experts,
-                  Experts{.rows = std::vector<std::int64_t>(32, 50),
-                          .tokens = 1600,
-                          .experts = 256,
-                          .experts_per_token = 8,
-                          .hidden = 7168,
-                          .intermediate = 2048,
-                          .weight = DataType::kFp8Block});
-BENCHMARK_CAPTURE(known, experts_of_one_rank,
-                  Experts{.rows = std::vector<std::int64_t>(256, 50),
-                          .tokens = 1600,
-                          .experts = 256,
-                          .experts_per_token = 8,
-                          .hidden = 7168,
-                          .intermediate = 2048,
-                          .weight = DataType::kFp8Block});
+BENCHMARK_CAPTURE(known, experts, experts_of_v3(32));
+BENCHMARK_CAPTURE(known, experts_of_one_rank, experts_of_v3(256));
 
 void load(benchmark::State& state) {
   for (auto _ : state) {
