@@ -117,14 +117,11 @@ void PartScan::run(std::size_t first, std::size_t last) {
 
 template <class T>
 void PartScan::run(std::size_t first, std::size_t last) {
-  // A block stays in the cache between the pass that looks for the bounds and the pass that counts.
-  constexpr std::size_t kBlockBytes = std::size_t{1} << 16;
-  const std::size_t step = std::max<std::size_t>(1, kBlockBytes / (ids_.layers * ids_.k * sizeof(T)));
   while (first < last) {
-    std::size_t done = by_sets<T>(first, last);
+    const std::size_t done = by_sets<T>(first, last);
     if (done == 0) {
-      done = std::min(step, last - first);
-      block<T>(first, first + done);
+      blocks<T>(first, last);
+      return;
     }
     first += done;
   }
@@ -142,40 +139,41 @@ std::size_t PartScan::largest() const {
   return largest;
 }
 
-/// Counts tokens from `first` as far as sets hold them, and returns how many: none where ids are in the way.
+/// Counts as many tokens from `first` as sets hold, by sets if they can be, and returns how many: none where sets are
+/// of no use.
 template <class T>
 std::size_t PartScan::by_sets(std::size_t first, std::size_t last) {
-  using Bits = std::make_unsigned_t<T>;
-  if (!sets_ || !counting_) {
+  if (!sets_ || !counting_ || last - first < SetCounter::kTokens) {
     return 0;
   }
   std::size_t token = first;
-  Bits all = 0;
+  std::uint64_t all = 0;
   for (last = std::min(last, first + SetCounter::kMostTokens); token + SetCounter::kTokens <= last;) {
-    const Bits bits = all_bits<Bits>(token, token + SetCounter::kTokens);
-    if (bits >= SetCounter::kIds || negative<T>(bits)) {
-      break;
-    }
-    all |= bits;
-    sets_->add(token);
+    all |= sets_->add(token);
     token += SetCounter::kTokens;
   }
-  if (token == first) {
-    return 0;
-  }
-  if (all >= width_ && width_ < bound_) {
+  const bool ids = all < SetCounter::kIds && !negative<T>(static_cast<std::make_unsigned_t<T>>(all));
+  if (ids && all >= width_ && width_ < bound_) {
     widen(std::min(std::bit_ceil(static_cast<std::size_t>(all) + 1), bound_));
   }
-  if (!take_sets(token - first)) {
-    block<T>(first, token);
+  if (take_sets(token - first, ids ? Sums::kOfIds : Sums::kOfOthers)) {
+    ++by_sets_;
+    return token - first;
+  }
+  blocks<T>(first, token);
+  if (++by_blocks_ > by_sets_) {
+    sets_.reset();  // a recording with fillers, duplicates or more experts has them all along
   }
   return token - first;
 }
 
 /// Adds what the sets counted of so many tokens. False, and nothing added, where that is not k in range for each row:
 /// some are out of range, or named twice.
-bool PartScan::take_sets(std::size_t tokens) {
+bool PartScan::take_sets(std::size_t tokens, Sums sums) {
   const std::span<const std::uint8_t> counted = sets_->take();
+  if (sums == Sums::kOfOthers) {
+    return false;
+  }
   const std::size_t width = std::min(width_, SetCounter::kIds);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const auto row = counted.subspan(l * SetCounter::kIds, width);
@@ -189,6 +187,17 @@ bool PartScan::take_sets(std::size_t tokens) {
                    [](std::uint32_t more, std::uint32_t count) { return count + more; });
   }
   return counting_;
+}
+
+/// Counts tokens id by id. A block stays in the cache between the pass that looks for the bounds and the pass that
+/// counts.
+template <class T>
+void PartScan::blocks(std::size_t first, std::size_t last) {
+  constexpr std::size_t kBlockBytes = std::size_t{1} << 16;
+  const std::size_t step = std::max<std::size_t>(1, kBlockBytes / (ids_.layers * ids_.k * sizeof(T)));
+  for (; first < last; first += std::min(step, last - first)) {
+    block<T>(first, std::min(first + step, last));
+  }
 }
 
 template <class T>

@@ -45,7 +45,11 @@ class PartScan {
   void run(std::size_t first, std::size_t last);
   template <class T>
   std::size_t by_sets(std::size_t first, std::size_t last);
-  bool take_sets(std::size_t tokens);
+  /// Whether what was added to the sets were ids.
+  enum class Sums { kOfIds, kOfOthers };
+  bool take_sets(std::size_t tokens, Sums sums);
+  template <class T>
+  void blocks(std::size_t first, std::size_t last);
   template <class T>
   void block(std::size_t first, std::size_t last);
   template <class T, class Action>
@@ -70,7 +74,9 @@ class PartScan {
   std::vector<FillerCount> fillers_;   ///< per layer
   std::size_t largest_ = 0;            ///< of the ids that were not counted, or looked at one by one
   std::size_t duplicates_ = 0;
-  std::optional<SetCounter> sets_;  ///< where the machine gains by it
+  std::optional<SetCounter> sets_;  ///< where the machine and the recording gain by it
+  std::size_t by_sets_ = 0;         ///< stretches of tokens that sets counted
+  std::size_t by_blocks_ = 0;       ///< and those that they could not
 };
 
 }  // namespace moesim

@@ -1,6 +1,7 @@
 #include "workloads/routing/set_counter.hpp"
 
 #include <cstring>
+#include <type_traits>
 
 #include "workloads/routing/id_types.hpp"
 
@@ -30,41 +31,88 @@ constexpr SetTable kSetOf = [] {
   low = either ^ b;
 }
 
+/// All bits of `count` ids together, of signed types as unsigned ones.
+template <class T>
+[[gnu::always_inline]] inline std::uint64_t bits_of(const std::byte* ids, std::size_t count) {
+  constexpr std::size_t kInSet = sizeof(IdSet) / sizeof(T);
+  IdSet sets[4] = {};
+  std::size_t at = 0;
+  for (; at + 4 * kInSet <= count; at += 4 * kInSet) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      IdSet set;
+      std::memcpy(&set, ids + (at + i * kInSet) * sizeof(T), sizeof set);
+      sets[i] |= set;
+    }
+  }
+  sets[0] |= sets[1] | sets[2] | sets[3];
+  T bits[kInSet];
+  std::memcpy(bits, &sets[0], sizeof bits);
+  std::uint64_t all = 0;
+  for (const T some : bits) {
+    all |= some;
+  }
+  for (; at < count; ++at) {
+    all |= ids::load<T>(ids, at);
+  }
+  return all;
+}
+
+/// By the low byte of each id, which is all of it where the set is of use.
 template <class T, class K>
 [[gnu::always_inline]] inline void set_of_row(const std::byte* row, K k, IdSet& set) {
   set = IdSet{};
   for (std::size_t slot = 0; slot < k; ++slot) {
     IdSet one;
-    std::memcpy(&one, &kSetOf.of[ids::load<T>(row, slot)], sizeof one);
+    std::memcpy(&one, &kSetOf.of[static_cast<std::uint8_t>(ids::load<T>(row, slot))], sizeof one);
     set |= one;
   }
 }
 
+/// Lines of the next tokens, to be read while these are counted.
+[[gnu::always_inline]] inline void ask_for(const std::byte* first, std::size_t bytes) {
+  constexpr std::size_t kLine = 64;
+  for (std::size_t at = 0; at < bytes; at += kLine) {
+    __builtin_prefetch(first + at);
+  }
+}
+
 template <class T, class K>
-[[gnu::always_inline]] inline void add_rows(const SetRows& rows, K k, SetSums* sums) {
+[[gnu::always_inline]] inline std::uint64_t bits_of_rows(const SetRows& rows, K k) {
+  if (rows.chosen.size() == rows.layers) {
+    return bits_of<T>(rows.first, SetCounter::kTokens * rows.layers * k);
+  }
+  std::uint64_t bits = 0;
+  for (std::size_t token = 0; token < SetCounter::kTokens; ++token) {
+    for (const std::size_t layer : rows.chosen) {
+      bits |= bits_of<T>(rows.first + (token * rows.layers + layer) * k * sizeof(T), k);
+    }
+  }
+  return bits;
+}
+
+template <class T, class K>
+[[gnu::always_inline]] inline std::uint64_t add_rows(const SetRows& rows, K k, SetSums* sums) {
+  const std::uint64_t bits = bits_of_rows<T>(rows, k);
   const std::size_t of_token = rows.layers * k * sizeof(T);
-  const std::size_t of_rows = SetCounter::kTokens * k * sizeof(T);
   const std::byte* next = rows.first + SetCounter::kTokens * of_token;
   for (const std::size_t layer : rows.chosen) {
     const std::byte* row = rows.first + layer * k * sizeof(T);
-    for (std::size_t at = 0; at < of_rows; at += 64) {
-      __builtin_prefetch(next + at);  // the next eight tokens, so that memory is read meanwhile
-    }
-    next += of_rows;
     IdSet* bit = (sums++)->bit;
     IdSet one = bit[0];
     IdSet two = bit[1];
     IdSet four = bit[2];
     IdSet fours[2];
     for (IdSet& carry : fours) {
+      ask_for(next, 4 * k * sizeof(T));
+      next += 4 * k * sizeof(T);  // evenly: only so many reads can be under way at once
       IdSet twos[2];
       for (IdSet& carry_of_two : twos) {
         IdSet a;
         IdSet b;
         set_of_row<T>(row, k, a);
         set_of_row<T>(row + of_token, k, b);
-        add_bits(carry_of_two, one, a, b);
         row += 2 * of_token;
+        add_bits(carry_of_two, one, a, b);
       }
       add_bits(carry, two, twos[0], twos[1]);
     }
@@ -79,6 +127,7 @@ template <class T, class K>
       eight &= before;
     }
   }
+  return bits;
 }
 
 /// k as a constant, or as the rows say.
@@ -92,14 +141,14 @@ K slots(const SetRows& rows) {
 }
 
 template <class T, class K>
-void portable(const SetRows& rows, SetSums* sums) {
-  add_rows<T>(rows, slots<K>(rows), sums);
+std::uint64_t portable(const SetRows& rows, SetSums* sums) {
+  return add_rows<T>(rows, slots<K>(rows), sums);
 }
 
 #if defined(__x86_64__)
 template <class T, class K>
-[[gnu::target("avx2")]] void wide(const SetRows& rows, SetSums* sums) {
-  add_rows<T>(rows, slots<K>(rows), sums);
+[[gnu::target("avx2")]] std::uint64_t wide(const SetRows& rows, SetSums* sums) {
+  return add_rows<T>(rows, slots<K>(rows), sums);
 }
 #endif
 
@@ -134,9 +183,9 @@ SetCounter::SetCounter(const IdArray& ids, std::span<const std::size_t> layers, 
       sums_(layers.size()),
       counts_(layers.size() * kIds) {}
 
-void SetCounter::add(std::size_t token) {
+std::uint64_t SetCounter::add(std::size_t token) {
   rows_.first = data_ + token * token_bytes_;
-  kernel_(rows_, sums_.data());
+  return kernel_(rows_, sums_.data());
 }
 
 std::span<const std::uint8_t> SetCounter::take() {

@@ -26,8 +26,9 @@ struct SetRows {
   std::span<const std::size_t> chosen;
 };
 
-/// Adds to sums [chosen layers]: the same operations, and so the same sums, on every machine.
-using SetKernel = void (*)(const SetRows& rows, SetSums* sums);
+/// Adds to sums [chosen layers] and returns the bits of all ids together, of signed types as unsigned ones: where that
+/// is not below 256, sums are of no use. The same operations, and so the same sums, on every machine.
+using SetKernel = std::uint64_t (*)(const SetRows& rows, SetSums* sums);
 
 /// With vectors of 32 bytes; none where the machine has no such. Without them, a counter an id is as fast.
 SetKernel wide_set_kernel(NpyType type, std::size_t k);
@@ -46,8 +47,8 @@ class SetCounter {
 
   SetCounter(const IdArray& ids, std::span<const std::size_t> layers, SetKernel kernel);
 
-  /// Adds kTokens tokens, all of whose ids are below 256.
-  void add(std::size_t token);
+  /// Adds kTokens tokens and returns the bits of their ids together: not below kIds, what was added is of no use.
+  std::uint64_t add(std::size_t token);
   /// Counts [layers, kIds] of what was added since the last time.
   std::span<const std::uint8_t> take();
 

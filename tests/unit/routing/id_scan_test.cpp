@@ -223,6 +223,55 @@ TEST_CASE("id sets: wide and portable kernels count as a loop does, for every wi
   }
 }
 
+TEST_CASE("id scan: stretches that sets cannot count, now and then or mostly, change no count") {
+  // 16 windows of 1000 tokens are five stretches each. Ids beyond 255 and rows that name an expert twice, every so many
+  // tokens: in one stretch of all, in about half of them, and in each.
+  for (const std::size_t every : {16'000, 500, 10}) {
+    INFO("every " << every);
+    Case given = distinct_ids<std::int32_t>(31, NpyType::kInt32, 16'000, 2, 4, 256);
+    for (std::size_t token = every / 2; token < given.ids.tokens; token += every) {
+      put<std::int32_t>(given, token * 8, 300);
+      put(given, token * 8 + 4, static_cast<std::int32_t>(id_at(NpyType::kInt32, given.ids.data, token * 8 + 5)));
+    }
+    const IdScan scan = scan_ids(given.ids, given.layers, std::nullopt, Fillers::kRefuse, "x", TaskPool(1));
+    CHECK(scan.experts == 301);
+    CHECK(scan.rows_with_duplicates == given.ids.tokens / every);
+    check_against_definition(given, scan);
+  }
+}
+
+TEST_CASE("id sets: adding tokens tells all bits of their ids in the layers asked for") {
+  for (const std::size_t k : {1, 3, 8}) {
+    const auto check = [&]<class T>(NpyType type, T, std::size_t layers) {
+      INFO("k " << k << ", " << name_of(type) << ", layers " << layers);
+      Case given = random_ids<T>(40 + k, type, SetCounter::kTokens, 40, k, 128);
+      given.layers.resize(layers);
+      put<T>(given, (7 * 40 + layers - 1) * k + k - 1, std::numeric_limits<T>::min());  // of the last token and layer
+      if (layers < 40) {
+        put<T>(given, layers * k, std::numeric_limits<T>::max());  // nobody asks for it
+      }
+      std::uint64_t expected = 0;
+      for (std::size_t row = 0; row < SetCounter::kTokens * layers; ++row) {
+        for (std::size_t slot = 0; slot < k; ++slot) {
+          const std::size_t at = (row / layers * 40 + row % layers) * k + slot;
+          expected |= static_cast<std::make_unsigned_t<T>>(id_at(type, given.ids.data, at));
+        }
+      }
+      for (const SetKernel kernel : {portable_set_kernel(type, k), wide_set_kernel(type, k)}) {
+        if (kernel != nullptr) {
+          CHECK(SetCounter(given.ids, given.layers, kernel).add(0) == expected);
+        }
+      }
+    };
+    for (const std::size_t layers : {40, 39}) {
+      check(NpyType::kInt8, std::int8_t{}, layers);
+      check(NpyType::kUint16, std::uint16_t{}, layers);
+      check(NpyType::kInt32, std::int32_t{}, layers);
+      check(NpyType::kInt64, std::int64_t{}, layers);
+    }
+  }
+}
+
 TEST_CASE("id scan: some layers only, and windows that add up to the tokens") {
   const TaskPool pool(1);
   // 100,000 tokens are several blocks of 64 KiB in each of 16 windows; layers 1 and 3 of 4 are asked for.
