@@ -43,6 +43,24 @@ struct UnitTerms {
   }
 };
 
+/// A kernel on the stream of the computation that only sends, or only receives: it has the whole GPU for
+///
+///   overhead + bytes / rate
+///
+/// with the bytes that its rank sends, or receives, itself included. Between the two the tokens are on their way and
+/// nothing runs for them.
+struct StreamKernelTerms {
+  Duration overhead = {};
+  std::optional<Bandwidth> rate = std::nullopt;
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("overhead", &StreamKernelTerms::overhead, "Fixed time");
+    f.optional("rate", &StreamKernelTerms::rate, "At which it goes through its bytes; absent: it takes no time",
+               Rules::above_zero());
+  }
+};
+
 /// One direction of a dispatch protocol.
 ///
 ///   overhead in one domain  = scale_up_overhead + per_expert·experts + m / message_rate
@@ -64,6 +82,8 @@ struct TransferTerms {
   Duration notify_per_token = {};
   std::optional<UnitTerms> scale_up_units = std::nullopt;
   std::optional<UnitTerms> network_units = std::nullopt;
+  std::optional<StreamKernelTerms> send_kernel = std::nullopt;
+  std::optional<StreamKernelTerms> receive_kernel = std::nullopt;
 
   template <class F>
   static void describe(F& f) {
@@ -82,6 +102,10 @@ struct TransferTerms {
                "More of it for each token, shared by the compute units");
     f.optional("scale_up_units", &TransferTerms::scale_up_units, "What compute units need, in one domain");
     f.optional("network_units", &TransferTerms::network_units, "What compute units need, ranks in several domains");
+    f.optional(
+        "send_kernel", &TransferTerms::send_kernel,
+        "Sending by itself, where a micro-batch sends and receives in kernels of their own: part of the time above");
+    f.optional("receive_kernel", &TransferTerms::receive_kernel, "Receiving by itself, likewise");
   }
 };
 
@@ -90,6 +114,7 @@ struct DispatchTerms {
   TransferTerms dispatch;
   TransferTerms combine;
   std::optional<int> compute_units = std::nullopt;  ///< SMs kept; absent: the whole GPU's, but only briefly
+  double memory_share = 0.0;                        ///< of the HBM's bandwidth, kept as long
 
   template <class F>
   static void describe(F& f) {
@@ -97,6 +122,31 @@ struct DispatchTerms {
     f.required("combine", &DispatchTerms::combine, "Results back");
     f.optional("compute_units", &DispatchTerms::compute_units, "SMs that the kernels keep while they run",
                Rules::between(1, 4096));
+    f.optional("memory_share", &DispatchTerms::memory_share, "Share of the HBM's bandwidth that they take meanwhile",
+               Rules::between(0, 0.99));
+  }
+};
+
+/// What is left of a GPU to a kernel while kernels of communication hold a share s of its compute units and h of its
+/// HBM's bandwidth. Its speed, 1 by itself, is
+///
+///   r = min(1, (1 − s) / u, (1 − h) / m)
+///
+/// with u the share of the compute units that it needs for its full speed, which depends on what holds it back, and m
+/// the share of the HBM's bandwidth that it takes then (its bytes / its time by itself / the bandwidth).
+struct ContentionTerms {
+  double compute_bound = 1.0;
+  double memory_bound = 1.0;
+  double overhead_bound = 1.0;
+
+  template <class F>
+  static void describe(F& f) {
+    const Rules share{.maximum = 1.0, .positive = true};
+    f.optional("compute_bound", &ContentionTerms::compute_bound,
+               "Share of the compute units that kernels held back by the tensor cores need", share);
+    f.optional("memory_bound", &ContentionTerms::memory_bound, "Those held back by the HBM", share);
+    f.optional("overhead_bound", &ContentionTerms::overhead_bound, "Those held back by launch and fixed latency",
+               share);
   }
 };
 
@@ -227,6 +277,7 @@ struct CommunicationProfile {
   std::map<std::string, CollectiveTable> collective_on = {};
   DomainTable in_domain = {};
   std::map<std::string, DomainTable> in_domain_on = {};
+  ContentionTerms contention = {};
 
   /// Terms inside one scale-up domain of an accelerator, by its name; nullptr where the profile has none, so that
   /// find() holds there, too.
@@ -264,6 +315,8 @@ struct CommunicationProfile {
                "Collectives inside one scale-up domain, by rising number of ranks, where they were measured: these "
                "terms go before those of the library's protocols");
     f.optional("in_domain_on", &CommunicationProfile::in_domain_on, "The same by accelerator");
+    f.optional("contention", &CommunicationProfile::contention,
+               "What kernels beside dispatch and combine need of the GPU");
   }
 };
 

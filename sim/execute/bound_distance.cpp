@@ -6,9 +6,8 @@
 
 namespace moesim {
 
-std::optional<Execution::Distance> distance_of_bound(const Execution& bound, const Program& program,
-                                                     const Cluster& cluster, const CostModel& costs,
-                                                     const CommunicationProfile& communication) {
+std::optional<Execution::Distance> distance_of_bound(const Program& program,
+                                                     const std::function<Execution(const Program&, Fidelity)>& run) {
   std::set<std::uint32_t> exchanging;
   for (const Exchange& exchange : program.exchanges) {
     if (std::any_of(exchange.transfers.begin(), exchange.transfers.end(),
@@ -24,7 +23,9 @@ std::optional<Execution::Distance> distance_of_bound(const Execution& bound, con
   }
   const std::uint32_t first = *exchanging.begin();
   const std::uint32_t last = exchanging.size() > 1 ? *std::next(exchanging.begin()) : first;
-  const Execution shared = execute(stages_of(program, 0, last), cluster, costs, communication, Fidelity::kFlow);
+  const Program part = stages_of(program, 0, last);
+  const Execution shared = run(part, Fidelity::kFlow);
+  const Execution bound = run(part, Fidelity::kBound);
   const auto stretch = [&](const Execution& execution) {
     return (execution.stage_end[last] - (first > 0 ? execution.stage_end[first - 1] : SimTime())).duration();
   };

@@ -44,6 +44,8 @@ void sort_out_starters(const Exchange& exchange, std::span<const Duration> delay
   plan.first_start.assign(ranks + 1, 0);
   for (const Transfer& transfer : exchange.transfers) {
     ++plan.receiving[transfer.to.index()];
+    ++plan.carried[transfer.to.index()];
+    ++plan.carried[transfer.from.index()];
     for (const RankId starter : exchange.starters_of(transfer)) {
       ++plan.first_start[starter.index() + 1];
     }
@@ -91,6 +93,7 @@ void sort_out_orders(const Exchange& exchange, ExchangePlan& plan) {
 ExchangePlan ExchangePlans::make(const Exchange& exchange, const ExchangeTerms& terms) {
   ExchangePlan plan;
   plan.receiving.assign(units_.size(), 0);
+  plan.carried.assign(units_.size(), 0);
   sort_out_starters(exchange, terms_.delays(exchange, terms), plan);
   sort_out_orders(exchange, plan);
   // As launches come, so that they run through memory from front to back.

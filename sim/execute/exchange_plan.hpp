@@ -32,6 +32,7 @@ struct ExchangePlan {
   std::vector<double> shares;              ///< [uses]: what part of the payload the link carries; 0 for units
   std::vector<std::uint32_t> starters_of;  ///< [transfers]; empty where all have one
   std::vector<std::uint32_t> receiving;    ///< [ranks]: transfers to each
+  std::vector<std::uint32_t> carried;      ///< [ranks]: transfers to each and from each
 
   // Where no hop follows another these are empty.
   std::vector<std::uint32_t> parts;       ///< [transfers]: its own bytes, and hops before it

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -16,10 +16,11 @@
 #include "sim/engine/event_queue.hpp"
 #include "sim/execute/bound_distance.hpp"
 #include "sim/execute/bound_network.hpp"
+#include "sim/execute/compute_streams.hpp"
 #include "sim/execute/exchange_plan.hpp"
 #include "sim/execute/exchange_state.hpp"
-#include "sim/execute/kernel_time.hpp"
 #include "sim/execute/network_terms.hpp"
+#include "sim/execute/timeline_recorder.hpp"
 #include "sim/fluid/episodes.hpp"
 
 namespace moesim {
@@ -37,17 +38,45 @@ struct Arrival {
   std::uint32_t exchange = 0;
   RankId rank;
 };
-/// A rank's kernel ends.
+/// A rank's kernel has nothing left to do for an exchange.
+struct KernelThrough {
+  std::uint32_t exchange = 0;
+  RankId rank;
+};
+/// A rank's kernel ends, or one that only sends.
 struct KernelEnd {
   RankId rank;
 };
-using Event = std::variant<Launch, Arrival, KernelEnd>;
+/// A rank's kernel that only receives ends.
+struct ReceiveEnd {
+  RankId rank;
+};
+using Event = std::variant<Launch, Arrival, KernelThrough, KernelEnd, ReceiveEnd>;
 
 /// An exchange while it runs, and what it costs.
 struct RunningExchange {
   ExchangeState state;
   ExchangeTerms terms;
   std::vector<SimTime> flowing;  ///< [ranks]: when the last transfer to it began to flow, so far
+  // Of kernels that only send, and only receive, where there are such: bytes, [ranks].
+  std::vector<double> sent = {};
+  std::vector<double> received = {};
+};
+
+/// What dispatch and combine do on a rank beside its computation.
+struct CommunicationStream {
+  struct Asked {
+    std::uint32_t exchange = 0;
+    SimTime at;
+  };
+  std::deque<Asked> queue;  ///< the first one runs
+};
+
+/// Parts of a rank's wait for an exchange, each until then.
+struct Wait {
+  SimTime asked;    ///< its last sender came to send
+  SimTime sent;     ///< and sent
+  SimTime flowing;  ///< and its bytes began to flow
 };
 
 /// What a fluid activity stands for.
@@ -74,6 +103,20 @@ TimeCategory exposed_category(StepOperator op) {
                                         : TimeCategory::kExposedCollective;
 }
 
+/// Whether an exchange runs on the ranks' communication streams, one after another.
+bool has_stream(const Exchange& exchange) {
+  return exchange.kernels == ExchangeKernels::kBeside &&
+         (exchange.op == StepOperator::kDispatch || exchange.op == StepOperator::kCombine);
+}
+
+/// Of a kernel that only sends or receives; none where the profile has none.
+SimTime time_of(const std::optional<StreamKernelTerms>& kernel, double moved) {
+  if (!kernel) {
+    return {};
+  }
+  return round_to_ticks(kernel->overhead + (kernel->rate ? bytes(moved) / *kernel->rate : Duration{}));
+}
+
 /// Of the links, in bytes a second, and then of each rank's communication units: all of them.
 std::vector<double> capacities_of(const Cluster& cluster, std::size_t ranks) {
   std::vector<double> capacities;
@@ -96,10 +139,14 @@ class Executor {
         fluid_(capacities_of(cluster, program.ranks.size())),
         exchanges_(program.exchanges.size()),
         kernel_costs_(program.kernels.size()),
-        compute_(program.ranks.size(), 1.0),
-        taken_(program.ranks.size(), 0.0),
+        contention_(communication.contention),
+        computing_(program.ranks.size()),
+        kernel_ends_(program.ranks.size()),
+        sending_(program.ranks.size()),
+        waits_(program.ranks.size()),
+        receive_times_(program.ranks.size()),
         next_(program.ranks.size(), 0),
-        since_(program.ranks.size()) {
+        record_(program.ranks.size(), program.stages) {
     const std::size_t ranks = program.ranks.size();
     ensure(ranks <= cluster.gpus(), "a program has more ranks than the cluster has GPUs");
     if (fidelity == Fidelity::kBound) {
@@ -108,8 +155,6 @@ class Executor {
     for (std::size_t rank = 0; rank < ranks; ++rank) {
       communication_.emplace_back(cluster.links().size() + rank);
     }
-    result_.timeline.resize(ranks);
-    result_.stage_end.resize(program.stages);
     result_.link_bytes.assign(cluster.links().size(), 0.0);
   }
 
@@ -133,17 +178,9 @@ class Executor {
         pass(transfer.exchange, transfer.transfer);
       }
       while (queue_.next_time() == now_) {
-        ++result_.events;
         const Event payload = queue_.pop()->payload;
-        if (const auto* end = std::get_if<KernelEnd>(&payload)) {
-          end_kernel(end->rank);
-        } else if (const auto* start = std::get_if<Launch>(&payload)) {
-          launch(*start);
-        } else {
-          const auto& arrival = std::get<Arrival>(payload);
-          arrive(arrival.exchange, arrival.rank);
-          release(arrival.exchange);
-        }
+        result_.events += std::holds_alternative<KernelThrough>(payload) ? 0 : 1;
+        std::visit([this](const auto& what) { happen(what); }, payload);
       }
     }
     finish();
@@ -151,6 +188,15 @@ class Executor {
   }
 
  private:
+  void happen(const KernelEnd& event) { end_kernel(event.rank); }
+  void happen(const ReceiveEnd& event) { end_receive(event.rank, now_ - receive_time(event.rank)); }
+  void happen(const Launch& event) { launch(event); }
+  void happen(const Arrival& event) {
+    arrive(event.exchange, event.rank);
+    release(event.exchange);
+  }
+  void happen(const KernelThrough& event) { leave(event.rank, event.exchange); }
+
   /// Runs a rank's instructions until one takes time.
   void advance_rank(RankId rank) {
     const auto& stream = program_.ranks[rank.index()];
@@ -161,7 +207,9 @@ class Executor {
           return;
         }
       } else if (const auto* send = std::get_if<Send>(&instruction)) {
-        post(rank, send->exchange);
+        if (send_next(rank, send->exchange)) {
+          return;
+        }
       } else if (!receive(rank, std::get<Receive>(instruction).exchange)) {
         return;
       }
@@ -176,16 +224,13 @@ class Executor {
     result_.work += cost.demand.work * repeat;
     result_.traffic += cost.demand.traffic * repeat;
     result_.peak_time += cost.peak_time * repeat;
-    const double alone = cost.time.base();
-    if (!(alone > 0.0)) {
+    if (!(cost.time.base() > 0.0)) {
       return false;
     }
-    const double memory_bandwidth = cluster_.accelerator().memory_bandwidth.base();
-    queue_.push(
-        now_ + time_of_kernel(alone * repeat, {.compute = compute_[rank.index()],
-                                               .memory = memory_bandwidth / (cost.demand.traffic.base() / alone)}),
-        Phase::kCompletion, KernelEnd{rank});
-    since_[rank.index()] = now_;
+    const double bandwidth = cluster_.accelerator().memory_bandwidth.base();
+    const SimTime end = computing_.start(rank, now_, needs_of(cost, repeat, bandwidth, contention_));
+    kernel_ends_[rank.index()] = queue_.push(end, Phase::kCompletion, KernelEnd{rank});
+    record_.begin(rank, now_);
     return true;
   }
 
@@ -219,14 +264,71 @@ class Executor {
       ExchangeState state(exchange, plans_.plan(exchange, terms));
       slot = std::make_unique<RunningExchange>(
           RunningExchange{std::move(state), std::move(terms), std::vector<SimTime>(program_.ranks.size())});
+      if (exchange.kernels == ExchangeKernels::kSendAndReceive) {
+        slot->sent.resize(program_.ranks.size());
+        slot->received.resize(program_.ranks.size());
+        for (const Transfer& transfer : exchange.transfers) {
+          slot->sent[transfer.from.index()] += transfer.bytes;
+          slot->received[transfer.to.index()] += transfer.bytes;
+        }
+      }
     }
     return *slot;
   }
 
-  void post(RankId rank, std::uint32_t index) {
+  /// True where a kernel that only sends takes time.
+  bool send_next(RankId rank, std::uint32_t index) {
+    const Exchange& exchange = program_.exchanges[index];
+    if (exchange.kernels == ExchangeKernels::kSendAndReceive) {
+      post(rank, index, now_);
+      const RunningExchange& sent = running(index);
+      const SimTime time = time_of(sent.terms.send_kernel, sent.sent[rank.index()]);
+      if (time > SimTime()) {
+        queue_.push(now_ + time, Phase::kCompletion, KernelEnd{rank});
+        record_.begin(rank, now_);
+      }
+      return time > SimTime();
+    }
+    if (!has_stream(exchange)) {
+      hold(rank, index, +1);
+      post(rank, index, now_);
+      return false;
+    }
+    auto& queue = sending_[rank.index()].queue;
+    queue.push_back({index, now_});
+    if (queue.size() == 1) {
+      enter(rank);
+    }
+    return false;
+  }
+
+  /// The first exchange of a rank's communication stream begins.
+  void enter(RankId rank) {
+    const auto [index, asked] = sending_[rank.index()].queue.front();
+    hold(rank, index, +1);
+    post(rank, index, asked);
+    if (exchanges_[index]->state.carries_nothing(rank)) {
+      leave(rank, index);
+    }
+  }
+
+  /// It is through, and the next one begins. Not earlier than the rank has sent, and at the latest when it has
+  /// received.
+  void leave(RankId rank, std::uint32_t index) {
+    auto& queue = sending_[rank.index()].queue;
+    if (queue.empty() || queue.front().exchange != index) {
+      return;
+    }
+    hold(rank, index, -1);
+    queue.pop_front();
+    if (!queue.empty()) {
+      enter(rank);
+    }
+  }
+
+  void post(RankId rank, std::uint32_t index, SimTime asked) {
     RunningExchange& exchange = running(index);
-    occupy(rank, exchange.terms, +1);
-    const ExchangeState::Batch batch = exchange.state.send(rank, now_);
+    const ExchangeState::Batch batch = exchange.state.send(rank, asked, now_);
     const auto starts = exchange.state.launched(batch);
     const auto delay = [&](std::size_t i) { return exchange.state.plan().starts[starts[i]].delay; };
     for (std::uint32_t first = 0; first < starts.size();) {
@@ -271,12 +373,17 @@ class Executor {
   /// With Fidelity::kBound nothing that comes later changes when a transfer is through.
   void pass_alone(const Launch& launch) {
     ExchangeState& state = exchanges_[launch.exchange]->state;
-    complete_.clear();
+    finished_.clear();
     auto place = state.launched(launch.batch).begin();
     for (const SimTime through : alone_->launch(now_)) {
-      state.finish(state.plan().starts[*place++].transfer, through, complete_);
+      state.finish(state.plan().starts[*place++].transfer, through, finished_);
     }
-    for (const RankId to : complete_) {
+    if (has_stream(program_.exchanges[launch.exchange])) {
+      for (const RankId rank : finished_.through) {
+        queue_.push(state.carried_until(rank), Phase::kCompletion, KernelThrough{launch.exchange, rank});
+      }
+    }
+    for (const RankId to : finished_.complete) {
       queue_.push(state.complete_at(to), Phase::kCompletion, Arrival{launch.exchange, to});
     }
   }
@@ -296,21 +403,34 @@ class Executor {
 
   void end_kernel(RankId id) {
     const std::size_t rank = id.index();
-    const auto& instruction = std::get<RunKernel>(program_.ranks[rank][next_[rank]]);
-    const KernelCost& cost = cost_of(instruction.kernel);
-    const Duration fixed = (now_ - since_[rank]).duration() * (1.0 - cost.busy / cost.time);
-    const SimTime busy_from = std::min(since_[rank] + round_to_ticks(fixed), now_);
-    record(id, busy_from, TimeCategory::kOverhead, instruction.op, instruction.stage);
-    record(id, now_, category_of(cost.bound), instruction.op, instruction.stage);
+    const Instruction& ended = program_.ranks[rank][next_[rank]];
+    if (const auto* send = std::get_if<Send>(&ended)) {
+      const Exchange& exchange = program_.exchanges[send->exchange];
+      record_.add(id, now_, exposed_category(exchange.op), exchange.op, exchange.stage);
+    } else {
+      const auto& instruction = std::get<RunKernel>(ended);
+      const KernelCost& cost = cost_of(instruction.kernel);
+      const SimTime since = record_.since(id);
+      const Duration fixed = (now_ - since).duration() * (1.0 - cost.busy / cost.time);
+      const SimTime busy_from = std::min(since + round_to_ticks(fixed), now_);
+      record_.add(id, busy_from, TimeCategory::kOverhead, instruction.op, instruction.stage);
+      record_.add(id, now_, category_of(cost.bound), instruction.op, instruction.stage);
+      computing_.end(id);
+    }
     ++next_[rank];
     advance_rank(id);
   }
 
-  /// A transfer is through now.
+  /// A transfer is through now. Communication leaves its units before a rank goes on.
   void pass(std::uint32_t index, std::uint32_t transfer) {
-    std::vector<RankId> complete;
-    exchanges_[index]->state.finish(transfer, now_, complete);
-    for (const RankId to : complete) {
+    ExchangeState::Finished finished;
+    exchanges_[index]->state.finish(transfer, now_, finished);
+    if (has_stream(program_.exchanges[index])) {
+      for (const RankId rank : finished.through) {
+        leave(rank, index);
+      }
+    }
+    for (const RankId to : finished.complete) {
       arrive(index, to);
     }
     release(index);
@@ -318,24 +438,61 @@ class Executor {
 
   void arrive(std::uint32_t index, RankId to) {
     if (exchanges_[index]->state.arrive(to)) {
-      go_on(index, to);
+      come(index, to);
     }
   }
 
-  /// A rank that waited has everything: until the last sender had sent it was waiting for that rank, then for the
-  /// protocol's fixed time and the latency of the path, and from then on for the links.
-  void go_on(std::uint32_t index, RankId rank) {
+  /// A rank that waits has everything. What is left is a kernel that receives it, where there is one that has not
+  /// done so while tokens came.
+  void come(std::uint32_t index, RankId rank) {
+    const ExchangeState& state = exchanges_[index]->state;
+    waits_[rank.index()] = {state.last_asked(rank), state.last_send(rank), exchanges_[index]->flowing[rank.index()]};
+    const SimTime end = std::max(now_, record_.since(rank) + receive_time(rank));
+    if (end > now_) {
+      queue_.push(end, Phase::kCompletion, ReceiveEnd{rank});
+    } else {
+      end_receive(rank, now_ - receive_time(rank));
+    }
+  }
+
+  /// Until the last sender came to send, a rank was waiting for that rank, then for what was before it on the
+  /// communication streams, for the protocol's fixed time and the latency of the path, and from then on for the links,
+  /// up to `waited`; since then its own kernel has been receiving.
+  void end_receive(RankId rank, SimTime waited) {
+    const std::uint32_t index = std::get<Receive>(program_.ranks[rank.index()][next_[rank.index()]]).exchange;
     const Exchange& exchange = program_.exchanges[index];
-    const RunningExchange& running = *exchanges_[index];
-    const SimTime begin = since_[rank.index()];
-    const SimTime all_sent = std::clamp(running.state.last_send(rank), begin, now_);
-    const SimTime flowing = std::clamp(running.flowing[rank.index()], all_sent, now_);
-    record(rank, all_sent, TimeCategory::kImbalanceWait, exchange.op, exchange.stage);
-    record(rank, flowing, TimeCategory::kOverhead, exchange.op, exchange.stage);
-    record(rank, now_, exposed_category(exchange.op), exchange.op, exchange.stage);
+    const Wait& wait = waits_[rank.index()];
+    const SimTime begin = record_.since(rank);
+    const SimTime asked = std::clamp(wait.asked, begin, waited);
+    const SimTime sent = std::clamp(wait.sent, asked, waited);
+    const SimTime flowing = std::clamp(wait.flowing, sent, waited);
+    const TimeCategory exposed = exposed_category(exchange.op);
+    record_.add(rank, asked, TimeCategory::kImbalanceWait, exchange.op, exchange.stage);
+    record_.add(rank, sent, exposed, exchange.op, exchange.stage);
+    record_.add(rank, flowing, TimeCategory::kOverhead, exchange.op, exchange.stage);
+    record_.add(rank, now_, exposed, exchange.op, exchange.stage);
     ++next_[rank.index()];
-    occupy(rank, running.terms, -1);
+    left_behind(rank, index);
     advance_rank(rank);
+  }
+
+  /// Of the exchange that a rank waits for: its kernel that only receives.
+  SimTime receive_time(RankId rank) {
+    const std::uint32_t index = std::get<Receive>(program_.ranks[rank.index()][next_[rank.index()]]).exchange;
+    if (program_.exchanges[index].kernels != ExchangeKernels::kSendAndReceive) {
+      return {};
+    }
+    return receive_times_[rank.index()];
+  }
+
+  /// A rank has received: kernels of communication hold nothing for it any more.
+  void left_behind(RankId rank, std::uint32_t index) {
+    const Exchange& exchange = program_.exchanges[index];
+    if (has_stream(exchange)) {
+      leave(rank, index);
+    } else if (exchange.kernels == ExchangeKernels::kBeside) {
+      hold(rank, index, -1);
+    }
   }
 
   void release(std::uint32_t index) {
@@ -344,53 +501,48 @@ class Executor {
     }
   }
 
-  /// Kernels of a protocol that keeps compute units hold them from a rank's Send to the end of its Receive.
-  void occupy(RankId rank, const ExchangeTerms& terms, int change) {
-    const double share = terms.compute_share;
-    if (share > 0.0) {
-      double& taken = taken_[rank.index()];
-      taken = std::max(0.0, taken + change * share);
-      compute_[rank.index()] = std::max(1.0 - taken, 0.01);
+  /// What kernels of communication keep of a rank's GPU while they run.
+  void hold(RankId rank, std::uint32_t index, int change) {
+    const ExchangeTerms& terms = running(index).terms;
+    if (terms.compute_share > 0.0 || terms.memory_share > 0.0) {
+      const auto end = computing_.hold(rank, now_, {change * terms.compute_share, change * terms.memory_share});
+      if (end) {
+        queue_.cancel(kernel_ends_[rank.index()]);
+        kernel_ends_[rank.index()] = queue_.push(*end, Phase::kCompletion, KernelEnd{rank});
+      }
     }
   }
 
-  /// True if everything is there already.
+  /// True if everything is there already, and there is nothing left to do for it.
   bool receive(RankId rank, std::uint32_t index) {
     RunningExchange& exchange = running(index);
-    since_[rank.index()] = now_;
+    record_.begin(rank, now_);
+    const bool by_itself = program_.exchanges[index].kernels == ExchangeKernels::kSendAndReceive;
+    const SimTime kernel =
+        by_itself ? time_of(exchange.terms.receive_kernel, exchange.received[rank.index()]) : SimTime();
+    receive_times_[rank.index()] = kernel;
     if (!exchange.state.receive(rank)) {
       return false;
     }
-    record(rank, now_, TimeCategory::kOverhead, program_.exchanges[index].op, program_.exchanges[index].stage);
-    occupy(rank, exchange.terms, -1);
+    if (kernel > SimTime()) {
+      waits_[rank.index()] = {now_, now_, now_};
+      release(index);
+      queue_.push(now_ + kernel, Phase::kCompletion, ReceiveEnd{rank});
+      return false;
+    }
+    record_.add(rank, now_, TimeCategory::kOverhead, program_.exchanges[index].op, program_.exchanges[index].stage);
+    left_behind(rank, index);
     release(index);
     return true;
-  }
-
-  /// Appends what the rank did from since_ to `end`; joins equal neighbours and notes the stage's progress.
-  void record(RankId rank, SimTime end, TimeCategory category, StepOperator op, std::uint32_t stage) {
-    SimTime& since = since_[rank.index()];
-    auto& timeline = result_.timeline[rank.index()];
-    const SimTime recorded = timeline.empty() ? SimTime() : timeline.back().end;
-    ensure(since == recorded && end >= since, "a rank's time is not covered without gaps");
-    if (end > since) {
-      timeline.push_back({since, end, category, op, stage});
-    }
-    since = end;
-    result_.stage_end[stage] = std::max(result_.stage_end[stage], end);
   }
 
   void finish() {
     for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
       ensure(next_[rank] == program_.ranks[rank].size(), "a rank waits for what nobody sends");
-      const auto& timeline = result_.timeline[rank];
-      result_.end = std::max(result_.end, timeline.empty() ? SimTime() : timeline.back().end);
     }
     ensure(std::all_of(exchanges_.begin(), exchanges_.end(), [](const auto& running) { return running == nullptr; }),
            "an exchange has transfers that never arrived");
-    for (std::size_t rank = 0; rank < program_.ranks.size(); ++rank) {
-      record(RankId(rank), result_.end, TimeCategory::kImbalanceWait, StepOperator::kSampling, program_.stages - 1);
-    }
+    record_.finish(result_);
     constexpr std::size_t kShown = 3;  // one out-of-range shape seldom comes alone
     for (const std::string& warning : warnings_) {
       if (result_.warnings.size() == kShown) {
@@ -398,9 +550,6 @@ class Executor {
         break;
       }
       result_.warnings.push_back(warning);
-    }
-    for (std::size_t stage = 1; stage < result_.stage_end.size(); ++stage) {  // stages that nothing runs in
-      result_.stage_end[stage] = std::max(result_.stage_end[stage], result_.stage_end[stage - 1]);
     }
   }
 
@@ -416,12 +565,16 @@ class Executor {
   SimTime now_;
   std::vector<TransferOnWay> on_way_;  // by activity of the episode
   std::vector<std::unique_ptr<RunningExchange>> exchanges_;
-  std::vector<RankId> complete_;  // by the launch that goes on
+  ExchangeState::Finished finished_;  // by the launch that goes on
   std::vector<std::optional<KernelCost>> kernel_costs_;
-  std::vector<double> compute_;    // [ranks]: share of the compute units that kernels have
-  std::vector<double> taken_;      // [ranks]: share of the compute units that communication keeps
-  std::vector<std::size_t> next_;  // [ranks]: the instruction that runs
-  std::vector<SimTime> since_;     // [ranks]: when it began
+  ContentionTerms contention_;
+  ComputeStreams computing_;
+  std::vector<EventHandle> kernel_ends_;      // [ranks]: of the kernel that runs
+  std::vector<CommunicationStream> sending_;  // [ranks]
+  std::vector<Wait> waits_;                   // [ranks]: for what they receive
+  std::vector<SimTime> receive_times_;        // [ranks]: of kernels that only receive
+  std::vector<std::size_t> next_;             // [ranks]: the instruction that runs
+  TimelineRecorder record_;
   std::set<std::string> warnings_;
   Execution result_;
 };
@@ -430,9 +583,12 @@ class Executor {
 
 Execution execute(const Program& program, const Cluster& cluster, const CostModel& costs,
                   const CommunicationProfile& communication, Fidelity fidelity) {
-  Execution execution = Executor(program, cluster, costs, communication, fidelity).run();
+  const auto run = [&](const Program& part, Fidelity how) {
+    return Executor(part, cluster, costs, communication, how).run();
+  };
+  Execution execution = run(program, fidelity);
   if (fidelity == Fidelity::kBound) {
-    execution.distance = distance_of_bound(execution, program, cluster, costs, communication);
+    execution.distance = distance_of_bound(program, run);
   }
   return execution;
 }

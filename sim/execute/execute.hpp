@@ -24,8 +24,8 @@ enum class TimeCategory {
   kCompute,            ///< kernels held back by the tensor cores
   kMemory,             ///< kernels held back by HBM
   kOverhead,           ///< kernels held back by launch and fixed latency
-  kExposedDispatch,    ///< waiting for tokens that everybody has sent
-  kExposedCombine,     ///< waiting for results that everybody has sent
+  kExposedDispatch,    ///< waiting for tokens that everybody has sent, and kernels that only send or receive them
+  kExposedCombine,     ///< the same of results
   kExposedCollective,  ///< the same in tensor-parallel collectives
   kImbalanceWait,      ///< waiting for a rank that has not sent yet, or for the last rank to finish the step
   kBubble,             ///< nothing to do in a pipeline schedule
@@ -79,12 +79,15 @@ struct Execution {
 /// fairness (sim/fluid); time advances from event to event. An exchange that starts as one before did, bytes and times
 /// alike, is not solved again.
 ///
-/// A kernel of stand-alone time T takes all SMs that communication leaves and traffic/T of the HBM bandwidth. A rank
-/// runs one at a time, so that its end is known when it starts (kernel_time.hpp). A transfer takes b/efficiency of each
-/// link on its route for b bytes of payload, and of its sender's communication units what the profile says; it starts
-/// when all its starters have sent and the protocol's fixed time and the latency of the path have passed. A protocol
-/// whose kernels keep compute units takes them from the rank's other kernels between its Send and the end of its
-/// Receive. What transfers take of the HBM is left out: at most a NIC's or NVLink port's share of it.
+/// A kernel of stand-alone time T takes traffic/T of the HBM bandwidth, and of the SMs what the profile's contention
+/// says. A rank runs one at a time, beside kernels of communication that come and go: its rate follows what these leave
+/// (compute_streams.hpp). A transfer takes b/efficiency of each link on its route for b bytes of payload, and of its
+/// sender's communication units what the profile says; it starts when all its starters have sent and the protocol's
+/// fixed time and the latency of the path have passed. A rank's dispatches and combines run one after another on its
+/// communication stream. A protocol whose kernels keep compute units and HBM bandwidth takes them from a rank's Send,
+/// or when the stream is free, until all to the rank has arrived and all from it is sent, or its Receive has ended.
+/// Kernels that only send or receive run on the compute stream, alone (ExchangeKernels). What transfers take of the HBM
+/// beyond that share is left out: at most a NIC's or NVLink port's share of it.
 ///
 /// With Fidelity::kBound no transfer shares with another: each link and each rank's communication units work by
 /// themselves through what is sent over them (bound_network.hpp). Kernels run as ever. What that leaves out is found by

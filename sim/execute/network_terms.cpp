@@ -70,6 +70,9 @@ ExchangeTerms NetworkTerms::dispatch_terms(const Exchange& exchange) const {
     result.notify += terms.notify_per_token * (most_tokens(exchange) / kept.value_or(compute_units));
   }
   result.compute_share = static_cast<double>(both.compute_units ? *kept : 0) / compute_units;
+  result.memory_share = both.memory_share;
+  result.send_kernel = terms.send_kernel;
+  result.receive_kernel = terms.receive_kernel;
   if (const auto& units = one_domain_ ? terms.scale_up_units : terms.network_units) {
     const double count = low_latency ? low_latency_units(exchange.experts, compute_units)
                                      : static_cast<double>(kept.value_or(compute_units));

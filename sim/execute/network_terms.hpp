@@ -33,6 +33,10 @@ struct ExchangeTerms {
   double units_network = 0.0;
   double units_local = 0.0;
   double compute_share = 0.0;  ///< share of the GPU's compute units that the kernels keep
+  double memory_share = 0.0;   ///< and of its HBM's bandwidth
+  /// Kernels that only send, or only receive; none: no time.
+  std::optional<StreamKernelTerms> send_kernel = std::nullopt;
+  std::optional<StreamKernelTerms> receive_kernel = std::nullopt;
 
   [[nodiscard]] Duration fixed() const { return launch + notify + local; }
 };

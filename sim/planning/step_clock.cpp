@@ -126,7 +126,7 @@ double StepClock::lower_bound(std::size_t layer, const LayerPlacement& any, doub
 LayerMeasurement StepClock::measure(std::size_t layer, const LayerPlacement& placement) const {
   const StepProgram built = build_layer(layer, placement);
   LayerMeasurement result = run_stage(built.program, 1);
-  for (const auto& rows : built.traffic.front().rows) {
+  for (const auto& rows : built.traffic.front().front().rows) {
     result.rank_rows.push_back(static_cast<double>(std::accumulate(rows.begin(), rows.end(), std::int64_t{0})));
   }
   return result;

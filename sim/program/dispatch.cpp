@@ -102,6 +102,7 @@ Exchange token_exchange(StepOperator op, const LayerTraffic& traffic, const Disp
   exchange.experts = static_cast<std::uint32_t>(traffic.experts);
   exchange.message_bytes = plan.token_bytes;
   exchange.units = plan.units;
+  exchange.kernels = plan.kernels;
   return exchange;
 }
 

@@ -49,6 +49,7 @@ struct DispatchPlan {
   DispatchProtocol protocol = DispatchProtocol::kDeepEpLowLatency;
   std::optional<int> units = std::nullopt;  ///< compute units for it; absent: what the profile says
   double token_bytes = 0.0;                 ///< of one token's row
+  ExchangeKernels kernels = ExchangeKernels::kBeside;
 };
 
 /// Why a protocol cannot run on so many ranks; empty where it can.

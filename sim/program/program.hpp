@@ -88,6 +88,16 @@ struct Transfer {
 /// Whether an exchange begins with its kernel's fixed time, or goes on in a kernel that runs already.
 enum class ExchangeStart { kLaunch, kContinue };
 
+/// What carries an exchange on a rank.
+enum class ExchangeKernels {
+  /// One kernel beside those of the compute stream, from the rank's Send until it is through. Dispatch and combine have
+  /// one stream for it, and wait there for those before them (deepseek-ai/DeepEP, csrc/deep_ep.cpp, comm_stream).
+  kBeside,
+  /// One on the compute stream that sends, and one that receives; between them nothing runs (return_recv_hook of
+  /// DeepEP's low-latency kernels).
+  kSendAndReceive,
+};
+
 /// One all-to-all, or the same collective of several groups of ranks at once. Each rank takes part with one Send and
 /// one Receive; Receive returns when all transfers to the rank have arrived.
 struct Exchange {
@@ -95,6 +105,7 @@ struct Exchange {
   Protocol protocol = Protocol::kCollective;
   ProfiledCollective collective = ProfiledCollective::kAllToAll;
   ExchangeStart start = ExchangeStart::kLaunch;
+  ExchangeKernels kernels = ExchangeKernels::kBeside;
   std::uint32_t stage = 0;
   std::uint32_t group_size = 0;  ///< ranks of one group
   std::uint32_t experts = 0;     ///< of a dispatch or combine

@@ -50,6 +50,7 @@ struct StepPlan {
   const CollectiveAlgorithm* all_reduce = nullptr;
   Permutation permutation = Permutation::kApart;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
+  int micro_batches = 1;  ///< that the batch is split in (micro_batch.hpp); more than 1 only where tokens are sent
   ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
   std::uint64_t seed = 0;            ///< of random choices among copies
   std::int64_t expert_row_tile = 1;  ///< each expert's rows are filled up to a multiple of this
@@ -61,7 +62,8 @@ std::vector<std::size_t> token_offsets(std::size_t ranks, int tensor_parallel, s
 
 struct StepProgram {
   Program program;
-  std::vector<LayerTraffic> traffic;    ///< of the MoE layers that run
+  /// [micro-batches][MoE layers that run]
+  std::vector<std::vector<LayerTraffic>> traffic;
   std::vector<std::size_t> moe_layers;  ///< which those are, among the model's MoE layers
 };
 

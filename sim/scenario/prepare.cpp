@@ -182,6 +182,29 @@ void check_phase(const Scenario& scenario, const Model& model, const Place& plac
   }
 }
 
+/// What cannot be split in micro-batches, and where nothing would be hidden.
+void check_micro_batches(const PreparedStep& step, const Place& place) {
+  if (step.micro_batches == 1) {
+    return;
+  }
+  const Scenario& scenario = step.scenario;
+  std::string_view because;
+  if (step.model.moe() == nullptr) {
+    because = "the model has no experts, so that nothing is dispatched";
+  } else if (scenario.parallelism.ranks == 1) {
+    because = "one rank dispatches nothing";
+  } else if (stays_in_place(scenario.dispatch.protocol)) {
+    because = "dispatch protocol \"all-reduce\" sends no tokens that computation could hide";
+  } else {
+    because = split_obstacle(step.model, step.batch);
+  }
+  if (!because.empty()) {
+    const bool decodes = std::holds_alternative<DecodeStep>(scenario.step);
+    throw ConfigError(below(place, decodes ? "/step/decode/micro_batches" : "/step/prefill/micro_batches"),
+                      fmt::format("expected 1, since {}; found {}", because, step.micro_batches));
+  }
+}
+
 void check_size(const Scenario& scenario, const Model& model, const BatchShape& batch, const Place& place) {
   const double groups = static_cast<double>(scenario.parallelism.ranks) / scenario.parallelism.tensor_parallel;
   const double tokens = static_cast<double>(batch.sequences) * static_cast<double>(batch.query) * groups;
@@ -320,10 +343,12 @@ PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
                     .profile = load_kernel_profile(scenario.kernels, below(place, "/kernels")),
                     .routing = nullptr,
                     .placement = {},
-                    .batch = batch_of(scenario.step)};
+                    .batch = batch_of(scenario.step),
+                    .micro_batches = micro_batches_of(scenario.step)};
   check_parallelism(scenario, step.model, step.cluster, place);
   check_communication(scenario, step.cluster, place);
   check_phase(scenario, step.model, place);
+  check_micro_batches(step, place);
   check_size(scenario, step.model, step.batch, place);
   if (step.model.moe() != nullptr) {
     place_step(step, place);

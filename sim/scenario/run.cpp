@@ -18,14 +18,23 @@ namespace moesim {
 
 namespace {
 
+using MicroBatchTraffic = std::vector<std::vector<LayerTraffic>>;  // [micro-batches][MoE layers that run]
+
+std::int64_t sum_of(const std::vector<std::int64_t>& rows) {
+  return std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+}
+
 std::vector<LayerImbalance> imbalances(const PreparedStep& step, const StepProgram& built) {
-  const std::vector<LayerTraffic>& traffic = built.traffic;
   std::vector<LayerImbalance> imbalance;
   const std::optional<CountTrace> recorded = step.routing ? step.routing->recorded_counts() : std::nullopt;
-  for (std::size_t layer = 0; layer < traffic.size(); ++layer) {
+  for (std::size_t layer = 0; layer < built.moe_layers.size(); ++layer) {
     std::vector<double> loads;
-    for (const auto& rows : traffic[layer].rows) {
-      loads.push_back(static_cast<double>(std::accumulate(rows.begin(), rows.end(), std::int64_t{0})));
+    for (const std::vector<LayerTraffic>& micro_batch : built.traffic) {
+      const auto& rows = micro_batch[layer].rows;
+      loads.resize(rows.size(), 0.0);
+      for (std::size_t rank = 0; rank < rows.size(); ++rank) {
+        loads[rank] += static_cast<double>(sum_of(rows[rank]));
+      }
     }
     LayerImbalance row{load_imbalance(loads), std::nullopt};
     if (recorded) {
@@ -38,17 +47,18 @@ std::vector<LayerImbalance> imbalances(const PreparedStep& step, const StepProgr
 }
 
 /// Footprints with the expert rows that the routing brings, which are more on some ranks than balance would have.
-std::vector<MemoryFootprint> footprints(const PreparedStep& step, const std::vector<LayerTraffic>& traffic,
+std::vector<MemoryFootprint> footprints(const PreparedStep& step, const MicroBatchTraffic& traffic,
                                         const Place& place) {
   std::vector<MemoryFootprint> footprints;
   auto requests = step.memory_requests();
   const auto group = static_cast<std::size_t>(step.scenario.parallelism.expert_tensor_parallel);
   for (std::size_t rank = 0; rank < requests.size(); ++rank) {
-    requests[rank].expert_rows = traffic.empty() ? std::nullopt : std::optional<std::int64_t>(0);
-    for (const LayerTraffic& layer : traffic) {
-      const auto& rows = layer.computed[rank / group];
-      requests[rank].expert_rows =
-          std::max(requests[rank].expert_rows.value_or(0), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}));
+    requests[rank].expert_rows = traffic.front().empty() ? std::nullopt : std::optional<std::int64_t>(0);
+    for (const std::vector<LayerTraffic>& micro_batch : traffic) {
+      for (const LayerTraffic& layer : micro_batch) {
+        requests[rank].expert_rows =
+            std::max(requests[rank].expert_rows.value_or(0), sum_of(layer.computed[rank / group]));
+      }
     }
     footprints.push_back(footprint(requests[rank]));
     check_fits(requests[rank], step.cluster.accelerator(), place);
@@ -83,26 +93,37 @@ Permutation permutation_of(const PreparedStep& step) {
   return fit && fit->from->profile().has_whole_experts() ? Permutation::kInExperts : Permutation::kApart;
 }
 
+/// Buffers of fixed size are laid out for all tokens of a step.
+void check_buffers(const PreparedStep& step, const StepRouting& routing, const Place& place) {
+  if (step.micro_batches > 1 && routing.router && routing.router->buffers) {
+    throw ConfigError(below(place, "/step"),
+                      fmt::format("expected micro_batches 1, since this router fills buffers of fixed size with all "
+                                  "tokens of a step; found {}",
+                                  step.micro_batches));
+  }
+}
+
 /// [MoE layers that run]: over all ranks.
-std::vector<double> routed_rows(const std::vector<LayerTraffic>& traffic) {
-  std::vector<double> rows;
-  for (const LayerTraffic& layer : traffic) {
-    double& sum = rows.emplace_back(0.0);
-    for (const std::vector<std::int64_t>& of_rank : layer.rows) {
-      sum += static_cast<double>(std::accumulate(of_rank.begin(), of_rank.end(), std::int64_t{0}));
+std::vector<double> routed_rows(const MicroBatchTraffic& traffic) {
+  std::vector<double> rows(traffic.front().size(), 0.0);
+  for (const std::vector<LayerTraffic>& micro_batch : traffic) {
+    for (std::size_t layer = 0; layer < micro_batch.size(); ++layer) {
+      for (const std::vector<std::int64_t>& of_rank : micro_batch[layer].rows) {
+        rows[layer] += static_cast<double>(sum_of(of_rank));
+      }
     }
   }
   return rows;
 }
 
 /// Rows over all layers and ranks.
-RowCounts padding_of(const std::vector<LayerTraffic>& traffic) {
+RowCounts padding_of(const MicroBatchTraffic& traffic) {
   RowCounts counts;
-  for (const LayerTraffic& layer : traffic) {
-    for (std::size_t rank = 0; rank < layer.ranks; ++rank) {
-      for (std::size_t slot = 0; slot < layer.rows[rank].size(); ++slot) {
-        counts.routed += static_cast<double>(layer.rows[rank][slot]);
-        counts.computed += static_cast<double>(layer.computed[rank][slot]);
+  for (const std::vector<LayerTraffic>& micro_batch : traffic) {
+    for (const LayerTraffic& layer : micro_batch) {
+      for (std::size_t rank = 0; rank < layer.ranks; ++rank) {
+        counts.routed += static_cast<double>(sum_of(layer.rows[rank]));
+        counts.computed += static_cast<double>(sum_of(layer.computed[rank]));
       }
     }
   }
@@ -187,6 +208,7 @@ StepPlan step_plan(const PreparedStep& step, const CostModel& costs) {
           .all_reduce = all_reduce_of(step, costs),
           .permutation = permutation_of(step),
           .shared_experts = scenario.dispatch.shared_experts,
+          .micro_batches = step.micro_batches,
           .replica_choice = scenario.placement.replica_choice,
           .seed = scenario.seed,
           .expert_row_tile = scenario.dispatch.expert_row_tile.value_or(1)};
@@ -222,6 +244,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   if (step.routing) {
     routing = step.routing->draw(token_batch(step), scenario.seed, pool);
     plan.routing = &routing;
+    check_buffers(step, routing, place);
     result.routing_provenance = step.routing->provenance();
     result.warnings.insert(result.warnings.end(), routing.warnings.begin(), routing.warnings.end());
   } else {

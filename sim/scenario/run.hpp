@@ -30,6 +30,7 @@ struct PreparedStep {
   std::unique_ptr<RoutingSource> routing;  ///< absent in a model without experts
   Placement placement;
   BatchShape batch;  ///< per attention group
+  int micro_batches = 1;
   /// [ranks]; expert rows are taken as balanced until the routing is drawn.
   [[nodiscard]] std::vector<MemoryRequest> memory_requests() const;
 };

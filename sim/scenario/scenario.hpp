@@ -12,6 +12,7 @@
 #include "sim/config/describe.hpp"
 #include "sim/execute/fidelity.hpp"
 #include "sim/placement/placement.hpp"
+#include "sim/program/micro_batch.hpp"
 #include "sim/program/step.hpp"
 #include "topologies/cluster_config.hpp"
 #include "workloads/routing/routing_config.hpp"
@@ -47,11 +48,18 @@ struct Parallelism {
   }
 };
 
+/// Two-batch overlap (sim/program/micro_batch.hpp).
+inline constexpr std::string_view kMicroBatchesDoc =
+    "In how many micro-batches the batch goes through the MoE layers, the one computing while the other's tokens are "
+    "on "
+    "their way (2: SGLang's two-batch overlap, vLLM's dual-batch overlap); absent: 1";
+
 /// One new token of every running sequence.
 struct DecodeStep {
   static constexpr std::string_view kTag = "decode";
   std::int64_t sequences_per_dp_rank = 0;
   std::int64_t context = 0;
+  std::optional<int> micro_batches = std::nullopt;
 
   template <class F>
   static void describe(F& f) {
@@ -59,6 +67,7 @@ struct DecodeStep {
                "Sequences of one data-parallel rank: tensor_parallel GPUs", Rules::between(1, 1 << 24));
     f.required("context", &DecodeStep::context, "Tokens that each attends to, the new one included",
                Rules::between(1, 1 << 27));
+    f.optional("micro_batches", &DecodeStep::micro_batches, kMicroBatchesDoc, Rules::between(1, kMostMicroBatches));
   }
 };
 
@@ -68,6 +77,7 @@ struct PrefillStep {
   std::int64_t sequences_per_dp_rank = 0;
   std::int64_t prompt = 0;
   std::int64_t cached_prefix = 0;
+  std::optional<int> micro_batches = std::nullopt;
 
   template <class F>
   static void describe(F& f) {
@@ -76,10 +86,15 @@ struct PrefillStep {
     f.required("prompt", &PrefillStep::prompt, "New tokens of each prompt", Rules::between(1, 1 << 27));
     f.optional("cached_prefix", &PrefillStep::cached_prefix, "Tokens before them whose keys and values are cached",
                Rules::between(0, 1 << 27));
+    f.optional("micro_batches", &PrefillStep::micro_batches, kMicroBatchesDoc, Rules::between(1, kMostMicroBatches));
   }
 };
 
 using StepChoice = std::variant<DecodeStep, PrefillStep>;
+
+inline int micro_batches_of(const StepChoice& step) {
+  return std::visit([](const auto& choice) { return choice.micro_batches.value_or(1); }, step);
+}
 
 /// How tokens get to their experts and back.
 struct DispatchConfig {

@@ -1,0 +1,67 @@
+#include "sim/execute/compute_streams.hpp"
+
+#include <algorithm>
+
+#include "sim/execute/kernel_time.hpp"
+
+namespace moesim {
+
+namespace {
+
+/// A GPU is never left with nothing at all.
+constexpr double kLeast = 0.01;
+
+double needed_units(Bound bound, const ContentionTerms& contention) {
+  switch (bound) {
+    case Bound::kCompute:
+      return contention.compute_bound;
+    case Bound::kMemory:
+      return contention.memory_bound;
+    case Bound::kOverhead:
+      break;
+  }
+  return contention.overhead_bound;
+}
+
+KernelRates rates_of(const HeldShare& held, const KernelNeeds& needs) {
+  return {.compute = std::max(1.0 - held.units, kLeast) / needs.units,
+          .memory = std::max(1.0 - held.memory, kLeast) * needs.memory_rate};
+}
+
+double rate_of(const KernelRates& rates) { return std::min({1.0, rates.compute, rates.memory}); }
+
+}  // namespace
+
+KernelNeeds needs_of(const KernelCost& cost, double repeat, double bandwidth, const ContentionTerms& contention) {
+  const double alone = cost.time.base();
+  return {.seconds = alone * repeat,
+          .units = needed_units(cost.bound, contention),
+          .memory_rate = bandwidth / (cost.demand.traffic.base() / alone)};
+}
+
+SimTime ComputeStreams::end_of(Rank& rank, SimTime now) {
+  const KernelRates rates = rates_of(rank.held, rank.needs);
+  rank.rate = rate_of(rates);
+  rank.since = now;
+  return now + time_of_kernel(rank.needs.seconds, rates);
+}
+
+SimTime ComputeStreams::start(RankId id, SimTime now, const KernelNeeds& needs) {
+  Rank& rank = ranks_[id.index()];
+  rank.running = true;
+  rank.needs = needs;
+  return end_of(rank, now);
+}
+
+std::optional<SimTime> ComputeStreams::hold(RankId id, SimTime now, const HeldShare& change) {
+  Rank& rank = ranks_[id.index()];
+  rank.held.units = std::max(0.0, rank.held.units + change.units);
+  rank.held.memory = std::max(0.0, rank.held.memory + change.memory);
+  if (!rank.running || rate_of(rates_of(rank.held, rank.needs)) == rank.rate) {
+    return std::nullopt;
+  }
+  rank.needs.seconds = std::max(0.0, rank.needs.seconds - (now - rank.since).duration().base() * rank.rate);
+  return end_of(rank, now);
+}
+
+}  // namespace moesim

@@ -1,0 +1,192 @@
+#include "sim/program/step_builder.hpp"
+
+#include <variant>
+
+#include "sim/core/error.hpp"
+#include "sim/placement/replica_choice.hpp"
+
+namespace moesim {
+
+double bytes_of(std::int64_t elements, DataType type) {
+  return (static_cast<double>(elements) * activation_element_size(type)).base();
+}
+
+StepBuilder::StepBuilder(const StepPlan& plan, const TaskPool& pool)
+    : plan_(plan),
+      pool_(pool),
+      context_{plan.model->architecture().hidden,
+               plan.tensor_parallel,
+               plan.precision,
+               plan.precision.matrix_weights(plan.model->architecture().released()),
+               plan.precision.expert_weights(plan.model->architecture().released()),
+               plan.cluster->accelerator().compute_capability.value_or(0)},
+      mixer_context_(context_),
+      whole_(share_of({plan.batch, 0})) {
+  program_.ranks.resize(plan.ranks);
+  mixer_context_.weights = plan.precision.attention_weights(plan.model->architecture().released());
+  if (splits()) {
+    for (const MicroBatch& part : split_batch(plan.batch, plan.micro_batches)) {
+      parts_.push_back(share_of(part));
+    }
+  }
+}
+
+StepBuilder::Share StepBuilder::share_of(const MicroBatch& part) const {
+  Share share;
+  share.part = part;
+  share.first_token = token_offsets(
+      expert_groups(), in_place() ? static_cast<int>(expert_groups()) : plan_.tensor_parallel, part.batch.tokens());
+  return share;
+}
+
+void StepBuilder::count_all_traffic() {
+  if (plan_.routing == nullptr) {
+    return;
+  }
+  for (const Layer& layer : plan_.model->layers()) {
+    if (layer.moe_index && runs(layer)) {
+      moe_layers_.push_back(*layer.moe_index);
+    }
+  }
+  if (!splits()) {
+    count_traffic_of(whole_, 0);
+  }
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    count_traffic_of(parts_[i], i);
+  }
+}
+
+void StepBuilder::count_traffic_of(Share& share, std::size_t index) {
+  RowPadding padding{.tile = plan_.expert_row_tile};
+  if (plan_.routing->router && plan_.routing->router->buffers) {
+    ensure(!splits(), "buffers of fixed size are those of a whole batch");
+    padding.buffers = &*plan_.routing->router->buffers;
+  }
+  std::vector<std::optional<LayerTraffic>> counted(moe_layers_.size());
+  pool_.for_each_index(moe_layers_.size(), [&](std::size_t i) {
+    const std::size_t layer = moe_layers_[i];
+    const LayerPlacement& placement = plan_.placement->layers[layer];
+    const std::vector<ExpertIndex> own = splits() ? choices_of(share, layer) : std::vector<ExpertIndex>();
+    const auto choices = splits() ? std::span<const ExpertIndex>(own) : plan_.routing->layer(layer);
+    const std::size_t k = plan_.routing->shape.k;
+    std::vector<std::uint32_t> taken;
+    if (plan_.replica_choice != ReplicaChoice::kInTurn) {
+      taken = choose_replicas(placement, {choices, k, share.first_token, plan_.cluster->gpus_per_node()},
+                              plan_.replica_choice, plan_.seed + layer + index * plan_.routing->shape.layers);
+    }
+    counted[i] = count_traffic(placement, *plan_.cluster, choices, k, share.first_token, taken, padding);
+  });
+  for (auto& traffic : counted) {
+    share.traffic.push_back(std::move(*traffic));
+  }
+}
+
+/// [tokens of the share, k], group by group, from those of the whole batch.
+std::vector<ExpertIndex> StepBuilder::choices_of(const Share& share, std::size_t layer) const {
+  const auto all = plan_.routing->layer(layer);
+  const std::size_t k = plan_.routing->shape.k;
+  const auto per_group = static_cast<std::size_t>(plan_.batch.tokens()) * k;
+  const auto first = static_cast<std::size_t>(share.part.first_token) * k;
+  const auto count = static_cast<std::size_t>(share.part.batch.tokens()) * k;
+  std::vector<ExpertIndex> choices;
+  for (std::size_t group = 0; group * per_group < all.size(); ++group) {
+    const auto own = all.subspan(group * per_group + first, count);
+    choices.insert(choices.end(), own.begin(), own.end());
+  }
+  return choices;
+}
+
+void StepBuilder::yield() {
+  if (share_ != &whole_) {
+    share_->turns.emplace_back(plan_.ranks);
+  }
+}
+
+std::vector<Instruction>& StepBuilder::stream(std::size_t rank) {
+  return share_ == &whole_ ? program_.ranks[rank] : share_->turns.back()[rank];
+}
+
+std::vector<RunKernel> StepBuilder::store(KernelList kernels) {
+  std::vector<RunKernel> runs;
+  for (OperatorKernel& item : kernels) {
+    runs.push_back({kernels_.place(std::move(item.kernel)), item.op, stage_, item.repeat});
+  }
+  return runs;
+}
+
+std::uint32_t StepBuilder::store(Exchange exchange) {
+  exchange.stage = stage_;
+  program_.exchanges.push_back(std::move(exchange));
+  return static_cast<std::uint32_t>(program_.exchanges.size() - 1);
+}
+
+void StepBuilder::run(std::size_t rank, const std::vector<RunKernel>& kernels) {
+  auto& own = stream(rank);
+  own.insert(own.end(), kernels.begin(), kernels.end());
+}
+
+void StepBuilder::all_run(KernelList kernels) {
+  const auto stored = store(std::move(kernels));
+  for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
+    run(rank, stored);
+  }
+}
+
+StepBuilder::Begun StepBuilder::begin(CollectivePhases phases) {
+  Begun begun{std::move(phases)};
+  if (!begun.phases.empty()) {
+    if (auto* exchange = std::get_if<Exchange>(&begun.phases.front())) {
+      begun.exchange = store(std::move(*exchange));
+      all_do(Send{*begun.exchange});
+    }
+  }
+  return begun;
+}
+
+/// The rest of them, one after the other.
+void StepBuilder::finish(Begun begun) {
+  for (std::size_t i = 0; i < begun.phases.size(); ++i) {
+    if (i == 0 && begun.exchange) {
+      all_do(Receive{*begun.exchange});
+    } else if (auto* exchange = std::get_if<Exchange>(&begun.phases[i])) {
+      const std::uint32_t index = store(std::move(*exchange));
+      all_do(Send{index});
+      all_do(Receive{index});
+    } else {
+      auto& kernels = std::get<std::vector<Kernel>>(begun.phases[i]);
+      for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
+        run(rank, store(KernelList{{StepOperator::kPermute, std::move(kernels[rank])}}));
+      }
+    }
+  }
+}
+
+double StepBuilder::group_bytes() const {
+  return bytes_of(batch().tokens() * context_.hidden, plan_.precision.activations);
+}
+
+/// Hidden states [tokens, hidden], of which every rank of a group has a term of the sum, and then each an equal part
+/// of the tokens (kReduceScatter), or the other way round (kAllGather).
+void StepBuilder::reduce_scatter() {
+  if (plan_.tensor_parallel > 1) {
+    all_phases(in_groups(Collective::kReduceScatter, group_bytes()));
+  }
+}
+
+void StepBuilder::all_gather() {
+  if (plan_.tensor_parallel > 1) {
+    all_phases(in_groups(Collective::kAllGather, group_bytes()));
+  }
+}
+
+/// The sum at every rank of the group.
+void StepBuilder::sum_over_group() {
+  if (plan_.all_reduce == nullptr) {
+    reduce_scatter();
+    all_gather();
+  } else if (plan_.tensor_parallel > 1) {
+    all_phases(plan_.all_reduce->build(groups(), group_bytes()));
+  }
+}
+
+}  // namespace moesim
