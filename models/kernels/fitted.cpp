@@ -225,6 +225,12 @@ KernelProfile load_kernel_profile(const ProfileChoice& choice, const Place& plac
     out.name = out.base.name;
   }
   out.communication = out.base.communication;
+  for (const auto& fitted : {out.fitted, out.behind}) {
+    if (fitted != nullptr && fitted->profile().contention) {
+      out.communication.contention = fitted->profile().contention->terms;
+      break;
+    }
+  }
   return out;
 }
 

@@ -99,6 +99,21 @@ struct KernelFit {
   }
 };
 
+/// How kernels fare beside those of communication, as measured.
+struct ContentionFit {
+  ContentionTerms terms;
+  std::size_t rows = 0;
+  std::optional<FitErrors> unseen_units;  ///< of slowdowns beside numbers of compute units that were held back
+
+  template <class F>
+  static void describe(F& f) {
+    f.required("terms", &ContentionFit::terms, "What kernels need of the GPU to run at their own speed");
+    f.required("rows", &ContentionFit::rows, "Measurements fitted to");
+    f.optional("unseen_units", &ContentionFit::unseen_units,
+               "Errors of slowdowns beside numbers of compute units that were held back");
+  }
+};
+
 struct FittedProfile {
   std::string name;
   std::string accelerator;  ///< in the catalogue
@@ -106,6 +121,7 @@ struct FittedProfile {
   std::string framework_version;
   std::string base = "roofline";  ///< profile for what is not fitted: terms, or another's fits with its own base
   std::vector<KernelFit> fits;    ///< of several for one family and type, the first is used
+  std::optional<ContentionFit> contention = std::nullopt;  ///< absent: the base's
   std::map<std::string, std::string> sources;
 
   /// Whether experts were timed as whole operators, from hidden states to hidden states, as aiconfigurator's collectors
@@ -123,6 +139,7 @@ struct FittedProfile {
     f.optional("framework_version", &FittedProfile::framework_version, "And which version of it");
     f.optional("base", &FittedProfile::base, "Profile of what is not fitted: other kernels, communication");
     f.required("fits", &FittedProfile::fits, "By family, type and implementation", Rules::not_empty());
+    f.optional("contention", &FittedProfile::contention, "Kernels beside those of communication; absent: the base's");
     f.required("sources", &FittedProfile::sources, "Where the measurements come from");
   }
 };
@@ -176,7 +193,7 @@ class FittedKernels {
 /// What a ProfileChoice leads to: terms for everything, and fits for the kernels that were measured.
 struct KernelProfile {
   RooflineProfile base;
-  CommunicationProfile communication;           ///< of the base
+  CommunicationProfile communication;           ///< of the base, with the contention that was fitted
   std::shared_ptr<const FittedKernels> fitted;  ///< nullptr in a profile without fits
   std::shared_ptr<const FittedKernels> behind;  ///< of a base that is fitted too: for what `fitted` has no fit for
   std::string name;

@@ -104,10 +104,12 @@ void calibrate_kernels(const CalibrateOptions& options) {
   if (options.base.ends_with(".json")) {
     throw ConfigError({"--base", ""}, fmt::format("expected the name of a profile, found the file {}", options.base));
   }
-  if (load_kernel_profile(profile_choice(options.base), {"--base", ""}).behind) {
+  const KernelProfile base = load_kernel_profile(profile_choice(options.base), {"--base", ""});
+  if (base.behind) {
     throw ConfigError({"--base", ""},
                       fmt::format("expected a profile whose own base has no fits, found {}", options.base));
   }
+  how.contention = base.communication.contention;
   Calibration result = calibrate(tables, accelerator, how, TaskPool(options.thread_count()));
   result.profile.base = options.base;
   result.profile.sources["*"] = source_of(options);
@@ -131,6 +133,15 @@ void calibrate_kernels(const CalibrateOptions& options) {
     if (fit.out_of_grid_usual) {
       text += error_row("    without rows set aside as untuned", fit.out_of_grid_usual);
     }
+  }
+  if (const auto& contention = result.profile.contention) {
+    json["operators"].push_back(
+        with_errors({{"operator", "contention"}, {"rows", contention->rows}}, contention->unseen_units, std::nullopt));
+    text += fmt::format(
+        "contention: kernels need {:.1f} % of the compute units where those hold them back, {:.1f} % "
+        "where the HBM does\n",
+        100.0 * contention->terms.compute_bound, 100.0 * contention->terms.memory_bound);
+    text += error_row("  slowdown beside other numbers of units", contention->unseen_units);
   }
   text += fmt::format("written to {}\n", options.output);
   deliver(options, {std::move(json), std::move(text), warnings});

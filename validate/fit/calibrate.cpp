@@ -411,6 +411,16 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
   out.profile.framework = tables.front().framework;
   out.profile.framework_version = tables.front().version;
   out.profile.fits = std::move(fits);
+  std::vector<ContentionRow> contention;
+  for (const MeasurementTable& table : tables) {
+    contention.insert(contention.end(), table.contention.begin(), table.contention.end());
+  }
+  ContentionFitting fitted = fit_contention(contention, options.contention, accelerator, options.folds);
+  if (fitted.fit && fitted.fit->unseen_units) {
+    fitted.fit->unseen_units = brief(*fitted.fit->unseen_units);
+  }
+  out.profile.contention = std::move(fitted.fit);
+  out.warnings.insert(out.warnings.end(), fitted.warnings.begin(), fitted.warnings.end());
   return out;
 }
 

@@ -13,7 +13,8 @@ namespace moesim {
 
 struct CalibrationOptions {
   std::string name = "fitted";
-  std::size_t folds = 5;  ///< of shapes, and of sizes
+  std::size_t folds = 5;            ///< of shapes, and of sizes
+  ContentionTerms contention = {};  ///< of the base, for what was not measured beside other kernels
   BoostingOptions boosting;
 };
 

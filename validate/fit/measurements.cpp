@@ -44,6 +44,10 @@ class Rows {
       m.row = row;
       m.op = table_.cell(row, op);
       try {
+        if (m.op == "contention") {
+          out.contention.push_back(contention_row(table_, row));
+          continue;
+        }
         if (!fill(m)) {
           ++unknown[std::string(reason_.empty() ? m.op : reason_)];
           ++out.skipped;

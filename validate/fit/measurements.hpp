@@ -10,6 +10,7 @@
 
 #include "models/kernels/fit_query.hpp"
 #include "sim/core/quantity.hpp"
+#include "validate/fit/contention_fit.hpp"
 #include "validate/fit/table_file.hpp"
 
 namespace moesim {
@@ -38,15 +39,16 @@ struct MeasurementTable {
   std::string framework = {};
   std::string version = {};
   std::vector<Measurement> rows = {};
+  std::vector<ContentionRow> contention = {};  ///< kernels beside another; of our own measurements
   std::size_t skipped = 0;
   std::vector<std::string> warnings = {};  ///< what was skipped, and why
 };
 
 /// Reads a table of kernel latencies: aiconfigurator's CSV (latency in ms, plain or gzipped), or our own JSON
 /// (moesim.measurement/1: the same columns by row, latency with its unit; experts' rows of distribution "recorded" give
-/// the tokens of each expert in expert_rows). Rows of operators that are not known are
-/// skipped with a warning that counts them. Throws ConfigError: a column that is missing, a cell that is no number, a
-/// latency that is not above zero, latencies in several units; by line.
+/// the tokens of each expert in expert_rows; kernels beside another are rows of contention). Rows of operators that are
+/// not known are skipped with a warning that counts them. Throws ConfigError: a column that is missing, a cell that is
+/// no number, a latency that is not above zero, latencies in several units; by line.
 MeasurementTable read_measurements(const std::filesystem::path& path, TableFormat format);
 
 /// Throws ConfigError where a latency cannot be in the unit that the table's others are in: faster than a twentieth of

@@ -170,6 +170,11 @@ Validation validate(const MeasurementTable& table, const KernelProfile& profile,
     by_operator[m.op].push_back(error);
     by_part[{m.op, std::string(name_of(type)), m.variant}].push_back(error);
   }
+  for (const ContentionRow& row : table.contention) {
+    const double error = contention_error(profile.communication.contention, row, accelerator);
+    by_operator["contention"].push_back(error);
+    by_part[{"contention", std::string(name_of(row.bound)), "slowdown"}].push_back(error);
+  }
   for (auto& [op, errors] : by_operator) {
     out.operators.push_back({op, "", "", errors_of(std::move(errors))});
   }

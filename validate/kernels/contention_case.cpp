@@ -86,19 +86,29 @@ class RunningRival {
   Stream stream_{Stream::Priority::kHigh};
 };
 
-std::unique_ptr<Prepared> prepare_work(Work work, Bench& bench) {
+Shape shape_of(Work work) {
   const LayerShape& deepseek = find_layer("deepseek-v3");
   switch (work) {
     case Work::kGemm:
-      return prepare(GemmCase{NumberType::kBf16, 4096, 7168, 4096}, bench);
+      return GemmCase{NumberType::kBf16, 4096, 7168, 4096};
     case Work::kDecodeExperts:
-      return prepare(ExpertsCase{.layer = deepseek, .tokens = 256, .expert_parallel = 8}, bench);
+      return ExpertsCase{.layer = deepseek, .tokens = 256, .expert_parallel = 8};
     case Work::kPrefillExperts:
-      return prepare(ExpertsCase{.layer = deepseek, .tokens = 16384, .expert_parallel = 8}, bench);
+      return ExpertsCase{.layer = deepseek, .tokens = 16384, .expert_parallel = 8};
     case Work::kDecodeAttention:
-      return prepare(DecodeCase{128, 4096, 64, 8, 128}, bench);
+      return DecodeCase{128, 4096, 64, 8, 128};
   }
   throw Unsupported("unknown work");
+}
+
+std::unique_ptr<Prepared> prepare_work(const Shape& shape, Bench& bench) {
+  if (const auto* const gemm = std::get_if<GemmCase>(&shape)) {
+    return prepare(*gemm, bench);
+  }
+  if (const auto* const experts = std::get_if<ExpertsCase>(&shape)) {
+    return prepare(*experts, bench);
+  }
+  return prepare(std::get<DecodeCase>(shape), bench);
 }
 
 }  // namespace
@@ -108,6 +118,7 @@ Outcome measure_contention(const ContentionCase& c, const StopRule& rule, Bench&
   if (left < 8) {
     throw Unsupported("the rival would leave fewer than eight SMs");
   }
+  const Shape shape = shape_of(c.work);
   // Time alone on the whole GPU, and alone in the space that the rival leaves: what remains is contention proper.
   Bench whole = bench;
   whole.multiprocessors = 0;
@@ -116,14 +127,14 @@ Outcome measure_contention(const ContentionCase& c, const StopRule& rule, Bench&
   Outcome out;
   Timing alone;
   {
-    const std::unique_ptr<Prepared> prepared = prepare_work(c.work, whole);
+    const std::unique_ptr<Prepared> prepared = prepare_work(shape, whole);
     out.verdict = check_once(*prepared, bench.stream.get());
     if (!out.verdict.right()) {
       return out;
     }
     alone = measure(*prepared, rule, bench.stream.get(), Path::kStream);
   }
-  const std::unique_ptr<Prepared> prepared = prepare_work(c.work, rest);
+  const std::unique_ptr<Prepared> prepared = prepare_work(shape, rest);
   out.verdict = check_once(*prepared, bench.stream.get());
   if (!out.verdict.right()) {
     return out;
@@ -153,6 +164,7 @@ Outcome measure_contention(const ContentionCase& c, const StopRule& rule, Bench&
   out.verdict = prepared->verdict(0);
   extra.set("alone", latency_text(alone.seconds.median))
       .set("alone_on_the_rest", latency_text(limited.seconds.median))
+      .set("work_gbps_alone", needs_of(shape).bytes / alone.seconds.median * 1e-9)
       .set("slowdown", out.timing.seconds.median / alone.seconds.median)
       .set("slowdown_on_the_rest", out.timing.seconds.median / limited.seconds.median);
   if (c.rival == Rival::kStream) {

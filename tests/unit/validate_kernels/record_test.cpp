@@ -55,8 +55,9 @@ Record record_of_all() {
   record.add({PrefillCase{2, 1024, 16, 16, 192}, timing_of(90e-6)});
   record.add({HbmCase{HbmCase::Access::kCopy, 1 << 20}, timing_of(1e-6)});
   Json extra = Json::object();
-  extra.set("slowdown", 1.5);
-  record.add({ContentionCase{}, timing_of(1e-3), extra, "contention/one"});
+  extra.set("slowdown", 1.5).set("work_gbps_alone", 900.0).set("rival_gbps", 600.0);
+  record.add({ContentionCase{ContentionCase::Work::kDecodeExperts, ContentionCase::Rival::kStream, 20}, timing_of(1e-3),
+              extra, "contention/one"});
   record.skipped.push(std::move(Json::object().set("case", "a/b").set("reason", "too large")));
   return record;
 }
@@ -75,7 +76,13 @@ TEST_CASE("a file of measurements reads as the kernels that were measured") {
   CHECK(table.device == "NVIDIA H200");
   CHECK(table.framework == "moesim");
   CHECK(table.version == "abc");
-  CHECK(table.skipped == 1);  // contention
+  CHECK(table.skipped == 0);
+  REQUIRE(table.contention.size() == 1);
+  CHECK(table.contention[0].bound == Bound::kMemory);
+  CHECK(table.contention[0].units == 20);
+  CHECK(table.contention[0].work_rate == 900e9);
+  CHECK(table.contention[0].rival_rate == 600e9);
+  CHECK(table.contention[0].slowdown == 1.5);
   REQUIRE(table.rows.size() == 9);
 
   const auto& copy = std::get<Streaming>(table.rows[8].kernel);
@@ -150,6 +157,23 @@ Timing lawful_timing(const Shape& shape) {
   return timing_of(4e-6 + std::max(needs.flops / 0.8 / 989e12, needs.bytes / 0.7 / 4.8e12));
 }
 
+/// What such a GPU says of a kernel beside another: all of the 132 SMs are needed where they hold a kernel back, 70 of
+/// a hundred where the HBM does. A rival that streams takes 20 GB/s with each SM.
+Json lawful_contention(const ContentionCase& c) {
+  const bool memory =
+      c.work == ContentionCase::Work::kDecodeExperts || c.work == ContentionCase::Work::kDecodeAttention;
+  const double left = 1.0 - c.multiprocessors / 132.0;
+  const double rival = c.rival == ContentionCase::Rival::kStream ? 20e9 * c.multiprocessors : 0.0;
+  const double taken = memory ? 0.7 : 0.2;
+  Json extra = Json::object();
+  extra.set("slowdown", std::max({1.0, (memory ? 0.7 : 1.0) / left, taken / (1.0 - rival / 4.8e12)}))
+      .set("work_gbps_alone", taken * 4.8e3);
+  if (rival > 0.0) {
+    extra.set("rival_gbps", rival * 1e-9);
+  }
+  return extra;
+}
+
 // The way of the first session on a GPU: measured, fitted, and held against a replay that the fit has not seen.
 TEST_CASE("what the whole plan measures can be fitted, and predicts a replay") {
   constexpr std::size_t kOfGroup = 240;  // as many of each are enough
@@ -162,7 +186,9 @@ TEST_CASE("what the whole plan measures can be fitted, and predicts a replay") {
         (experts && std::get<ExpertsCase>(one.shape).kernel != ExpertKernel::kOwn) || taken[one.group]++ >= kOfGroup) {
       continue;
     }
-    measured.add({one.shape, lawful_timing(one.shape), Json::object(), one.id});
+    const auto* contention = std::get_if<ContentionCase>(&one.shape);
+    measured.add({one.shape, contention == nullptr ? lawful_timing(one.shape) : timing_of(1e-3),
+                  contention == nullptr ? Json::object() : lawful_contention(*contention), one.id});
   }
   const auto path = moesim::test::scratch_path("moesim_plan.json");
   measured.save(path.string());
@@ -185,6 +211,11 @@ TEST_CASE("what the whole plan measures can be fitted, and predicts a replay") {
                              FitFamily::kGenerationAttention, FitFamily::kLatentContextAttention,
                              FitFamily::kLatentGenerationAttention, FitFamily::kStreaming});
 
+  REQUIRE(fitted.profile.contention);
+  CHECK(fitted.profile.contention->terms.compute_bound == 1.0);
+  CHECK(fitted.profile.contention->terms.memory_bound == Approx(0.7).margin(0.001));
+  CHECK(fitted.profile.contention->unseen_units->worst < 0.01);
+
   Record replay;
   replay.gpu = measured.gpu;
   for (const Case& one : generated_replay_plan({.layer = layer_shapes().front()}, 1)) {
@@ -198,6 +229,7 @@ TEST_CASE("what the whole plan measures can be fitted, and predicts a replay") {
       validate(read_measurements(path, TableFormat::kMoesim), profile, find_accelerator("h200-sxm", {"test", ""}));
   std::filesystem::remove(path);
   std::filesystem::remove(profile_path);
+  CHECK(profile.communication.contention.memory_bound == fitted.profile.contention->terms.memory_bound);
   REQUIRE(valid.operators.size() == 1);
   CHECK(valid.operators[0].op == "moe");
   CHECK(valid.operators[0].errors.n > 40);

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "models/kernels/communication.hpp"
+#include "models/kernels/kernel.hpp"
+
+namespace moesim {
+
+/// What kernels of communication hold of a GPU, as shares of its compute units and of its HBM's bandwidth.
+struct HeldShare {
+  double units = 0.0;
+  double memory = 0.0;
+};
+
+/// A GPU is never left with nothing at all.
+inline constexpr double kLeastShare = 0.01;
+
+/// Share of the compute units that a kernel needs for its full speed, by what holds it back.
+double needed_units(Bound bound, const ContentionTerms& contention);
+
+/// ContentionTerms' law: the speed of a kernel that takes a share `memory` of the HBM's bandwidth by itself, beside
+/// what is held. At most 1, which is its speed by itself.
+double speed_beside(const HeldShare& held, Bound bound, double memory, const ContentionTerms& contention);
+
+}  // namespace moesim
