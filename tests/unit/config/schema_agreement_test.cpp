@@ -43,8 +43,22 @@ TEST_CASE("schema and decoder agree on network interfaces") {
 TEST_CASE("schema and decoder agree on clusters") {
   check_agreement<ClusterConfig>("cluster", examples_of(cluster_catalogue()), 2000);
 }
+/// With at most two elements of each array: a table of thirty measured points says no more than one of two.
+Json brief(Json json) {
+  if (json.is_array() && json.size() > 2) {
+    json.erase(json.begin() + 2, json.end());
+  }
+  if (json.is_structured()) {
+    for (Json& child : json) {
+      child = brief(std::move(child));
+    }
+  }
+  return json;
+}
 TEST_CASE("schema and decoder agree on profiles of kernel cost") {
-  check_agreement<RooflineProfile>("profile", examples_of(profile_catalogue()), 2000);
+  std::vector<Json> examples = examples_of(profile_catalogue());
+  std::transform(examples.begin(), examples.end(), examples.begin(), brief);
+  check_agreement<RooflineProfile>("profile", examples, 2000);
 }
 TEST_CASE("schema and decoder agree on generators of routing") {
   check_agreement<GeneratorParameters>("generator", examples_of(generator_catalogue()), 2000);
@@ -72,7 +86,7 @@ TEST_CASE("defaults that a schema shows are ones that it accepts") {
 
 TEST_CASE("the judge tells right from wrong") {
   // Against a judge that says yes to everything: schemas whose answers are plain.
-  const SchemaJudge judge(Json::parse(R"({"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}},
+  SchemaJudge judge(Json::parse(R"({"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}},
                                           "required": ["a"], "additionalProperties": false})"));
   CHECK(judge.accepts({{"a", 1}}));
   CHECK_FALSE(judge.accepts({{"a", 0}}));
