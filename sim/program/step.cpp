@@ -215,12 +215,25 @@ class StepBuilder {
       all_phases(plan_.all_reduce->build(groups(), group_bytes()));
     }
   }
+  /// A norm over the queries or keys of all heads wants the sums of squares of all of the group's ranks, [tokens, 2] in
+  /// fp32 (vLLM, MiniMaxText01RMSNormTP). When within a layer makes no difference.
+  void sum_squares(const Mixer& mixer) {
+    const auto* attention = std::get_if<GroupedQueryAttention>(&mixer);
+    if (plan_.tensor_parallel == 1 || attention == nullptr || !attention->qk_norm ||
+        attention->qk_norm_width != NormWidth::kAllHeads) {
+      return;
+    }
+    const double size = bytes_of(2 * plan_.batch.tokens(), DataType::kFp32);
+    all_phases(plan_.all_reduce == nullptr ? in_groups(Collective::kAllReduce, size)
+                                           : plan_.all_reduce->build(groups(), size));
+  }
 
   void add_layer(const Layer& layer) {
     const std::int64_t tokens = plan_.batch.tokens();
     all_run({norm_kernel(context_, tokens)});
     BatchShape batch = plan_.batch;
     batch.mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
+    sum_squares(layer.block->mixer);
     all_run(mixer_kernels(mixer_context_, layer.block->mixer, batch));
     if (layer.block->cross_attention) {
       sum_over_group();
