@@ -130,6 +130,25 @@ std::optional<std::size_t> FittedKernels::find(FitFamily family, DataType type, 
   return first;
 }
 
+std::optional<std::size_t> FittedKernels::find_like(const FittableKernel& kernel, DataType type) const {
+  const FitFamily family = family_of(kernel).first;
+  const auto first = find(family, type);
+  const auto names = feature_names(family);
+  const auto name = std::find(names.begin(), names.end(), "expert ranks");
+  if (!first || name == names.end()) {
+    return first;
+  }
+  const auto feature = static_cast<std::size_t>(name - names.begin());
+  const double spread = fit_query(kernel, accelerator_).features.values()[feature];
+  for (std::size_t i = *first; i < profile_.fits.size(); ++i) {
+    const KernelFit& fit = profile_.fits[i];
+    if (fit.family == family && fit.type == type && beyond(fit, feature, spread) <= 0.0) {
+      return i;
+    }
+  }
+  return first;
+}
+
 std::optional<FittedKernels::Choice> FittedKernels::choose(const FittableKernel& kernel,
                                                            std::string_view variant) const {
   const auto [family, type] = family_of(kernel);
@@ -138,7 +157,7 @@ std::optional<FittedKernels::Choice> FittedKernels::choose(const FittableKernel&
                            : type == DataType::kFp8    ? DataType::kFp8Block
                                                        : type;
   for (const DataType measured : {type, sibling}) {
-    if (const auto fit = find(family, measured, variant)) {
+    if (const auto fit = variant.empty() ? find_like(kernel, measured) : find(family, measured, variant)) {
       return Choice{*fit, kernel};
     }
   }

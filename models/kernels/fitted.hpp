@@ -120,7 +120,7 @@ struct FittedProfile {
   std::string framework;
   std::string framework_version;
   std::string base = "roofline";  ///< profile for what is not fitted: terms, or another's fits with its own base
-  std::vector<KernelFit> fits;    ///< of several for one family and type, the first is used
+  std::vector<KernelFit> fits;    ///< of several for one family and type, the first measured with such a spread
   std::optional<ContentionFit> contention = std::nullopt;  ///< absent: the base's
   std::map<std::string, std::string> sources;
 
@@ -165,8 +165,9 @@ class FittedKernels {
     FittableKernel kernel;
     std::optional<DataType> stands_for = std::nullopt;  ///< the weights' type, where the kernel has another
   };
-  /// find() for the kernel. For fp8, scaled by tensor or by block, the other's fit where its own is missing; for
-  /// experts behind a dispatch, where none of those were measured, the fit of experts that sort tokens themselves.
+  /// find_like() for the kernel, or find() of a variant. For fp8, scaled by tensor or by block, the other's fit where
+  /// its own is missing; for experts behind a dispatch, where none of those were measured, the fit of experts that sort
+  /// tokens themselves.
   [[nodiscard]] std::optional<Choice> choose(const FittableKernel& kernel, std::string_view variant = {}) const;
 
   struct Prediction {
@@ -183,6 +184,11 @@ class FittedKernels {
                                    std::optional<DataType> stands_for = std::nullopt) const;
 
  private:
+  /// Of several implementations of a family and type, the first that was measured with experts spread over as many
+  /// ranks as the kernel's, else the first: servers choose one by that. vLLM runs FlashInfer's experts where ranks have
+  /// experts of their own and Triton's where each has a part of all (kernel_source of its tables).
+  [[nodiscard]] std::optional<std::size_t> find_like(const FittableKernel& kernel, DataType type) const;
+
   FittedProfile profile_;
   Accelerator accelerator_;
   std::vector<Surface> surfaces_;   // [fits]

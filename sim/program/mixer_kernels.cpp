@@ -68,6 +68,13 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
   KernelList kernels;
   kernels.push_back({StepOperator::kAttentionProjection,
                      gemm(context, tokens, width * (attention.output_gate ? 2 : 1) + kv_width, context.hidden)});
+  if (attention.qk_norm && attention.qk_norm_width == NormWidth::kAllHeads) {
+    // Sums of squares over a rank's heads, [tokens, 2]; the gains are applied as queries and keys are rotated.
+    const std::int64_t squared = tokens * (width + kv_width / 2);
+    kernels.push_back({StepOperator::kAttentionProjection,
+                       Streaming{elements(squared, context.precision.activations),
+                                 bytes(8.0 * static_cast<double>(tokens)), flops(2.0 * static_cast<double>(squared))}});
+  }
   kernels.push_back(rotate_and_cache(context, tokens, width, kv_width));
   const bool chunked = attention.window && attention.window_kind == WindowKind::kChunked;
   const std::int64_t window = chunked ? 0 : attention.window.value_or(0);

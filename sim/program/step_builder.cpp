@@ -189,4 +189,17 @@ void StepBuilder::sum_over_group() {
   }
 }
 
+/// A norm over the queries or keys of all heads wants the sums of squares of all of the group's ranks, [tokens, 2] in
+/// fp32 (vLLM, MiniMaxText01RMSNormTP). When within a layer makes no difference.
+void StepBuilder::sum_squares(const Mixer& mixer) {
+  const auto* attention = std::get_if<GroupedQueryAttention>(&mixer);
+  if (plan_.tensor_parallel == 1 || attention == nullptr || !attention->qk_norm ||
+      attention->qk_norm_width != NormWidth::kAllHeads) {
+    return;
+  }
+  const double size = bytes_of(2 * batch().tokens(), DataType::kFp32);
+  all_phases(plan_.all_reduce == nullptr ? in_groups(Collective::kAllReduce, size)
+                                         : plan_.all_reduce->build(groups(), size));
+}
+
 }  // namespace moesim

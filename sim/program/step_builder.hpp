@@ -111,6 +111,7 @@ class StepBuilder {
   void reduce_scatter();
   void all_gather();
   void sum_over_group();
+  void sum_squares(const Mixer& mixer);
 
   const StepPlan& plan_;
   const TaskPool& pool_;

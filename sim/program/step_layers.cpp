@@ -14,6 +14,7 @@ void StepBuilder::add_mixer(const Layer& layer) {
   all_run({norm_kernel(context_, batch().tokens())});
   BatchShape shape = batch();
   shape.mask = layer.stack == Stack::kEncoder ? Mask::kFull : Mask::kCausal;
+  sum_squares(layer.block->mixer);
   KernelList kernels = mixer_kernels(mixer_context_, layer.block->mixer, shape);
   if (layer.moe() != nullptr && shape.phase == StepPhase::kDecode) {
     const auto core = std::find_if(kernels.begin(), kernels.end(), [](const OperatorKernel& kernel) {

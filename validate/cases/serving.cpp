@@ -45,15 +45,18 @@ struct KnownSystem {
 constexpr std::array kSystems = std::to_array<KnownSystem>(
     {{"h100_sxm", "hgx-h100", "h100-sxm"}, {"h200_sxm", "hgx-h200", "h200-sxm"}, {"b200_sxm", "hgx-b200", "b200-sxm"}});
 
-/// Nobody recorded which experts these servers chose. For DeepSeek-V3 and Qwen3-235B the law is that which
-/// aiconfigurator matched their latencies with: loads between 1 and 0.8·4096. Loads of other models are drawn from 1 to
-/// 0.8·50: their logarithms then have a standard deviation of ln 40 / √12 = 1.06, where recordings have .97
-/// (DeepSeek-V3 in decode: .85 between blocks of experts and .47 within) and .61 (DeepSeek-V2-Lite), both in
-/// workloads/routing/catalogue. Over the wide range they would have 2.3, and a step would read far fewer experts.
-PowerLawRouting routing_of(const ServingRun& run) {
+/// Nobody recorded which experts these servers chose. DeepSeek-V3's own choices were recorded elsewhere, and are
+/// generated like that, prompts and tokens apart (workloads/routing/catalogue). Loads of other models are drawn from 1
+/// to 0.8·50: their logarithms then have a standard deviation of ln 40 / √12 = 1.06, where recordings have .97
+/// (DeepSeek-V3 in decode: .85 between blocks of experts and .47 within) and .61 (DeepSeek-V2-Lite).
+RoutingConfig routing_of(const ServingRun& run, const StepChoice& step) {
   constexpr std::size_t kRecordedRange = 50;
-  const bool matched = run.model.find("DeepSeek") != std::string::npos || run.model.starts_with("Qwen/Qwen3-235B");
-  return matched ? PowerLawRouting{} : PowerLawRouting{.alpha = 1.01, .tokens = kRecordedRange};
+  if (run.model.find("DeepSeek") == std::string::npos) {
+    return PowerLawRouting{.alpha = 1.01, .tokens = kRecordedRange};
+  }
+  GeneratorRouting recorded;
+  recorded.name = std::holds_alternative<PrefillStep>(step) ? "deepseek-v3-prefill" : "deepseek-v3-decode";
+  return recorded;
 }
 
 /// Absent cells are 1: a server that was not told has no such parallelism.
@@ -104,21 +107,93 @@ Precision precision_of(const ServingRun& run) {
 
 /// Whose table has the kernels that a server runs. On Blackwell, by the same scripts, these are seldom its own: SGLang
 /// runs TensorRT-LLM's attention and FlashInfer's experts (--attention-backend trtllm_mla or trtllm_mha,
-/// --moe-runner-backend flashinfer_trtllm), vLLM FlashInfer's 4-bit experts (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8).
-/// FlashInfer's experts in blocks of fp8 were measured under vLLM, whose profile has attention from TensorRT-LLM;
-/// those of other types that FlashInfer has from TensorRT-LLM, under that.
+/// --moe-runner-backend flashinfer_trtllm), TensorRT-LLM the same experts (moe_config's backend TRTLLM), vLLM
+/// FlashInfer's 4-bit ones (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8). Experts in blocks of fp8 from others' than
+/// TensorRT-LLM's own grouped products were measured under vLLM, whose profile has attention from TensorRT-LLM; those
+/// of other types that FlashInfer has from TensorRT-LLM, under that.
+///
+/// On Hopper SGLang runs Triton's experts, which are as fast as they are tuned. Where all ranks have a part of each of
+/// DeepSeek's experts, it computes the shared one as a 257th (deepseek_v2.py, determine_num_fused_shared_experts) and
+/// is tuned for that (fused_moe_triton/configs/triton_3_3_1/E=257,N=256,device_name=NVIDIA_H200,…); its collector
+/// timed 256, for which there is no such file, by the default configuration, and with the choice of experts
+/// (aiconfigurator, collector/sglang/collect_moe.py, get_default_config). vLLM has the same kernel tuned for 256.
 std::string kernels_of(const ServingRun& run) {
-  if (run.system != "b200_sxm" || (run.backend == "vllm" && run.precision != "fp4")) {
+  const bool blackwell = run.system == "b200_sxm";
+  const bool fp8 = run.precision == "fp8";
+  if (run.backend == "sglang" && !blackwell) {
+    const bool fused = run.model.starts_with("deepseek-ai/") && run.expert_tensor_parallel > 1;
+    return fp8 && fused ? "vllm" : run.backend;
+  }
+  if (!blackwell || (run.backend == "vllm" && run.precision != "fp4")) {
     return run.backend;
   }
-  return run.backend == "sglang" && run.precision == "fp8" ? "vllm" : "trtllm";
+  return fp8 ? "vllm" : "trtllm";
 }
 
-/// Whether a run generated several tokens a step, which is not simulated. The table does not say either, but
-/// TensorRT-LLM 1.2.0rc6.post3 is the image of InferenceX's runs of DeepSeek with multi-token prediction, post2 that of
-/// those without (perf-changelog.yaml, pull requests 594, 620, 632 and 642).
-bool speculates(const ServingRun& run, std::string_view version) {
-  return run.backend == "trtllm" && run.model.starts_with("deepseek-ai/") && version == "1.2.0rc6.post3";
+/// Prompts and outputs, on average. InferenceX draws both evenly between 0.8 of the nominal length and all of it
+/// (RANDOM_RANGE_RATIO of .github/workflows/benchmark-tmpl.yml; of servers apart, srt-slurm's sa-bench/bench.sh). Its
+/// scenarios have 1024 and 8192 tokens; no other run of the table has such a pair.
+struct Lengths {
+  std::int64_t prompt = 0;
+  std::int64_t output = 0;
+};
+Lengths mean_lengths(const ServingRun& run) {
+  constexpr std::int64_t kShort = 1024;
+  constexpr std::int64_t kLong = 8192;
+  const auto either = [](std::int64_t length) { return length == kShort || length == kLong; };
+  if (!either(run.prompt) || !either(run.output) || (run.prompt == kLong && run.output == kLong)) {
+    return {run.prompt, run.output};
+  }
+  constexpr double kMean = (0.8 + 1.0) / 2.0;
+  return {std::llround(kMean * static_cast<double>(run.prompt)), std::llround(kMean * static_cast<double>(run.output))};
+}
+
+/// Whether a step that generates tokens reads prompts as well, as TensorRT-LLM's (in-flight batching) and vLLM's do
+/// (docs.vllm.ai, configuration/optimization, chunked prefill). SGLang's steps do one or the other unless it is started
+/// with --enable-mixed-chunk, which InferenceX's scripts do not.
+bool reads_prompts_beside_tokens(const ServingRun& run) { return run.backend != "sglang"; }
+
+/// What a table says of when and by what a run was measured; empty where it does not.
+struct Provenance {
+  std::string_view version;   ///< of the server
+  std::string_view measured;  ///< the day, YYYY-MM-DD
+};
+
+/// Whether a run generated several tokens a step, which is not simulated. The table does not say, but InferenceX's
+/// configurations do (SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml and perf-changelog.yaml):
+/// - TensorRT-LLM 1.2.0rc6.post3 is the image of runs of DeepSeek with multi-token prediction, post2 that of those
+///   without (pull requests 594, 620, 632, 642);
+/// - 1.1.0rc2.post2 was both, but what was measured with it since 14 January 2026 is the sweep that pull request 392
+///   began multi-token prediction with: only that has attention data-parallel over eight H200 for 128 or 256 requests;
+/// - of SGLang's Qwen3.5 in fp8 on B200, experts split over four ranks are those with prediction alone (pull requests
+///   897, 898, 918);
+/// - of its DeepSeek in fp8 on eight B200, the runs without end at 64 requests, for prompts of 8192 tokens at 4, beyond
+///   which they have four GPUs.
+bool speculates(const ServingRun& run, const Provenance& provenance) {
+  if (run.phases != ServerPhases::kAll) {
+    return false;
+  }
+  const bool deepseek = run.model.starts_with("deepseek-ai/");
+  if (run.backend == "trtllm" && deepseek) {
+    return provenance.version == "1.2.0rc6.post3" ||
+           (provenance.version == "1.1.0rc2.post2" && provenance.measured >= "2026-01-14");
+  }
+  if (run.backend != "sglang" || run.system != "b200_sxm" || run.precision != "fp8") {
+    return false;
+  }
+  if (run.model.starts_with("Qwen/Qwen3.5")) {
+    return run.tensor_parallel == 4 && run.expert_tensor_parallel == 4;
+  }
+  const std::int64_t most = run.prompt == 8192 ? 4 : 64;
+  return deepseek && provenance.version == "0.5.9" && run.expert_tensor_parallel == 8 && run.sequences > most;
+}
+
+/// "2026-01-14" of "…; measured=2026-01-14T22:26:21Z; …".
+std::string_view day_measured(std::string_view source) {
+  constexpr std::string_view kBefore = "measured=";
+  constexpr std::size_t kDay = 10;
+  const std::size_t at = source.find(kBefore);
+  return at == std::string_view::npos ? "" : source.substr(at + kBefore.size(), kDay);
 }
 
 DispatchProtocol protocol_of(const ServingRun& run) {
@@ -156,24 +231,42 @@ struct Attempt {
   SkippedRun skipped;
 };
 
+/// What one rank does of a decode step for each sequence by itself, over what it has cached.
+Duration attention_time(const Execution& execution) {
+  SimTime sum;
+  for (const Segment& segment : execution.timeline.front()) {
+    if (segment.op == StepOperator::kAttention || segment.op == StepOperator::kIndexer ||
+        segment.op == StepOperator::kRecurrence) {
+      sum = sum + (segment.end - segment.begin);
+    }
+  }
+  return sum.duration();
+}
+
 Attempt predict(const ServingRun& run) {
   Attempt attempt{.prediction = {}, .skipped = {run.id, {}}};
   const Place place{run.id, ""};
-  const auto decode = scenario_of(run, DecodeStep{run.sequences, run.prompt + run.output / 2}, attempt.skipped.kind);
+  const Lengths mean = mean_lengths(run);
+  const auto decode = scenario_of(run, DecodeStep{run.sequences, mean.prompt + mean.output / 2}, attempt.skipped.kind);
   if (!decode) {
     return attempt;
   }
   try {
     const TaskPool one(1);
     ServingPrediction prediction{.run = run, .profile = std::get<ProfileName>(decode->kernels).value};
-    prediction.decode = run_step(*decode, place, one).execution.end.duration();
+    const Execution tokens = run_step(*decode, place, one).execution;
+    prediction.decode = tokens.end.duration();
     prediction.per_output_token = prediction.decode;
     if (run.phases == ServerPhases::kAll) {
-      Scenario prefill = *decode;
-      prefill.step = PrefillStep{1, run.prompt, 0};
+      const bool beside = reads_prompts_beside_tokens(run);
+      const PrefillStep step{1, mean.prompt + (beside ? run.sequences : 0), 0};
+      const Scenario prefill = scenario_of(run, step, attempt.skipped.kind).value();
       prediction.prefill = run_step(prefill, place, one).execution.end.duration();
+      if (beside) {
+        prediction.prefill = std::max(prediction.prefill + attention_time(tokens) - prediction.decode, Duration{});
+      }
       prediction.per_output_token +=
-          prediction.prefill * (static_cast<double>(run.sequences) / static_cast<double>(run.output));
+          prediction.prefill * (static_cast<double>(run.sequences) / static_cast<double>(mean.output));
     }
     attempt.prediction = std::move(prediction);
   } catch (const ConfigError& error) {  // nothing but the layout and its memory can be wrong with such scenarios
@@ -192,6 +285,7 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
   const TableFile file = TableFile::read(path);
   const bool says_decode = file.find("decode_batch_size").has_value();
   const bool says_version = file.find("backend_version").has_value();
+  const bool says_source = file.find("silicon_data_source").has_value();
   ServingTable table;
   for (std::size_t i = 0; i < file.rows(); ++i) {
     const TableRow row(file, i);
@@ -200,10 +294,6 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
                    .model = std::string(row.text("model_path")),
                    .system = std::string(row.text("system")),
                    .precision = std::string(row.text("precision"))};
-    if (says_version && speculates(run, row.text("backend_version"))) {
-      table.skipped.push_back({run.id, "several tokens a step by multi-token prediction"});
-      continue;
-    }
     if (row.text("mode") != "agg") {
       run.phases = ServerPhases::kDecode;
       if (!says_decode || row.text("decode_batch_size").empty()) {
@@ -226,6 +316,11 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
     run.expert_tensor_parallel = ways(row, prefix + "moe_tp_size");
     run.first_token = seconds(row.number("silicon_ttft_ms") * 1e-3);
     run.per_output_token = seconds(row.number("silicon_tpot_ms") * 1e-3);
+    if (speculates(run, {says_version ? row.text("backend_version") : "",
+                         says_source ? day_measured(row.text("silicon_data_source")) : ""})) {
+      table.skipped.push_back({run.id, "several tokens a step by multi-token prediction"});
+      continue;
+    }
     if (ways(row, prefix + "pp_size") > 1) {
       table.skipped.push_back({run.id, "pipeline parallelism"});
       continue;
@@ -259,7 +354,7 @@ std::optional<Scenario> scenario_of(const ServingRun& run, const StepChoice& ste
   scenario.parallelism.tensor_parallel = run.tensor_parallel;
   scenario.parallelism.expert_tensor_parallel = run.expert_tensor_parallel;
   scenario.step = step;
-  scenario.routing = routing_of(run);
+  scenario.routing = routing_of(run, step);
   scenario.dispatch.protocol = protocol_of(run);
   return scenario;
 }

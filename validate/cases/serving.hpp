@@ -49,9 +49,9 @@ struct ServingTable {
 /// Reads runs of one server (mode "agg"), and of servers for prompts and for tokens (mode "disagg") the latter's part,
 /// where the table says how many sequences one of them ran. Pipelined ones are skipped, and those whose requests waited
 /// longer for their first token than for all others: how many sequences ran at once is not known of them; and those
-/// whose server's version is known to have predicted several tokens a step (column backend_version, where there is
-/// one). Throws
-/// ConfigError naming file and line: a column that is missing, a number that is none or not positive.
+/// whose servers are known to have predicted several tokens a step, by layout, load, version and day (columns
+/// backend_version and silicon_data_source, where there are such). Throws ConfigError naming file and line: a column
+/// that is missing, a number that is none or not positive.
 ServingTable read_serving_table(const std::filesystem::path& path);
 
 /// Decode or prefill step of a run, the ranks laid out as the server's; std::nullopt with `reason` set for a model or
@@ -62,7 +62,7 @@ struct ServingPrediction {
   ServingRun run;
   std::string profile;
   Duration decode = {};   ///< one step of all sequences, half of the output generated
-  Duration prefill = {};  ///< one prompt by itself; none where another server reads the prompts
+  Duration prefill = {};  ///< what a prompt holds all sequences up for; nothing where another server reads the prompts
   Duration per_output_token = {};
   [[nodiscard]] double error() const { return per_output_token / run.per_output_token - 1.0; }
 };
@@ -85,14 +85,19 @@ struct ServingValidation {
 };
 
 /// Predicts the time per output token of each run. In steady state each of B running sequences is replaced once while
-/// it generates its O tokens, and the server stops decoding for the prompts that come in, so that
-///   time per output token = decode step of B sequences + B · prefill of one prompt / O.
-/// A server for tokens alone stops for no prompts: its time per output token is its decode step. Times to the first
-/// token are not predicted: prompts queue, and the tables do not say how they arrive (how many at once to begin with,
-/// how many in all), nor over what a prompt's cache moves to the other server.
+/// it generates its O tokens, and a prompt that comes in holds the server up, so that
+///   time per output token = decode step of B sequences + B · prefill / O.
+/// `prefill` is a step of its own for one prompt of P tokens where a server does either prompts or tokens in a step.
+/// Where it does both at once, it is by how much longer that step is than one without the prompt: products and experts
+/// over P + B tokens, the prompt's attention, and the sequences',
+///   prefill = step of one prompt of P + B tokens + attention of the decode step − decode step,
+/// which takes a little too much attention, that of B tokens of the prompt more. P and O are what the clients asked for
+/// on average. A server for tokens alone stops for no prompts: its time per output token is its decode step. Times to
+/// the first token are not predicted: prompts queue, and the tables do not say how they arrive (how many at once to
+/// begin with, how many in all), nor over what a prompt's cache moves to the other server.
 /// `system`, if not empty: only runs on that. Nothing is fitted to the runs: kernels come from the profile of the GPU
-/// and the server, routing from power laws of exponent 1.01: as wide as aiconfigurator takes it for the models that it
-/// matched, DeepSeek's and Qwen3-235B, as recordings are for the others.
+/// and the server; routing is generated like recordings of DeepSeek-V3 for its runs, and drawn from power laws as wide
+/// as recordings are for other models.
 ServingValidation validate_serving(const ServingTable& table, const std::string& system, const TaskPool& pool);
 
 }  // namespace moesim

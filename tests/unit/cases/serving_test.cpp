@@ -56,21 +56,76 @@ TEST_CASE("A serving run becomes a scenario laid out like the server") {
   CHECK(std::get<ProfileName>(scenario->kernels).value == "h200-vllm");
 }
 
-// 8 sequences of 512 tokens of output: while one is generated, 8 prompts come in, so that every token waits for 1/64 of
-// a prompt's prefill beside its own step, at a context of 1024 + 256.
-TEST_CASE("Time per output token is a decode step and its share of the prompts that come in") {
+// 8 sequences of 512 tokens of output: while one is generated, 8 prompts come in. vLLM reads each in a step that also
+// generates, which is longer than others by what 1024 + 8 tokens and the sequences' attention take together, at a
+// context of 1024 + 256; every token waits for 8/512 of that beside its own step.
+TEST_CASE("Time per output token is a decode step and its share of the prompts that are read beside tokens") {
   const ServingValidation result = validate_serving(read(std::string(kHeader) + kRun), "", TaskPool(2));
+  REQUIRE(result.predictions.size() == 1);
+  const ServingPrediction& found = result.predictions.front();
+  std::string reason;
+  const TaskPool pool(1);
+  const Execution tokens = run_step(*scenario_of(found.run, DecodeStep{8, 1280}, reason), {"", ""}, pool).execution;
+  const Execution prompt = run_step(*scenario_of(found.run, PrefillStep{1, 1032, 0}, reason), {"", ""}, pool).execution;
+  double attention = 0.0;
+  for (const Segment& segment : tokens.timeline.front()) {
+    attention += segment.op == StepOperator::kAttention ? (segment.end - segment.begin).duration().base() : 0.0;
+  }
+  const double decode = tokens.end.duration().base();
+  const double longer = prompt.end.duration().base() + attention - decode;
+  REQUIRE(longer > 0.0);
+  CHECK(attention > 0.0);
+  CHECK(found.prefill.base() == Approx(longer).epsilon(1e-9));
+  CHECK(found.per_output_token.base() == Approx(decode + longer / 64.0).epsilon(1e-9));
+  CHECK(found.error() == Approx(found.per_output_token.base() / 6.5e-3 - 1.0).epsilon(1e-12));
+  REQUIRE(result.all);
+  CHECK(result.all->bias == Approx(found.error()));
+}
+
+// The same run by SGLang, whose steps either read or generate: each prompt of 1024 tokens takes a step of its own.
+TEST_CASE("A server that does not mix prompts with tokens stops for each prompt") {
+  std::string text = std::string(kHeader) + kRun;
+  text.replace(text.rfind("vllm"), 4, "sglang");
+  const ServingValidation result = validate_serving(read(text), "", TaskPool(2));
   REQUIRE(result.predictions.size() == 1);
   const ServingPrediction& found = result.predictions.front();
   std::string reason;
   const TaskPool pool(1);
   const auto decode = run_step(*scenario_of(found.run, DecodeStep{8, 1280}, reason), {"", ""}, pool).execution.end;
   const auto prefill = run_step(*scenario_of(found.run, PrefillStep{1, 1024, 0}, reason), {"", ""}, pool).execution.end;
+  CHECK(found.prefill.base() == prefill.duration().base());
   CHECK(found.per_output_token.base() ==
         Approx(decode.duration().base() + prefill.duration().base() / 64.0).epsilon(1e-12));
-  CHECK(found.error() == Approx(found.per_output_token.base() / 6.5e-3 - 1.0).epsilon(1e-12));
-  REQUIRE(result.all);
-  CHECK(result.all->bias == Approx(found.error()));
+}
+
+// InferenceX asks for 0.8 to 1 of 1024 tokens each way: 0.9 on average, 921.6, and half of the output is 461.
+TEST_CASE("Lengths of InferenceX's runs are those that its clients ask for on average") {
+  const ServingTable table = read(std::string(kDisaggregated) +
+                                  "a,trtllm,openai/gpt-oss-120b,h200_sxm,fp4,disagg,1024,1024,,,,,,1,1,1,2,1,90,6.5\n");
+  const ServingValidation result = validate_serving(table, "", TaskPool(1));
+  REQUIRE(result.predictions.size() == 1);
+  const ServingPrediction& found = result.predictions.front();
+  std::string reason;
+  const auto mean = run_step(*scenario_of(found.run, DecodeStep{1, 922 + 461}, reason), {"", ""}, TaskPool(1));
+  const auto nominal = run_step(*scenario_of(found.run, DecodeStep{1, 1024 + 512}, reason), {"", ""}, TaskPool(1));
+  CHECK(found.decode.base() == mean.execution.end.duration().base());
+  CHECK(found.decode < nominal.execution.end.duration());
+}
+
+TEST_CASE("DeepSeek's runs are routed as DeepSeek-V3 was recorded, prompts and tokens apart") {
+  const auto routing = [](const char* model, const StepChoice& step) {
+    ServingRun run;
+    run.model = model;
+    run.system = "h200_sxm";
+    std::string reason;
+    return scenario_of(run, step, reason).value().routing;
+  };
+  const auto recorded = [&](const StepChoice& step) {
+    return std::get<GeneratorRouting>(routing("deepseek-ai/DeepSeek-R1", step)).name.value();
+  };
+  CHECK(recorded(DecodeStep{1, 1}) == "deepseek-v3-decode");
+  CHECK(recorded(PrefillStep{1, 1, 0}) == "deepseek-v3-prefill");
+  CHECK(std::get<PowerLawRouting>(routing("Qwen/Qwen3-235B-A22B-FP8", DecodeStep{1, 1})).tokens == 50);
 }
 
 // A server of 2 GPUs with one sequence on each, whose prompts of 1024 tokens another has read: while it generates 512,
@@ -157,12 +212,14 @@ TEST_CASE("Caches are of the type that the published launch scripts ask for") {
 }
 
 TEST_CASE("Kernels are those of the server, or whose it runs by the published launch scripts") {
-  const auto profile = [](const char* backend, const char* system, const char* precision) {
+  const auto profile = [](const char* backend, const char* system, const char* precision,
+                          const char* model = "Qwen/Qwen3.5-397B-A17B", int expert_tensor_parallel = 1) {
     ServingRun run;
     run.backend = backend;
-    run.model = "Qwen/Qwen3.5-397B-A17B";
+    run.model = model;
     run.system = system;
     run.precision = precision;
+    run.tensor_parallel = run.expert_tensor_parallel = expert_tensor_parallel;
     std::string reason;
     return std::get<ProfileName>(scenario_of(run, DecodeStep{1, 1}, reason).value().kernels).value;
   };
@@ -171,16 +228,44 @@ TEST_CASE("Kernels are those of the server, or whose it runs by the published la
   CHECK(profile("sglang", "b200_sxm", "bf16").ends_with("-trtllm"));
   CHECK(profile("vllm", "b200_sxm", "fp8").ends_with("-vllm"));
   CHECK(profile("vllm", "b200_sxm", "fp4").ends_with("-trtllm"));
+  CHECK(profile("trtllm", "b200_sxm", "fp8").ends_with("-vllm"));
+  CHECK(profile("trtllm", "b200_sxm", "fp4").ends_with("-trtllm"));
+  CHECK(profile("trtllm", "h200_sxm", "fp8") == "h200-trtllm");
+  // The shared expert is one of the routed only where all ranks have a part of each.
+  CHECK(profile("sglang", "h200_sxm", "fp8", "deepseek-ai/DeepSeek-R1", 8) == "h200-vllm");
+  CHECK(profile("sglang", "h200_sxm", "fp8", "deepseek-ai/DeepSeek-R1", 1) == "h200-sglang");
+  CHECK(profile("sglang", "h200_sxm", "fp8", "Qwen/Qwen3.5-397B-A17B", 8) == "h200-sglang");
 }
 
-TEST_CASE("Servers whose version is known to predict several tokens a step are left out") {
-  const std::string header = "backend_version," + std::string(kHeader);
-  const std::string rest = ",trtllm,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,agg,1024,512,8,8,1,,8,90,6.5\n";
-  const ServingTable table = read(header + "1.2.0rc6.post3,a" + rest + "1.2.0rc6.post2,b" + rest);
-  REQUIRE(table.runs.size() == 1);
-  CHECK(table.runs.front().id == "b");
-  REQUIRE(table.skipped.size() == 1);
-  CHECK(table.skipped.front().kind == "several tokens a step by multi-token prediction");
+TEST_CASE("Servers that are known to predict several tokens a step are left out") {
+  const std::string header = "backend_version,silicon_data_source," + std::string(kHeader);
+  // id | backend, model, system, precision, mode, prompt, output, sequences, TP, PP, attention DP, experts' TP.
+  const auto left_out = [&](const std::string& version, const std::string& day, const std::string& run) {
+    const ServingTable table =
+        read(header + version + ",measured=" + day + "T22:26:21Z; wip=False,a," + run + ",90,6.5\n");
+    REQUIRE(table.runs.size() + table.skipped.size() == 1);
+    CHECK((table.skipped.empty() || table.skipped.front().kind == "several tokens a step by multi-token prediction"));
+    return !table.skipped.empty();
+  };
+  const std::string b200 = "trtllm,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,agg,1024,512,8,8,1,,8";
+  CHECK(left_out("1.2.0rc6.post3", "2026-02-05", b200));
+  CHECK_FALSE(left_out("1.2.0rc6.post2", "2026-02-05", b200));
+  const std::string h200 = "trtllm,deepseek-ai/DeepSeek-R1,h200_sxm,fp8,agg,1024,1024,16,1,1,8,1";
+  CHECK(left_out("1.1.0rc2.post2", "2026-01-14", h200));
+  CHECK_FALSE(left_out("1.1.0rc2.post2", "2026-01-13", h200));
+  const auto qwen = [](const char* tp, const char* experts_tp) {
+    return std::string("sglang,Qwen/Qwen3.5-397B-A17B,b200_sxm,fp8,agg,1024,1024,16,") + tp + ",1,," + experts_tp;
+  };
+  CHECK(left_out("0.5.9", "2026-03-20", qwen("4", "4")));
+  CHECK_FALSE(left_out("0.5.9", "2026-03-20", qwen("4", "1")));
+  CHECK_FALSE(left_out("0.5.9", "2026-03-20", qwen("8", "8")));
+  const auto sglang = [](const char* prompt, const char* sequences) {
+    return std::string("sglang,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,agg,") + prompt + ",1024," + sequences + ",8,1,,8";
+  };
+  CHECK_FALSE(left_out("0.5.9", "2026-03-25", sglang("1024", "64")));
+  CHECK(left_out("0.5.9", "2026-03-25", sglang("1024", "65")));
+  CHECK_FALSE(left_out("0.5.9", "2026-03-25", sglang("8192", "4")));
+  CHECK(left_out("0.5.9", "2026-03-25", sglang("8192", "5")));
 }
 
 TEST_CASE("Runs that are no single server, or of unknown models, are left out with the reason") {

@@ -218,6 +218,26 @@ TEST_CASE("what a profile has no fit for, its base has: another type, another la
   CHECK(family_of(sglang.choose(masked)->choice.kernel).first == FitFamily::kMaskedExperts);
 }
 
+// vLLM's table of DeepSeek-V3's experts has FlashInfer's kernels for 32 of 256 whole experts on each of eight ranks,
+// and Triton's for an eighth of all 256.
+TEST_CASE("of several implementations of experts the one is taken that was measured with such a spread over ranks") {
+  const KernelProfile vllm = load_kernel_profile(ProfileName{"h200-vllm"}, {});
+  const auto chosen = [&](std::int64_t local, std::int64_t intermediate, std::string_view variant = {}) {
+    Experts experts{.rows = std::vector<std::int64_t>(static_cast<std::size_t>(local), 1),
+                    .tokens = 32,
+                    .experts = 256,
+                    .experts_per_token = 8,
+                    .hidden = 7168,
+                    .intermediate = intermediate,
+                    .weight = DataType::kFp8Block};
+    const auto choice = vllm.choose(experts, variant);
+    return choice->from->profile().fits[choice->choice.fit].variant;
+  };
+  CHECK(chosen(32, 2048) == "vllm_fp8moe_flashinfer_cutlass_flashinferexperts fp8_block");
+  CHECK(chosen(256, 256) == "vllm_fp8moe_triton_tritonexperts fp8_block");
+  CHECK(chosen(32, 2048, "vllm_fp8moe_triton_tritonexperts fp8_block") == "vllm_fp8moe_triton_tritonexperts fp8_block");
+}
+
 TEST_CASE("the nearest profile is the framework's on the GPU, else on the one whose units draw as much from memory") {
   CHECK(nearest_profile("h100-sxm", "sglang") == "h100-sglang");
   // GB/s for each unit: A100 80 GB 2039 / 108 = 19, H100 3350 / 132 = 25, H200 4800 / 132 = 36, B200 7700 / 148 = 52.
