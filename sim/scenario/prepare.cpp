@@ -257,10 +257,12 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     request.encoder_tokens = batch.keys;
     request.step_tokens = batch.tokens();
     request.exchange = exchange_of(scenario, model);
-    request.max_dispatch_tokens = (batch.tokens() + tensor_parallel - 1) / tensor_parallel;
+    request.micro_batches = micro_batches;
+    const std::int64_t at_once = split_batch(batch, micro_batches).back().batch.tokens();  // the last is the largest
+    request.max_dispatch_tokens = (at_once + tensor_parallel - 1) / tensor_parallel;
     if (const MixtureOfExperts* moe = model.moe()) {  // balanced, until the routing is drawn
       const std::int64_t sharers = in_place ? scenario.parallelism.expert_parallel() : tensor_parallel;
-      request.expert_rows = (batch.tokens() * moe->experts_per_token + sharers - 1) / sharers;
+      request.expert_rows = (at_once * moe->experts_per_token + sharers - 1) / sharers;
     }
     request.allowed = [this](int expert_ranks, int groups_of) {
       return divides(model, cluster, scenario, expert_ranks, groups_of);
