@@ -201,8 +201,8 @@ class TraceComparison {
 /// Placements are timed layer by layer, and micro-batches overlap from one layer to the next.
 void check_undivided(const Scenario& scenario, const Place& place) {
   if (const int micro_batches = micro_batches_of(scenario.step); micro_batches > 1) {
-    throw ConfigError(below(place, "/step"),
-                      fmt::format("expected micro_batches 1, since placements are compared layer by layer, whereas "
+    throw ConfigError(place_of_micro_batches(scenario.step, place),
+                      fmt::format("expected 1, since placements are compared layer by layer, whereas "
                                   "micro-batches overlap across layers; found {}",
                                   micro_batches));
   }

@@ -199,8 +199,7 @@ void check_micro_batches(const PreparedStep& step, const Place& place) {
     because = split_obstacle(step.model, step.batch);
   }
   if (!because.empty()) {
-    const bool decodes = std::holds_alternative<DecodeStep>(scenario.step);
-    throw ConfigError(below(place, decodes ? "/step/decode/micro_batches" : "/step/prefill/micro_batches"),
+    throw ConfigError(place_of_micro_batches(scenario.step, place),
                       fmt::format("expected 1, since {}; found {}", because, step.micro_batches));
   }
 }
@@ -270,6 +269,11 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     requests.push_back(std::move(request));
   }
   return requests;
+}
+
+Place place_of_micro_batches(const StepChoice& step, const Place& place) {
+  return below(place,
+               std::holds_alternative<DecodeStep>(step) ? "/step/decode/micro_batches" : "/step/prefill/micro_batches");
 }
 
 RoutingNeeds routing_needs(const Model& model) {
