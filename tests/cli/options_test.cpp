@@ -187,6 +187,17 @@ TEST_CASE_METHOD(Small, "run: a step in two micro-batches") {
   CHECK(one.out == run_program(folder.path(), "run small.json --format json --threads 2 " + split).out);
 }
 
+TEST_CASE_METHOD(Small, "run: a model without experts has nothing to split its batch for") {
+  write_file(folder.path() / "config.json", R"({"model_type": "llama", "hidden_size": 1024, "intermediate_size": 4096,
+    "num_attention_heads": 16, "num_key_value_heads": 8, "num_hidden_layers": 4, "vocab_size": 32000})");
+  const Outcome outcome = run_program(
+      folder.path(),
+      "run small.json --set '/model={\"huggingface\": \"config.json\"}' --set /step/decode/micro_batches=2");
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.err.find("/step/decode/micro_batches: expected 1, since the model has no experts, so that nothing is "
+                         "dispatched; found 2") != std::string::npos);
+}
+
 TEST_CASE("schema: micro-batches are described") {
   const ScratchFolder scratch;
   const Outcome schema = run_program(scratch.path(), "schema scenario");

@@ -109,7 +109,8 @@ TEST_CASE("A speedup is that of a step in micro-batches over the same in one bat
     scenario.step = DecodeStep{64, 1024, micro_batches};
     return run_step(scenario, {"test", ""}, TaskPool(1)).execution.end.duration();
   };
-  const double speedup = time(std::nullopt) / time(2);  // the scenario is left split
+  const Duration whole = time(std::nullopt);
+  const double speedup = whole / time(2);  // the scenario is left split
   const auto outcomes = validated({published("gain", PublishedSpeedup{speedup}, RunSplit{scenario}, 0.01),
                                    published("rate", PublishedRate{1.0}, RunSplit{scenario}, 0.01),
                                    published("one step", PublishedSpeedup{speedup}, RunStep{scenario}, 0.01)});
