@@ -115,6 +115,7 @@ struct DispatchTerms {
   TransferTerms combine;
   std::optional<int> compute_units = std::nullopt;  ///< SMs kept; absent: the whole GPU's, but only briefly
   double memory_share = 0.0;                        ///< of the HBM's bandwidth, kept as long
+  double beside_kernels = 1.0;  ///< transfers take so many times as long where another micro-batch computes
 
   template <class F>
   static void describe(F& f) {
@@ -124,6 +125,9 @@ struct DispatchTerms {
                Rules::between(1, 4096));
     f.optional("memory_share", &DispatchTerms::memory_share, "Share of the HBM's bandwidth that they take meanwhile",
                Rules::between(0, 0.99));
+    f.optional("beside_kernels", &DispatchTerms::beside_kernels,
+               "How many times as long transfers take where another micro-batch computes beside them",
+               Rules::between(1, 100));
   }
 };
 

@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
 #include <variant>
 
 #include "models/memory/memory.hpp"
@@ -9,6 +12,10 @@
 /// T = step_tokens, h = hidden, a = bytes of an activation: the residual stream and the normed input of a block, and
 /// beside them the inputs and outputs of the block's widest pair of operators. An upper estimate: allocators that
 /// reuse buffers inside a block come in below it, fragmentation adds to it; the reserve covers the difference.
+///
+/// Of micro-batches only one computes at a time: from the first MoE layer to the last, T in the maximum is that of the
+/// largest. Beside it the other's rows wait, sent to its experts or back: R·h·max(d, c), with the bytes d of a
+/// dispatched element and c of a combined one.
 namespace moesim {
 namespace {
 
@@ -93,17 +100,55 @@ Bytes feed_forward_bytes(const MemoryRequest& request, const MixtureOfExperts& m
 
 }  // namespace
 
+namespace {
+
+/// The largest micro-batch by itself.
+MemoryRequest micro_batch_of(const MemoryRequest& request) {
+  MemoryRequest part = request;
+  const std::int64_t count = request.micro_batches;
+  part.sequences = (request.sequences + count - 1) / count;
+  part.step_tokens = request.sequences > 1 ? request.step_tokens / request.sequences * part.sequences
+                                           : (request.step_tokens + count - 1) / count;
+  return part;
+}
+
+/// Rows of the micro-batches that do not compute.
+Bytes waiting_rows(const MemoryRequest& part, const MixtureOfExperts& moe, std::size_t slots) {
+  return (part.micro_batches - 1) * expert_rows(part, moe, slots) * part.model.architecture().hidden *
+         std::max(activation_element_size(part.precision.dispatch), activation_element_size(part.precision.combine));
+}
+
+/// From the first MoE layer to the last, [first, last).
+std::pair<std::size_t, std::size_t> split_layers(const Model& model) {
+  const auto& layers = model.layers();
+  const auto moe = [](const Layer& layer) { return layer.moe() != nullptr; };
+  const auto first = std::find_if(layers.begin(), layers.end(), moe);
+  const auto last = std::find_if(layers.rbegin(), layers.rend(), moe);
+  return {static_cast<std::size_t>(first - layers.begin()), static_cast<std::size_t>(last.base() - layers.begin())};
+}
+
+}  // namespace
+
 Bytes activation_bytes(const MemoryRequest& request) {
   const Architecture& architecture = request.model.architecture();
   // Logits of each sequence's last token, in fp32 as samplers take them.
   const auto sampled = static_cast<double>(std::min(request.sequences, request.step_tokens));
   Bytes widest = sampled * architecture.vocabulary / request.tensor_parallel * activation_element_size(DataType::kFp32);
+  const MemoryRequest part = request.micro_batches > 1 ? micro_batch_of(request) : request;
+  const auto [first, last] = split_layers(request.model);
+  Bytes waiting;
   for (const Layer& layer : request.model.layers()) {
+    const MemoryRequest& own = layer.index >= first && layer.index < last ? part : request;
     const MixtureOfExperts* moe = layer.moe();
+    const std::size_t slots = moe != nullptr ? request.expert_slots[*layer.moe_index] : 0;
     const Bytes feed_forward = moe != nullptr
-                                   ? feed_forward_bytes(request, *moe, request.expert_slots[*layer.moe_index])
-                                   : feed_forward_bytes(request, std::get<DenseFeedForward>(layer.block->feed_forward));
-    widest = std::max({widest, mixer_bytes(request, *layer.block), feed_forward});
+                                   ? feed_forward_bytes(own, *moe, slots)
+                                   : feed_forward_bytes(own, std::get<DenseFeedForward>(layer.block->feed_forward));
+    if (moe != nullptr && request.micro_batches > 1) {
+      waiting = waiting_rows(part, *moe, slots);
+    }
+    const Bytes beside = &own == &part ? waiting : Bytes{};
+    widest = std::max({widest, mixer_bytes(own, *layer.block) + beside, feed_forward + beside});
   }
   return 2.0 * static_cast<double>(request.step_tokens) * architecture.hidden *
              activation_element_size(request.precision.activations) +

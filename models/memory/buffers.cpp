@@ -19,7 +19,8 @@ double physical_experts(const MemoryRequest& request) {
 /// get_low_latency_rdma_size_hint, with T = max_dispatch_tokens, E physical experts, h hidden, s = h/128 scales:
 ///   dispatch message d = 16 + max(2·h, h + 4·s),  combine message c = 4·s + 2·h
 ///   send = max(T·d, E·T·c),  receive = E·T·max(d, c),  flags = 8·E + 4·E/ranks
-///   total = 2·(send + receive + flags), for odd and even steps. V3, T = 128, 256 experts: 1.9 GB.
+///   total = 2·(send + receive + flags), for odd and even steps, or for two micro-batches. V3, T = 128, 256 experts:
+///   1.9 GB.
 Bytes low_latency_buffers(const MemoryRequest& request) {
   const auto tokens = static_cast<double>(request.max_dispatch_tokens);
   const double experts = physical_experts(request);
@@ -54,9 +55,9 @@ Bytes high_throughput_buffers(const MemoryRequest& request) {
   return bytes(total);
 }
 
-/// Two tensors [ranks·tokens, hidden]: gathered, and to be scattered.
+/// Two tensors [ranks·tokens, hidden]: gathered, and to be scattered; of each micro-batch.
 Bytes gathered_buffers(const MemoryRequest& request) {
-  const double tokens = static_cast<double>(request.max_dispatch_tokens) * request.expert_ranks;
+  const double tokens = static_cast<double>(request.max_dispatch_tokens) * request.expert_ranks * request.micro_batches;
   return tokens * request.model.architecture().hidden *
          (activation_element_size(request.precision.dispatch) + activation_element_size(request.precision.combine));
 }

@@ -42,11 +42,12 @@ struct MemoryRequest {
   std::int64_t sequences = 0;            ///< on this rank at once
   std::int64_t tokens_per_sequence = 0;  ///< cached, the step's new ones included
   std::int64_t encoder_tokens = 0;       ///< per sequence, for cross-attention
-  std::int64_t step_tokens = 0;          ///< that a rank computes at once
+  std::int64_t step_tokens = 0;          ///< that a rank computes in a step
+  int micro_batches = 1;                 ///< in which MoE layers compute them, in turn
   std::optional<std::int64_t> expert_rows =
-      std::nullopt;  ///< rows that reach the rank's experts; absent: step_tokens·k, balanced
+      std::nullopt;  ///< rows of a micro-batch that reach the rank's experts; absent: its tokens·k, balanced
   ExpertExchange exchange = ExpertExchange::kNone;
-  std::int64_t max_dispatch_tokens = 0;  ///< per rank and step that low-latency buffers are made for
+  std::int64_t max_dispatch_tokens = 0;  ///< per rank and micro-batch that low-latency buffers are made for
   KvSharding kv_sharding = KvSharding::kHeads;
   std::int64_t kv_block = 1;     ///< tokens in a page of the cache; every sequence fills whole pages
   double memory_fraction = 1.0;  ///< of the HBM that the server may use

@@ -15,6 +15,7 @@ namespace {
 std::string figure_text(const CaseOutcome& outcome, double value) {
   return outcome.unit() == "s"     ? to_text(seconds(value))
          : outcome.unit() == "B/s" ? to_text(bytes(value) / seconds(1.0))
+         : outcome.unit() == "1"   ? fmt::format("{:.3f} x", value)
                                    : fmt::format("{} tokens/s", grouped(static_cast<std::int64_t>(value)));
 }
 

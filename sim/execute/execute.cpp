@@ -105,7 +105,7 @@ TimeCategory exposed_category(StepOperator op) {
 
 /// Whether an exchange runs on the ranks' communication streams, one after another.
 bool has_stream(const Exchange& exchange) {
-  return exchange.kernels == ExchangeKernels::kBeside &&
+  return exchange.kernels != ExchangeKernels::kSendAndReceive &&
          (exchange.op == StepOperator::kDispatch || exchange.op == StepOperator::kCombine);
 }
 
@@ -490,7 +490,7 @@ class Executor {
     const Exchange& exchange = program_.exchanges[index];
     if (has_stream(exchange)) {
       leave(rank, index);
-    } else if (exchange.kernels == ExchangeKernels::kBeside) {
+    } else if (exchange.kernels != ExchangeKernels::kSendAndReceive) {
       hold(rank, index, -1);
     }
   }

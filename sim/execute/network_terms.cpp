@@ -81,6 +81,13 @@ ExchangeTerms NetworkTerms::dispatch_terms(const Exchange& exchange) const {
     result.units_network = unit_seconds(units->per_message, units->network, size) / count;
     result.units_local = unit_seconds(units->per_token, units->token, size) / count;
   }
+  if (exchange.kernels == ExchangeKernels::kBesideOther) {
+    result.scale_up_efficiency /= both.beside_kernels;
+    result.network_efficiency /= both.beside_kernels;
+    result.units_scale_up *= both.beside_kernels;
+    result.units_network *= both.beside_kernels;
+    result.units_local *= both.beside_kernels;
+  }
   return result;
 }
 

@@ -198,8 +198,19 @@ class TraceComparison {
   std::vector<TimedPlacement> known_;
 };
 
+/// Placements are timed layer by layer, and micro-batches overlap from one layer to the next.
+void check_undivided(const Scenario& scenario, const Place& place) {
+  if (const int micro_batches = micro_batches_of(scenario.step); micro_batches > 1) {
+    throw ConfigError(place_of_micro_batches(scenario.step, place),
+                      fmt::format("expected 1, since placements are compared layer by layer, whereas "
+                                  "micro-batches overlap across layers; found {}",
+                                  micro_batches));
+  }
+}
+
 PreparedStep prepare(const Scenario& scenario, std::size_t trace, const Place& place) {
   try {
+    check_undivided(scenario, place);
     return prepare_step(scenario, place);
   } catch (const ConfigError& error) {
     throw at_comparison(error, trace);

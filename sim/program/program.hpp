@@ -93,6 +93,8 @@ enum class ExchangeKernels {
   /// One kernel beside those of the compute stream, from the rank's Send until it is through. Dispatch and combine have
   /// one stream for it, and wait there for those before them (deepseek-ai/DeepEP, csrc/deep_ep.cpp, comm_stream).
   kBeside,
+  /// The same where another micro-batch computes all the while, which slows the transfers.
+  kBesideOther,
   /// One on the compute stream that sends, and one that receives; between them nothing runs (return_recv_hook of
   /// DeepEP's low-latency kernels).
   kSendAndReceive,

@@ -144,8 +144,9 @@ void StepBuilder::add_experts(const Layer& layer) {
   const std::int64_t k = moe.experts_per_token;
   DispatchPlan dispatch{plan_.cluster, plan_.dispatch, plan_.communication_units,
                         bytes_of(context_.hidden, precision.dispatch)};
-  if (splits() && plan_.dispatch == DispatchProtocol::kDeepEpLowLatency) {
-    dispatch.kernels = ExchangeKernels::kSendAndReceive;
+  if (splits()) {
+    dispatch.kernels = plan_.dispatch == DispatchProtocol::kDeepEpLowLatency ? ExchangeKernels::kSendAndReceive
+                                                                             : ExchangeKernels::kBesideOther;
   }
   Begun dispatched;
   if (sends) {

@@ -11,7 +11,8 @@ namespace moesim {
 
 namespace {
 
-std::string_view definition_of(TimeCategory category) {
+/// Micro-batches send and receive in kernels of their own, which nothing hides.
+std::string_view definition_of(TimeCategory category, bool micro_batches) {
   switch (category) {
     case TimeCategory::kCompute:
       return "kernels whose work at the tensor cores' peak takes longer than their traffic at the HBM's; all their "
@@ -24,9 +25,12 @@ std::string_view definition_of(TimeCategory category) {
     case TimeCategory::kOverhead:
       return "launch and fixed times of kernels and exchanges, latency of paths";
     case TimeCategory::kExposedDispatch:
-      return "waiting for tokens that everybody has sent";
+      return micro_batches ? "waiting for tokens that everybody has sent; kernels that only send or receive them"
+                           : "waiting for tokens that everybody has sent";
     case TimeCategory::kExposedCombine:
-      return "waiting for experts' results that everybody has sent";
+      return micro_batches
+                 ? "waiting for experts' results that everybody has sent; kernels that only send or receive them"
+                 : "waiting for experts' results that everybody has sent";
     case TimeCategory::kExposedCollective:
       return "the same in collectives of tensor-parallel groups";
     case TimeCategory::kImbalanceWait:
@@ -37,12 +41,13 @@ std::string_view definition_of(TimeCategory category) {
   return {};
 }
 
-Json attribution_json(const Execution& execution) {
+Json attribution_json(const StepResult& result) {
   Json rows = Json::array();
-  const auto parts = attribution(execution);
+  const auto parts = attribution(result.execution);
+  const bool micro_batches = micro_batches_of(result.scenario.step) > 1;
   for (std::size_t c = 0; c < kTimeCategories; ++c) {
     rows.push_back({{"category", std::string(EnumNames<TimeCategory>::names[c].second)},
-                    {"definition", std::string(definition_of(EnumNames<TimeCategory>::names[c].first))},
+                    {"definition", std::string(definition_of(EnumNames<TimeCategory>::names[c].first, micro_batches))},
                     {"value", parts[c].duration().base()},
                     {"unit", "s"},
                     {"ticks", parts[c].ticks()}});
@@ -111,7 +116,7 @@ Json step_result_json(const StepResult& result, std::string_view command) {
                             .warnings = result.warnings});
   json["cluster"] = Codec<ClusterConfig>::encode(result.cluster);
   json["routing"] = result.routing_provenance;
-  json["attribution"] = attribution_json(result.execution);
+  json["attribution"] = attribution_json(result);
   json["operators"] = Json::array();
   for (const OperatorTime& time : operator_times(result.execution)) {
     json["operators"].push_back(

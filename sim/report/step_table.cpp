@@ -15,14 +15,17 @@ namespace {
 std::string line(std::string_view label, const std::string& value) { return fmt::format("  {:<28}{}\n", label, value); }
 
 std::string step_text(const StepChoice& step) {
+  const int micro_batches = micro_batches_of(step);
+  const std::string split = micro_batches > 1 ? fmt::format(", in {} micro-batches", micro_batches) : "";
   if (const auto* decode = std::get_if<DecodeStep>(&step)) {
-    return fmt::format("decode, {} sequences per data-parallel rank, context {}",
-                       grouped(decode->sequences_per_dp_rank), grouped(decode->context));
+    return fmt::format("decode, {} sequences per data-parallel rank, context {}{}",
+                       grouped(decode->sequences_per_dp_rank), grouped(decode->context), split);
   }
   const auto& prefill = std::get<PrefillStep>(step);
-  return fmt::format("prefill, {} prompts per data-parallel rank of {} tokens{}",
+  return fmt::format("prefill, {} prompts per data-parallel rank of {} tokens{}{}",
                      grouped(prefill.sequences_per_dp_rank), grouped(prefill.prompt),
-                     prefill.cached_prefix > 0 ? fmt::format(" after {} cached", grouped(prefill.cached_prefix)) : "");
+                     prefill.cached_prefix > 0 ? fmt::format(" after {} cached", grouped(prefill.cached_prefix)) : "",
+                     split);
 }
 
 std::string heading(const StepResult& result) {

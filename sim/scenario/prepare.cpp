@@ -199,8 +199,7 @@ void check_micro_batches(const PreparedStep& step, const Place& place) {
     because = split_obstacle(step.model, step.batch);
   }
   if (!because.empty()) {
-    const bool decodes = std::holds_alternative<DecodeStep>(scenario.step);
-    throw ConfigError(below(place, decodes ? "/step/decode/micro_batches" : "/step/prefill/micro_batches"),
+    throw ConfigError(place_of_micro_batches(scenario.step, place),
                       fmt::format("expected 1, since {}; found {}", because, step.micro_batches));
   }
 }
@@ -257,10 +256,12 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     request.encoder_tokens = batch.keys;
     request.step_tokens = batch.tokens();
     request.exchange = exchange_of(scenario, model);
-    request.max_dispatch_tokens = (batch.tokens() + tensor_parallel - 1) / tensor_parallel;
+    request.micro_batches = micro_batches;
+    const std::int64_t at_once = split_batch(batch, micro_batches).back().batch.tokens();  // the last is the largest
+    request.max_dispatch_tokens = (at_once + tensor_parallel - 1) / tensor_parallel;
     if (const MixtureOfExperts* moe = model.moe()) {  // balanced, until the routing is drawn
       const std::int64_t sharers = in_place ? scenario.parallelism.expert_parallel() : tensor_parallel;
-      request.expert_rows = (batch.tokens() * moe->experts_per_token + sharers - 1) / sharers;
+      request.expert_rows = (at_once * moe->experts_per_token + sharers - 1) / sharers;
     }
     request.allowed = [this](int expert_ranks, int groups_of) {
       return divides(model, cluster, scenario, expert_ranks, groups_of);
@@ -268,6 +269,11 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     requests.push_back(std::move(request));
   }
   return requests;
+}
+
+Place place_of_micro_batches(const StepChoice& step, const Place& place) {
+  return below(place,
+               std::holds_alternative<DecodeStep>(step) ? "/step/decode/micro_batches" : "/step/prefill/micro_batches");
 }
 
 RoutingNeeds routing_needs(const Model& model) {

@@ -96,10 +96,10 @@ Permutation permutation_of(const PreparedStep& step) {
 /// Buffers of fixed size are laid out for all tokens of a step.
 void check_buffers(const PreparedStep& step, const StepRouting& routing, const Place& place) {
   if (step.micro_batches > 1 && routing.router && routing.router->buffers) {
-    throw ConfigError(below(place, "/step"),
-                      fmt::format("expected micro_batches 1, since this router fills buffers of fixed size with all "
-                                  "tokens of a step; found {}",
-                                  step.micro_batches));
+    throw ConfigError(
+        place_of_micro_batches(step.scenario.step, place),
+        fmt::format("expected 1, since this router fills buffers of fixed size with all tokens of a step; found {}",
+                    step.micro_batches));
   }
 }
 

@@ -41,6 +41,8 @@ TokenBatch token_batch(const PreparedStep& step);
 std::vector<double> loads_of(const StepRouting& routing);
 /// How the step is laid out, but for its routing. Refers to `step`.
 StepPlan step_plan(const PreparedStep& step, const CostModel& costs);
+/// Where a file says in how many micro-batches a step is split; `place` is the file.
+Place place_of_micro_batches(const StepChoice& step, const Place& place);
 /// What a model asks of its routing.
 RoutingNeeds routing_needs(const Model& model);
 /// What strategies are asked: of the model, the ranks and the copies that the scenario allows; without loads.

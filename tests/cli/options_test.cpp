@@ -163,3 +163,44 @@ TEST_CASE("help and bad options") {
   CHECK(run_program(folder.path(), "rnu").exit_code == 2);
   CHECK(run_program(folder.path(), "run --threads 0 x.json").exit_code == 2);
 }
+
+// What is asked for stands in the heading and in the resolved scenario; the parts still add up.
+TEST_CASE_METHOD(Small, "run: a step in two micro-batches") {
+  const std::string split = "--set /step/decode/micro_batches=2";
+  const Outcome table = run_program(folder.path(), "run small.json " + split);
+  REQUIRE(table.exit_code == 0);
+  CHECK(table.out.find("decode, 16 sequences per data-parallel rank, context 1,024, in 2 micro-batches\n") !=
+        std::string::npos);
+  const auto result = run_json(folder, split);
+  CHECK(result.at("scenario").at("step").at("decode").at("micro_batches") == 2);
+  double sum = 0.0;
+  for (const auto& row : result.at("attribution")) {
+    sum += row.at("value").get<double>();
+    if (row.at("category") == "exposed dispatch") {
+      CHECK(row.at("definition") ==
+            "waiting for tokens that everybody has sent; kernels that only send or receive them");
+    }
+  }
+  CHECK(sum == Approx(result.at("metrics").at("step_time").at("value").get<double>()).epsilon(1e-9));
+  CHECK(run_json(folder).at("scenario").at("step").at("decode").contains("micro_batches") == false);
+  const Outcome one = run_program(folder.path(), "run small.json --format json --threads 1 " + split);
+  CHECK(one.out == run_program(folder.path(), "run small.json --format json --threads 2 " + split).out);
+}
+
+TEST_CASE_METHOD(Small, "run: a model without experts has nothing to split its batch for") {
+  write_file(folder.path() / "config.json", R"({"model_type": "llama", "hidden_size": 1024, "intermediate_size": 4096,
+    "num_attention_heads": 16, "num_key_value_heads": 8, "num_hidden_layers": 4, "vocab_size": 32000})");
+  const Outcome outcome = run_program(
+      folder.path(),
+      "run small.json --set '/model={\"huggingface\": \"config.json\"}' --set /step/decode/micro_batches=2");
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.err.find("/step/decode/micro_batches: expected 1, since the model has no experts, so that nothing is "
+                         "dispatched; found 2") != std::string::npos);
+}
+
+TEST_CASE("schema: micro-batches are described") {
+  const ScratchFolder scratch;
+  const Outcome schema = run_program(scratch.path(), "schema scenario");
+  REQUIRE(schema.exit_code == 0);
+  CHECK(schema.out.find("SGLang's two-batch overlap, vLLM's dual-batch overlap") != std::string::npos);
+}

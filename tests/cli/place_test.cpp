@@ -156,3 +156,11 @@ TEST_CASE("place: bad input is refused with a text that says what is wrong") {
   CHECK(format.err.find("--as") != std::string::npos);
   CHECK(format.err.find("lmdeploy") != std::string::npos);
 }
+
+TEST_CASE("place: micro-batches are refused, since layers are compared one by one") {
+  const ScratchFolder scratch;
+  const Outcome outcome = run_program(scratch.path(), "place deepseek-v3-placement --set /step/decode/micro_batches=2");
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.err.find("/step/decode/micro_batches: expected 1, since placements are compared layer by layer") !=
+        std::string::npos);
+}

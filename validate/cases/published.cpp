@@ -38,6 +38,7 @@ struct Simulated {
   double tokens = 0.0;  ///< of a step
   double ranks = 1.0;
   double per_node = 8.0;
+  Duration unsplit_time = {};  ///< of the same step in one batch, where both were run
 };
 
 Simulated simulate(const CollectiveScenario& scenario, const Place& place) {
@@ -58,6 +59,12 @@ Simulated simulate(const CaseRun& run, const Place& place) {
     }
     return sum;
   }
+  if (const auto* split = std::get_if<RunSplit>(&run)) {
+    Scenario whole = split->value;
+    std::visit([](auto& step) { step.micro_batches.reset(); }, whole.step);
+    return {.time = run_step(split->value, place, TaskPool(1)).execution.end.duration(),
+            .unsplit_time = run_step(whole, place, TaskPool(1)).execution.end.duration()};
+  }
   const StepResult result = run_step(std::get<RunStep>(run).value, place, TaskPool(1));
   return {.time = result.execution.end.duration(),
           .tokens = static_cast<double>(result.tokens),
@@ -72,6 +79,9 @@ double figure_of(const PublishedFigure& figure, const Simulated& done, double re
   }
   if (std::holds_alternative<PublishedBandwidth>(figure)) {
     return done.rows * done.row_bytes / (time - done.notify * repeat).base();
+  }
+  if (std::holds_alternative<PublishedSpeedup>(figure)) {
+    return done.unsplit_time / done.time;
   }
   const double per_gpu = done.tokens / done.ranks / time.base();
   return std::holds_alternative<PublishedGpuRate>(figure) ? per_gpu : per_gpu * done.per_node;
@@ -89,6 +99,13 @@ CaseVerdict judge(const CaseOutcome& outcome) {
 void run_case(CaseOutcome& outcome) {
   if (const auto* waits = std::get_if<RunWaits>(&outcome.of.run)) {
     outcome.note = fmt::format("waits for {}", waits->value);
+    return;
+  }
+  const auto* split = std::get_if<RunSplit>(&outcome.of.run);
+  if (std::holds_alternative<PublishedSpeedup>(outcome.of.published) !=
+      (split != nullptr && micro_batches_of(split->value.step) > 1)) {
+    outcome.verdict = CaseVerdict::kFailed;
+    outcome.note = "expected a split_step in micro-batches for a speedup, and for nothing else";
     return;
   }
   try {
@@ -121,6 +138,7 @@ double CaseOutcome::published() const {
 std::string_view CaseOutcome::unit() const {
   return std::holds_alternative<PublishedTime>(of.published)        ? "s"
          : std::holds_alternative<PublishedBandwidth>(of.published) ? "B/s"
+         : std::holds_alternative<PublishedSpeedup>(of.published)   ? "1"
                                                                     : "tokens/s";
 }
 

@@ -44,7 +44,14 @@ struct PublishedGpuRate {
   static constexpr bool kWrapper = true;
   double value = 0.0;
 };
-using PublishedFigure = std::variant<PublishedTime, PublishedBandwidth, PublishedRate, PublishedGpuRate>;
+/// Tokens a second of a step in micro-batches over those of the same step in one batch.
+struct PublishedSpeedup {
+  static constexpr std::string_view kTag = "speedup";
+  static constexpr bool kWrapper = true;
+  double value = 1.0;
+};
+using PublishedFigure =
+    std::variant<PublishedTime, PublishedBandwidth, PublishedRate, PublishedGpuRate, PublishedSpeedup>;
 
 struct RunCollective {
   static constexpr std::string_view kTag = "collective";
@@ -62,13 +69,19 @@ struct RunStep {
   static constexpr bool kWrapper = true;
   Scenario value;
 };
+/// A step in micro-batches, and the same in one batch.
+struct RunSplit {
+  static constexpr std::string_view kTag = "split_step";
+  static constexpr bool kWrapper = true;
+  Scenario value;
+};
 /// Not to be simulated yet.
 struct RunWaits {
   static constexpr std::string_view kTag = "waits_for";
   static constexpr bool kWrapper = true;
   std::string value;
 };
-using CaseRun = std::variant<RunCollective, RunCollectives, RunStep, RunWaits>;
+using CaseRun = std::variant<RunCollective, RunCollectives, RunStep, RunSplit, RunWaits>;
 
 enum class CaseRelation { kAbout, kAtLeast };
 template <>
@@ -151,7 +164,7 @@ struct CaseOutcome {
   std::string note = {};                           ///< what is waited for, or what went wrong
 
   [[nodiscard]] double published() const;
-  [[nodiscard]] std::string_view unit() const;  ///< "s", "B/s", "tokens/s"
+  [[nodiscard]] std::string_view unit() const;  ///< "s", "B/s", "tokens/s", "1"
   [[nodiscard]] std::optional<double> error() const;
 };
 

@@ -93,16 +93,17 @@ TEST_CASE("exchange state: what several ranks start is launched with the last of
   Fixture f;
   const Exchange exchange = some_exchange(1e3);
   ExchangeState state(exchange, f.plans.plan(exchange, f.terms.terms(exchange)));
-  CHECK(state.launched(state.send(RankId(3), {})).empty());
-  CHECK(state.launched(state.send(RankId(0), {})).size() == 3);
-  const auto last = state.launched(state.send(RankId(2), microseconds(7)));
+  CHECK(state.launched(state.send(RankId(3), {}, {})).empty());
+  CHECK(state.launched(state.send(RankId(0), {}, {})).size() == 3);
+  const auto last = state.launched(state.send(RankId(2), microseconds(5), microseconds(7)));
   REQUIRE(last.size() == 1);
   CHECK(state.plan().starts[last[0]].transfer == 3);
   CHECK(state.last_send(RankId(2)) == microseconds(7));
-  std::vector<RankId> complete;
-  state.finish(3, microseconds(9), complete);
-  CHECK(complete.empty());
-  state.finish(0, microseconds(8), complete);
-  CHECK(complete == std::vector<RankId>{RankId(2)});
+  CHECK(state.last_asked(RankId(2)) == microseconds(5));
+  ExchangeState::Finished finished;
+  state.finish(3, microseconds(9), finished);
+  CHECK(finished.complete.empty());
+  state.finish(0, microseconds(8), finished);
+  CHECK(finished.complete == std::vector<RankId>{RankId(2)});
   CHECK(state.complete_at(RankId(2)) == microseconds(9));
 }

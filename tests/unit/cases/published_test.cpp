@@ -6,6 +6,7 @@
 #include "sim/config/decode.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
+#include "sim/scenario/run.hpp"
 
 using namespace moesim;
 
@@ -96,6 +97,28 @@ TEST_CASE("A bandwidth counts one row for each rank that a token has experts on,
   const auto outcome =
       validated({published("one", PublishedBandwidth{expected}, RunCollective{scenario}, 0.001)}).front();
   CHECK(*outcome.error() == Approx(0.0).margin(1e-9));
+}
+
+TEST_CASE("A speedup is that of a step in micro-batches over the same in one batch") {
+  Scenario scenario;
+  scenario.model = ModelName{"olmoe-1b-7b"};
+  scenario.cluster = ClusterName{"hgx-h200"};
+  scenario.parallelism.ranks = 8;
+  scenario.routing = UniformRouting{};
+  const auto time = [&](std::optional<int> micro_batches) {
+    scenario.step = DecodeStep{64, 1024, micro_batches};
+    return run_step(scenario, {"test", ""}, TaskPool(1)).execution.end.duration();
+  };
+  const Duration whole = time(std::nullopt);
+  const double speedup = whole / time(2);  // the scenario is left split
+  const auto outcomes = validated({published("gain", PublishedSpeedup{speedup}, RunSplit{scenario}, 0.01),
+                                   published("rate", PublishedRate{1.0}, RunSplit{scenario}, 0.01),
+                                   published("one step", PublishedSpeedup{speedup}, RunStep{scenario}, 0.01)});
+  CHECK(outcomes[0].verdict == CaseVerdict::kFailed);
+  CHECK(outcomes[1].verdict == CaseVerdict::kFailed);
+  CHECK(outcomes[1].note == "expected a split_step in micro-batches for a speedup, and for nothing else");
+  CHECK(*outcomes[2].error() == Approx(0.0).margin(1e-12));
+  CHECK(outcomes[2].unit() == "1");
 }
 
 TEST_CASE("What cannot be simulated is a case that failed, with the reason") {
