@@ -8,24 +8,9 @@ namespace moesim {
 
 namespace {
 
-/// A GPU is never left with nothing at all.
-constexpr double kLeast = 0.01;
-
-double needed_units(Bound bound, const ContentionTerms& contention) {
-  switch (bound) {
-    case Bound::kCompute:
-      return contention.compute_bound;
-    case Bound::kMemory:
-      return contention.memory_bound;
-    case Bound::kOverhead:
-      break;
-  }
-  return contention.overhead_bound;
-}
-
 KernelRates rates_of(const HeldShare& held, const KernelNeeds& needs) {
-  return {.compute = std::max(1.0 - held.units, kLeast) / needs.units,
-          .memory = std::max(1.0 - held.memory, kLeast) * needs.memory_rate};
+  return {.compute = std::max(1.0 - held.units, kLeastShare) / needs.units,
+          .memory = std::max(1.0 - held.memory, kLeastShare) * needs.memory_rate};
 }
 
 double rate_of(const KernelRates& rates) { return std::min({1.0, rates.compute, rates.memory}); }

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "models/kernels/communication.hpp"
+#include "models/kernels/contention.hpp"
 #include "models/kernels/kernel.hpp"
 #include "sim/core/id.hpp"
 #include "sim/core/time.hpp"
@@ -19,12 +19,6 @@ struct KernelNeeds {
 };
 /// Of a kernel that costs `cost` and runs `repeat` times; `bandwidth`: bytes a second.
 KernelNeeds needs_of(const KernelCost& cost, double repeat, double bandwidth, const ContentionTerms& contention);
-
-/// What kernels of communication hold of a GPU.
-struct HeldShare {
-  double units = 0.0;
-  double memory = 0.0;
-};
 
 /// The kernels on the ranks' compute streams, one at a time on each, beside those of communication: activities of the
 /// fluid model that progress at ContentionTerms' rate, which changes as exchanges begin and end. What is left of a
