@@ -29,12 +29,12 @@ class ComputeStreams {
   explicit ComputeStreams(std::size_t ranks) : ranks_(ranks) {}
 
   /// A kernel starts. When it ends, if nothing changes. Throws ModelError when that is out of range.
-  SimTime start(RankId rank, SimTime now, const KernelNeeds& needs);
+  SimTime start(RankId id, SimTime now, const KernelNeeds& needs);
   /// The kernel has ended.
-  void end(RankId rank) { ranks_[rank.index()].running = false; }
+  void end(RankId id) { ranks_[id.index()].running = false; }
   /// Communication takes what it holds, or leaves it (negative). When the rank's kernel ends now, where it runs at
   /// another speed than before.
-  std::optional<SimTime> hold(RankId rank, SimTime now, const HeldShare& change);
+  std::optional<SimTime> hold(RankId id, SimTime now, const HeldShare& change);
 
  private:
   struct Rank {
