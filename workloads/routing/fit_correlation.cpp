@@ -8,6 +8,7 @@
 #include "sim/core/error.hpp"
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/fit.hpp"
+#include "workloads/routing/fit_loads.hpp"
 
 namespace moesim {
 
@@ -319,7 +320,14 @@ GeneratorParameters fit_part(const CountTrace& counts, const TraceSample& sample
   completed.k = sample.routing.shape.k;
   completed.correlation = fit_correlation(sample, inclusion_of(counts, *completed.k), pool);
   completed.correlation_source = "the same recording";
-  return fit_counts(counts, completed);
+  GeneratorParameters parameters = fit_counts(counts, completed);
+  if (!parameters.popularity.empty()) {
+    const TokenBatch batch = batch_of(sample.routing.shape.tokens, sample.starts);
+    LoadsAndSequences loads = fitted_loads(counts, sample.routing.shape, completed.correlation, batch, pool);
+    parameters.popularity = std::move(loads.independent);
+    parameters.popularity_in_sequences = std::move(loads.in_sequences);
+  }
+  return parameters;
 }
 
 GeneratorParameters fit_tokens(const TokenTrace& trace, const FitOptions& options, const TaskPool& pool) {

@@ -37,6 +37,14 @@ std::vector<std::size_t> split(std::span<const TokenRun> runs, std::size_t token
   return begins;
 }
 
+/// The order in which a layer's experts lie on its circle.
+std::vector<ExpertIndex> order_of_circle(std::size_t experts, RandomStream& random) {
+  std::vector<ExpertIndex> order(experts);
+  std::iota(order.begin(), order.end(), ExpertIndex{0});
+  random.shuffle(std::span(order));
+  return order;
+}
+
 }  // namespace
 
 /// The points of a run's tokens, one after the other: each token has a path, its point in every layer.
@@ -102,25 +110,42 @@ GeneratedSource::GeneratedSource(RoutingShape shape, std::span<const double> inc
                                  std::string provenance)
     : shape_(shape),
       correlation_(correlation),
-      limited_(limit.limits()),
+      limit_(limit),
       popularity_seed_(popularity_seed),
       provenance_(std::move(provenance)) {
   shape_.tokens = 0;
-  ensure(inclusion.size() == shape.layers * shape.experts, "inclusion probabilities [layers, experts]");
-  std::vector<ExpertSampler> samplers;
-  std::vector<ExpertIndex> order(shape.experts);
-  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+  independent_ = popularity_of(inclusion);
+  for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
     RandomStream random(popularity_seed, "routing.circle", layer);
-    std::iota(order.begin(), order.end(), ExpertIndex{0});
-    random.shuffle(std::span(order));
-    samplers.emplace_back(inclusion.subspan(layer * shape.experts, shape.experts), shape.k, limit, order);
-    for (std::size_t i = 0; i < shape.k * kAttempts; ++i) {
+    order_of_circle(shape_.experts, random);  // of which offsets are independent
+    for (std::size_t i = 0; i < shape_.k * kAttempts; ++i) {
       offsets_.push_back(random.uniform());
     }
   }
-  samplers_ = std::make_shared<const std::vector<ExpertSampler>>(std::move(samplers));
-  inclusion_ = std::make_shared<const std::vector<double>>(inclusion.begin(), inclusion.end());
   lay_out_points();
+}
+
+GeneratedSource::Popularity GeneratedSource::popularity_of(std::span<const double> inclusion) const {
+  ensure(inclusion.size() == shape_.layers * shape_.experts, "inclusion probabilities [layers, experts]");
+  std::vector<ExpertSampler> samplers;
+  for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+    RandomStream random(popularity_seed_, "routing.circle", layer);
+    samplers.emplace_back(inclusion.subspan(layer * shape_.experts, shape_.experts), shape_.k, limit_,
+                          order_of_circle(shape_.experts, random));
+  }
+  return {.inclusion = std::make_shared<const std::vector<double>>(inclusion.begin(), inclusion.end()),
+          .samplers = std::make_shared<const std::vector<ExpertSampler>>(std::move(samplers)),
+          .tables = nullptr};
+}
+
+GeneratedSource GeneratedSource::with_sequences(std::span<const double> inclusion) const {
+  GeneratedSource other = *this;
+  other.in_sequences_.reset();
+  if (!inclusion.empty()) {
+    other.in_sequences_ = popularity_of(inclusion);
+    other.lay_out_points();
+  }
+  return other;
 }
 
 GeneratedSource GeneratedSource::with(const RoutingCorrelation& correlation) const {
@@ -133,17 +158,17 @@ GeneratedSource GeneratedSource::with(const RoutingCorrelation& correlation) con
 void GeneratedSource::lay_out_points() {
   // A table may have few points; a circle with few would make experts' popularity coarse.
   constexpr double kFewestOnCircle = 2.0;
-  const bool in_place_of_table = correlation_.layout == PointLayout::kTable && limited_;
+  const bool in_place_of_table = correlation_.layout == PointLayout::kTable && limit_.limits();
   const double wanted =
       static_cast<double>(shape_.experts) *
       (in_place_of_table ? std::max(kFewestOnCircle, correlation_.points_per_expert) : correlation_.points_per_expert);
   points_ = std::max<std::size_t>(1, static_cast<std::size_t>(std::llround(wanted)));
-  tables_ = nullptr;
-  if (correlation_.layout == PointLayout::kTable && !limited_) {
-    lay_out_tables();
+  lay_out_tables(independent_);
+  if (in_sequences_) {
+    lay_out_tables(*in_sequences_);
   }
   group_choice_.clear();
-  for (std::size_t layer = 0; limited_ && layer < shape_.layers; ++layer) {
+  for (std::size_t layer = 0; limit_.limits() && layer < shape_.layers; ++layer) {
     RandomStream random(popularity_seed_, "routing.group-choice", layer);
     for (std::size_t point = 0; point < points_; ++point) {
       group_choice_.push_back(random.uniform());
@@ -151,38 +176,43 @@ void GeneratedSource::lay_out_points() {
   }
 }
 
-void GeneratedSource::lay_out_tables() {
+void GeneratedSource::lay_out_tables(Popularity& popularity) const {
+  popularity.tables = nullptr;
+  if (correlation_.layout != PointLayout::kTable || limit_.limits()) {
+    return;
+  }
   std::vector<PointTable> tables;
   for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
     RandomStream random(popularity_seed_, "routing.points", layer);
-    tables.emplace_back(std::span(*inclusion_).subspan(layer * shape_.experts, shape_.experts), shape_.k, points_,
-                        random);
+    tables.emplace_back(std::span(*popularity.inclusion).subspan(layer * shape_.experts, shape_.experts), shape_.k,
+                        points_, random);
   }
-  tables_ = std::make_shared<const std::vector<PointTable>>(std::move(tables));
+  popularity.tables = std::make_shared<const std::vector<PointTable>>(std::move(tables));
 }
 
 double GeneratedSource::decided_share() const {
-  if (!tables_) {
+  const auto& tables = independent_.tables;
+  if (!tables) {
     return correlation_.shared;
   }
   double decided = 0.0;
-  for (const PointTable& table : *tables_) {
-    decided += correlation_.shared * (1.0 - table.free_share()) / static_cast<double>(tables_->size());
+  for (const PointTable& table : *tables) {
+    decided += correlation_.shared * (1.0 - table.free_share()) / static_cast<double>(tables->size());
   }
   return decided;
 }
 
-void GeneratedSource::choose(std::uint32_t point, std::size_t layer, HalfWords& words,
+void GeneratedSource::choose(const Popularity& popularity, std::uint32_t point, std::size_t layer, HalfWords& words,
                              std::span<ExpertIndex> out) const {
-  const ExpertSampler& sampler = (*samplers_)[layer];
+  const ExpertSampler& sampler = (*popularity.samplers)[layer];
   const double* offsets = offsets_.data() + layer * shape_.k * kAttempts;
   const double place = (static_cast<double>(point) + 0.5) / static_cast<double>(points_);
-  if (tables_) {
-    (*tables_)[layer].choose(point, correlation_.shared, sampler, words, out);
+  if (popularity.tables) {
+    (*popularity.tables)[layer].choose(point, correlation_.shared, sampler, words, out);
     return;
   }
   ExpertSampler::Pool pool;
-  if (limited_) {
+  if (limit_.limits()) {
     const bool follows = words.uniform() < correlation_.shared;
     pool = sampler.pool_at(follows ? group_choice_[layer * points_ + point] : words.uniform());
   }
@@ -239,9 +269,10 @@ StepRouting GeneratedSource::draw(const TokenBatch& batch, std::uint64_t seed, c
       for (const TokenRun& run : of_task) {
         RandomStream random = choices[layer].at(index_of(run));
         HalfWords words(random);
+        const Popularity& popularity = run.count > 1 && in_sequences_ ? *in_sequences_ : independent_;
         ExpertIndex* out = step.choices.data() + (layer * step.shape.tokens + run.first) * shape_.k;
         for (std::size_t i = 0; i < run.count; ++i, point += shape_.layers, out += shape_.k) {
-          choose(*point, layer, words, std::span(out, shape_.k));
+          choose(popularity, *point, layer, words, std::span(out, shape_.k));
         }
       }
     }

@@ -106,6 +106,9 @@ struct GeneratorProvenance {
 ///   log load_e = block_spread_l·B_b + spread_l·S(Z_e),   S(z) = (e^{h·z} − 1)/h standardised, h = skew,
 /// Z independent standard normal, B standard normal with correlation `block_correlation` between neighbours. Where
 /// `popularity` says what each expert's load was, that is taken for a model of the same layers and experts.
+/// Tokens that follow one another in a sequence stay with some experts for a while, which makes the loads of a finite
+/// number of them more uneven than those of independent tokens. `popularity_in_sequences` is theirs: what they move
+/// about, so that their loads and those of independent tokens drawn from `popularity` are both as uneven as recorded.
 struct GeneratorParameters {
   std::string name;
   std::size_t experts = 0;
@@ -117,6 +120,7 @@ struct GeneratorParameters {
   double skew = 0.0;
   RoutingCorrelation correlation;
   std::vector<std::vector<double>> popularity;
+  std::vector<std::vector<double>> popularity_in_sequences;  ///< empty: as `popularity`
   std::optional<GeneratorProvenance> provenance;
 
   static constexpr std::string_view kDoc = "Parameters of a routing generator";
@@ -141,6 +145,10 @@ struct GeneratorParameters {
     f.optional("popularity", &GeneratorParameters::popularity,
                "Per layer: choices of each expert per token; absent: another imaginary model with each seed",
                Rules::between(0, 65536));
+    f.optional("popularity_in_sequences", &GeneratorParameters::popularity_in_sequences,
+               "The same for tokens that follow one another in a sequence, whose passages add unevenness of their own; "
+               "absent: popularity",
+               Rules::between(0, 65536));
     f.optional("provenance", &GeneratorParameters::provenance, "Where the parameters come from");
   }
 };
@@ -158,6 +166,8 @@ const Catalogue& generator_catalogue();
 /// depth, and blocks are left out where they do not divide the experts.
 std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const RoutingShape& shape,
                                    std::uint64_t popularity_seed);
+/// The same for tokens that follow one another in a sequence; empty where it is the same.
+std::vector<double> inclusion_in_sequences(const GeneratorParameters& parameters, const RoutingShape& shape);
 
 /// Tokens drawn with given inclusion probabilities and correlation.
 class GeneratedSource final : public RoutingSource {
@@ -169,6 +179,9 @@ class GeneratedSource final : public RoutingSource {
   [[nodiscard]] RoutingShape shape() const override { return shape_; }
   [[nodiscard]] StepRouting draw(const TokenBatch& batch, std::uint64_t seed, const TaskPool& pool) const override;
   [[nodiscard]] std::string provenance() const override { return provenance_; }
+  /// The same model whose tokens have other inclusion probabilities [layers, experts] where they follow one another in
+  /// a sequence; empty: the same.
+  [[nodiscard]] GeneratedSource with_sequences(std::span<const double> inclusion) const;
   /// The same model with another correlation.
   [[nodiscard]] GeneratedSource with(const RoutingCorrelation& correlation) const;
   /// Share of a token's slots that its point decides, in the mean over layers.
@@ -176,21 +189,32 @@ class GeneratedSource final : public RoutingSource {
 
  private:
   class Walk;
+  /// How popular experts are, and which ones that makes the points stand for.
+  struct Popularity {
+    std::shared_ptr<const std::vector<double>> inclusion;        ///< [layers, experts]
+    std::shared_ptr<const std::vector<ExpertSampler>> samplers;  ///< per layer
+    std::shared_ptr<const std::vector<PointTable>> tables;       ///< per layer; null where slots look at a circle
+  };
+  [[nodiscard]] Popularity popularity_of(std::span<const double> inclusion) const;
   void lay_out_points();
-  void lay_out_tables();
-  void choose(std::uint32_t point, std::size_t layer, HalfWords& words, std::span<ExpertIndex> out) const;
+  void lay_out_tables(Popularity& popularity) const;
+  void choose(const Popularity& popularity, std::uint32_t point, std::size_t layer, HalfWords& words,
+              std::span<ExpertIndex> out) const;
 
   RoutingShape shape_;
   RoutingCorrelation correlation_;
-  bool limited_;
+  GroupLimit limit_;
   std::uint64_t popularity_seed_;
-  std::shared_ptr<const std::vector<ExpertSampler>> samplers_;  ///< per layer
-  std::vector<double> offsets_;                                 ///< φ, [layers, k, attempts]
+  std::vector<double> offsets_;  ///< φ, [layers, k, attempts]
   std::size_t points_ = 0;
-  std::shared_ptr<const std::vector<double>> inclusion_;   ///< [layers, experts]
-  std::shared_ptr<const std::vector<PointTable>> tables_;  ///< per layer; null where slots look at a circle
-  std::vector<double> group_choice_;  ///< the uniform number that a point chooses its groups by, [layers, points]
+  Popularity independent_;                  ///< of tokens by themselves
+  std::optional<Popularity> in_sequences_;  ///< of tokens that follow one another; none: the same
+  std::vector<double> group_choice_;        ///< the uniform number that a point chooses its groups by, [layers, points]
   std::string provenance_;
 };
+
+/// The source that parameters describe, for a model of this shape. Of an imaginary one, `seed` says which.
+GeneratedSource generated_source(const GeneratorParameters& parameters, const RoutingShape& shape, GroupLimit limit,
+                                 std::uint64_t seed, std::string provenance);
 
 }  // namespace moesim
