@@ -1,14 +1,11 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 
-#include "sim/core/error.hpp"
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/fit.hpp"
-#include "workloads/routing/fit_loads.hpp"
+#include "workloads/routing/pairs.hpp"
 
 namespace moesim {
 
@@ -147,6 +144,18 @@ double distance_between(Entries generated, Entries recorded, double least) {
   return std::sqrt(sum);
 }
 
+/// Correlation along sequences and across layers; of a single layer, whose neighbours tell nothing about points, the
+/// association of its own pairs (pairs.hpp), which points make in the same way.
+CorrelationStatistics statistics_of(const StepRouting& routing, std::span<const std::size_t> starts,
+                                    const TaskPool& pool) {
+  constexpr std::size_t kMostExperts = 4096;  // tables of experts squared
+  CorrelationStatistics result = correlation_statistics(routing, starts);
+  if (routing.shape.layers == 1 && routing.shape.k > 1 && routing.shape.experts <= kMostExperts) {
+    result.association = {{1, pair_statistics(routing, 0, pool).layers.front().within}};
+  }
+  return result;
+}
+
 /// What a fit of correlation is held against: the recording's tokens, and a model of its loads.
 struct Target {
   const GeneratedSource& model;
@@ -156,12 +165,12 @@ struct Target {
   const TaskPool& pool;
 };
 
-/// Points and turnover, with a share of tokens that follow their points: tokens on n points of k·(decided share)
-/// experts each, at random, have the association E²·decided⁴/(n·k²) between layers that keep the point, and (1 −
-/// turnover)^(2d) of it d layers further: N_ef − x_ef is (T/n)·(c − μ), c the points with both experts, of mean and
-/// variance μ. What few tokens and passages add to both is in the generated routing too, which is why they are set by
-/// comparison with that, beside repeats and passages. Layers that have less in common than n can be raised for have a
-/// smaller share. Returns how far the associations are from the recorded ones.
+/// Points and turnover, with a share of slots that follow their points: tokens on n points of k·(decided share)
+/// experts each, at random, have the association E²·decided⁴/(n·k²) within a layer and between layers that keep the
+/// point, and (1 − turnover)^(2d) of it d layers further: N_ef − x_ef is (T/n)·(c − μ), c the points with both experts,
+/// of mean and variance μ. What few tokens and passages add to both is in the generated routing too, which is why they
+/// are set by comparison with that, beside repeats and passages. Layers that have less in common than n can be raised
+/// for have a smaller share. Returns how far the associations are from the recorded ones.
 double fit_with_share(RoutingCorrelation& correlation, const Target& target, double least_share) {
   constexpr double kFewest = 0.25;
   constexpr double kMost = 16.0;
@@ -175,13 +184,17 @@ double fit_with_share(RoutingCorrelation& correlation, const Target& target, dou
   const double slope = log_slope(recorded);
   correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
   constexpr int kRounds = 6;
-  for (int round = 0;; ++round) {
+  RoutingCorrelation best = correlation;
+  double nearest = std::numeric_limits<double>::infinity();
+  for (int round = 0; round <= kRounds; ++round) {
     const GeneratedSource trial = target.model.with(correlation);
     fit_along(correlation, trial, target.recorded.overlap);
     const CorrelationStatistics generated =
-        correlation_statistics(trial.with(correlation).draw(target.batch, 1, target.pool), target.starts);
-    if (round == kRounds) {
-      return distance_between(generated.association, recorded, least);
+        statistics_of(trial.with(correlation).draw(target.batch, 1, target.pool), target.starts, target.pool);
+    const double distance = distance_between(generated.association, recorded, least);
+    if (distance < nearest) {
+      nearest = distance;
+      best = correlation;
     }
     const double ratio = std::max(first_of(generated.association), least) / first_of(recorded);
     if (correlation.points_per_expert >= kMost && ratio > 1.0) {
@@ -192,14 +205,16 @@ double fit_with_share(RoutingCorrelation& correlation, const Target& target, dou
     correlation.turnover =
         std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
   }
+  correlation = best;
+  return nearest;
 }
 
-/// All tokens follow their points, or fewer of them, where layers far apart then have less in common and the recording
+/// All slots follow their points, or fewer of them, where layers far apart then have less in common and the recording
 /// asks for it: what tokens of a passage share they share in all layers. Tokens of a sequence set a limit to that.
 /// Layers that have nothing in common each have points of their own.
 void fit_shares(RoutingCorrelation& correlation, const Target& target) {
   constexpr double kMostAlike = 0.9;  // tokens of a sequence on the same path
-  // Two tokens on one path choose alike where both follow it.
+  // Two tokens on one path choose alike in slots where both follow it.
   const double least_share = std::sqrt(std::min(1.0, largest_of(target.recorded.overlap) / kMostAlike));
   const RoutingShape shape = target.model.shape();
   if (first_of(target.recorded.association) < least_association(shape, target.batch.tokens.size())) {
@@ -247,20 +262,11 @@ std::vector<CorrelationStatistics::Entry> above_noise(Entries overlap, const Ste
   return result;
 }
 
-std::vector<double> inclusion_of(const CountTrace& counts, std::size_t k) {
-  std::vector<double> inclusion;
-  for (std::size_t layer = 0; layer < counts.layers; ++layer) {
-    const std::vector<double> row = inclusion_from_loads(counts.layer(layer), k);
-    inclusion.insert(inclusion.end(), row.begin(), row.end());
-  }
-  return inclusion;
-}
-
 }  // namespace
 
 RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const double> inclusion, const TaskPool& pool) {
   RoutingCorrelation correlation{.shared = 1.0, .layout = PointLayout::kTable};
-  CorrelationStatistics recorded = correlation_statistics(sample.routing, sample.starts);
+  CorrelationStatistics recorded = statistics_of(sample.routing, sample.starts, pool);
   recorded.overlap = above_noise(recorded.overlap, sample.routing);
   const TokenBatch batch = batch_of(sample.routing.shape.tokens, sample.starts);
   const GeneratedSource model(sample.routing.shape, inclusion, correlation, GroupLimit{}, 1, "");
@@ -270,76 +276,6 @@ RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const do
     *value = rounded(*value);
   }
   return correlation;
-}
-
-StepRouting whole_trace(const TokenTrace& trace) {
-  StepRouting step;
-  step.shape = trace.shape();
-  step.choices.resize(step.shape.layers * step.shape.tokens * step.shape.k);
-  for (std::size_t layer = 0; layer < step.shape.layers; ++layer) {
-    for (std::size_t token = 0; token < step.shape.tokens; ++token) {
-      trace.read(token, layer,
-                 std::span(step.choices).subspan((layer * step.shape.tokens + token) * step.shape.k, step.shape.k));
-    }
-  }
-  return step;
-}
-
-TokenBatch batch_of(std::size_t tokens, std::span<const std::size_t> starts) {
-  TokenBatch batch;
-  std::uint32_t sequence = 0;
-  std::size_t start = 0;
-  for (std::size_t token = 0; token < tokens; ++token) {
-    while (sequence < starts.size() && starts[sequence] <= token) {
-      start = starts[sequence++];
-    }
-    batch.tokens.push_back({sequence, static_cast<std::uint32_t>(token - start)});
-  }
-  return batch;
-}
-
-FitOptions completed_for_counts(const CountTrace& counts, const FitOptions& options) {
-  FitOptions completed = options;
-  completed.k = counts.k ? counts.k : options.k;
-  constexpr std::string_view kRecordedCorrelation = "deepseek-v2-lite";
-  if (completed.correlation_source.empty() && generator_catalogue().contains(kRecordedCorrelation)) {
-    completed.correlation = decode_generator(generator_catalogue().find(kRecordedCorrelation, {})).correlation;
-    completed.correlation.layout = PointLayout::kTable;
-    completed.correlation_source = fmt::format("{}: counts do not tell it", kRecordedCorrelation);
-  }
-  if (completed.k && *completed.k >= counts.experts) {
-    throw ConfigError({counts.name, {}}, fmt::format("expected fewer experts per token than its {} experts, found {}",
-                                                     counts.experts, *completed.k));
-  }
-  return completed;
-}
-
-GeneratorParameters fit_part(const CountTrace& counts, const TraceSample& sample, const FitOptions& options,
-                             const TaskPool& pool) {
-  FitOptions completed = options;
-  completed.k = sample.routing.shape.k;
-  completed.correlation = fit_correlation(sample, inclusion_of(counts, *completed.k), pool);
-  completed.correlation_source = "the same recording";
-  GeneratorParameters parameters = fit_counts(counts, completed);
-  if (!parameters.popularity.empty()) {
-    const TokenBatch batch = batch_of(sample.routing.shape.tokens, sample.starts);
-    LoadsAndSequences loads = fitted_loads(counts, sample.routing.shape, completed.correlation, batch, pool);
-    parameters.popularity = std::move(loads.independent);
-    parameters.popularity_in_sequences = std::move(loads.in_sequences);
-  }
-  return parameters;
-}
-
-GeneratorParameters fit_tokens(const TokenTrace& trace, const FitOptions& options, const TaskPool& pool) {
-  return fit_part(count(trace), sample_of(trace, kFitTokens), options, pool);
-}
-
-GeneratorParameters fit(const Recording& recording, const FitOptions& options, const TaskPool& pool) {
-  if (const TokenTrace* trace = recording.tokens()) {
-    return fit_tokens(*trace, options, pool);
-  }
-  const auto& counts = std::get<CountTrace>(recording.data);
-  return fit_counts(counts, completed_for_counts(counts, options));
 }
 
 }  // namespace moesim

@@ -48,15 +48,6 @@ double factor_for_mean(std::span<const double> variances, std::span<const double
   return least;
 }
 
-std::vector<double> inclusion_of_fitted(const std::vector<std::vector<double>>& loads, std::size_t k) {
-  std::vector<double> inclusion;
-  for (const std::vector<double>& layer : loads) {
-    const std::vector<double> row = inclusion_from_loads(layer, k);
-    inclusion.insert(inclusion.end(), row.begin(), row.end());
-  }
-  return inclusion;
-}
-
 TokenBatch independent_tokens(std::size_t tokens) {
   TokenBatch batch;
   for (std::size_t token = 0; token < tokens; ++token) {
@@ -66,6 +57,15 @@ TokenBatch independent_tokens(std::size_t tokens) {
 }
 
 }  // namespace
+
+std::vector<double> inclusion_of_loads(const std::vector<std::vector<double>>& loads, std::size_t k) {
+  std::vector<double> inclusion;
+  for (const std::vector<double>& layer : loads) {
+    const std::vector<double> row = inclusion_from_loads(layer, k);
+    inclusion.insert(inclusion.end(), row.begin(), row.end());
+  }
+  return inclusion;
+}
 
 DesignEffects design_effects(const GeneratedSource& source, std::span<const double> inclusion, const TokenBatch& batch,
                              const TaskPool& pool) {
@@ -148,7 +148,7 @@ LoadsAndSequences fitted_loads(const CountTrace& counts, const RoutingShape& sha
   constexpr int kRounds = 2;  // effects are those of the popularity that they lead to
   for (int round = 0; round < kRounds; ++round) {
     const auto refit = [&](std::vector<std::vector<double>>& some, const TokenBatch& tokens) {
-      const std::vector<double> inclusion = inclusion_of_fitted(some, shape.k);
+      const std::vector<double> inclusion = inclusion_of_loads(some, shape.k);
       const GeneratedSource source(shape, inclusion, correlation, GroupLimit{}, 1, "");
       some = fitted_loads(counts, shape.k, design_effects(source, inclusion, tokens, pool));
     };

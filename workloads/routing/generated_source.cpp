@@ -185,7 +185,7 @@ void GeneratedSource::lay_out_tables(Popularity& popularity) const {
   for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
     RandomStream random(popularity_seed_, "routing.points", layer);
     tables.emplace_back(std::span(*popularity.inclusion).subspan(layer * shape_.experts, shape_.experts), shape_.k,
-                        points_, random);
+                        points_, correlation_.shared, random);
   }
   popularity.tables = std::make_shared<const std::vector<PointTable>>(std::move(tables));
 }
@@ -208,7 +208,7 @@ void GeneratedSource::choose(const Popularity& popularity, std::uint32_t point, 
   const double* offsets = offsets_.data() + layer * shape_.k * kAttempts;
   const double place = (static_cast<double>(point) + 0.5) / static_cast<double>(points_);
   if (popularity.tables) {
-    (*popularity.tables)[layer].choose(point, correlation_.shared, sampler, words, out);
+    (*popularity.tables)[layer].choose(point, sampler, words, out);
     return;
   }
   ExpertSampler::Pool pool;

@@ -46,8 +46,8 @@ void check_popularity_of(const Loads& loads, const GeneratorParameters& paramete
 }
 
 /// Inclusion probabilities by fitted loads; empty where there are none of that shape.
-std::vector<double> inclusion_of_loads(const Loads& loads, const GeneratorParameters& parameters,
-                                       const RoutingShape& shape) {
+std::vector<double> fitted_inclusion(const Loads& loads, const GeneratorParameters& parameters,
+                                     const RoutingShape& shape) {
   std::vector<double> inclusion;
   if (loads.size() == shape.layers && parameters.experts == shape.experts) {
     for (const std::vector<double>& layer : loads) {
@@ -118,7 +118,7 @@ std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const 
                                    std::uint64_t popularity_seed) {
   const std::size_t blocks = shape.experts % parameters.blocks == 0 ? parameters.blocks : 1;
   const double memory = parameters.block_correlation;
-  std::vector<double> inclusion = inclusion_of_loads(parameters.popularity, parameters, shape);
+  std::vector<double> inclusion = fitted_inclusion(parameters.popularity, parameters, shape);
   if (!inclusion.empty()) {
     return inclusion;
   }
@@ -141,7 +141,7 @@ std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const 
 }
 
 std::vector<double> inclusion_in_sequences(const GeneratorParameters& parameters, const RoutingShape& shape) {
-  return inclusion_of_loads(parameters.popularity_in_sequences, parameters, shape);
+  return fitted_inclusion(parameters.popularity_in_sequences, parameters, shape);
 }
 
 GeneratedSource generated_source(const GeneratorParameters& parameters, const RoutingShape& shape, GroupLimit limit,

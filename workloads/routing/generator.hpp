@@ -38,7 +38,7 @@ struct EnumNames<PointLayout> {
 /// uniformly: tokens with the same point choose the same experts, and an expert in one layer tells about the experts in
 /// others.
 struct RoutingCorrelation {
-  double shared = 0.0;             ///< share of slots (circle) or tokens (table) that follow the token's point
+  double shared = 0.0;             ///< share of slots that follow the token's point
   double points_per_expert = 4.0;  ///< n = this · experts
   double turnover = 0.0;           ///< chance that a token has another point in the next layer
   double repeat = 0.0;             ///< chance that a token has the point of the token before it
@@ -49,8 +49,8 @@ struct RoutingCorrelation {
 
   template <class F>
   static void describe(F& f) {
-    f.optional("shared", &RoutingCorrelation::shared,
-               "Share of slots (circle) or tokens (table) that follow the token's point", Rules::between(0, 1));
+    f.optional("shared", &RoutingCorrelation::shared, "Share of slots that follow the token's point",
+               Rules::between(0, 1));
     f.optional("points_per_expert", &RoutingCorrelation::points_per_expert, "Distinct points, per expert",
                Rules::between(0.25, 64));
     f.optional("turnover", &RoutingCorrelation::turnover, "Chance that a token has another point in the next layer",
