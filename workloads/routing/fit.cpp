@@ -4,8 +4,34 @@
 
 #include "sim/core/error.hpp"
 #include "workloads/routing/fit_loads.hpp"
+#include "workloads/routing/runs.hpp"
+#include "workloads/routing/same_path.hpp"
 
 namespace moesim {
+
+namespace {
+
+TokenBatch independent_tokens(std::size_t tokens) {
+  TokenBatch batch;
+  for (std::size_t token = 0; token < tokens; ++token) {
+    batch.tokens.push_back({static_cast<std::uint32_t>(token), 0});
+  }
+  return batch;
+}
+
+/// Length of the run that a token is in, in the mean over tokens: Σ n²/Σ n.
+double tokens_around(std::span<const TokenRun> runs) {
+  double squares = 0.0;
+  double sum = 0.0;
+  for (const TokenRun& run : runs) {
+    const auto n = static_cast<double>(run.count);
+    squares += n * n;
+    sum += n;
+  }
+  return sum > 0.0 ? squares / sum : 1.0;
+}
+
+}  // namespace
 
 StepRouting whole_trace(const TokenTrace& trace) {
   StepRouting step;
@@ -56,23 +82,24 @@ GeneratorParameters fit_part(const CountTrace& counts, const TraceSample& sample
   completed.correlation_source = "the same recording";
   const RoutingShape& shape = sample.routing.shape;
   const TokenBatch batch = batch_of(shape.tokens, sample.starts);
-  std::vector<std::vector<double>> recorded;
+  std::vector<std::vector<double>> in_sequences;
   for (std::size_t layer = 0; layer < counts.layers; ++layer) {
     const auto row = counts.layer(layer);
-    recorded.emplace_back(row.begin(), row.end());
+    in_sequences.emplace_back(row.begin(), row.end());
   }
   // The less of the loads is the popularity's, the more is due to passages, and the other way round: fitted in turn.
-  LoadsAndSequences loads{recorded, recorded};
   constexpr int kRounds = 2;
   for (int round = 0; round < kRounds; ++round) {
-    completed.correlation = fit_correlation(sample, inclusion_of_loads(loads.in_sequences, shape.k), pool);
-    loads = fitted_loads(counts, shape, completed.correlation, batch, pool);
+    completed.correlation = fit_correlation(sample, inclusion_of_loads(in_sequences, shape.k), pool);
+    in_sequences = fitted_loads(counts, shape, completed.correlation, batch, pool);
   }
   GeneratorParameters parameters = fit_counts(counts, completed);
   if (options.popularity == FitPopularity::kEachExpert) {
-    parameters.popularity = std::move(loads.independent);
-    if (sample.starts.size() < shape.tokens) {  // some token follows another
-      parameters.popularity_in_sequences = std::move(loads.in_sequences);
+    parameters.popularity = fitted_loads(counts, shape, completed.correlation, independent_tokens(shape.tokens), pool);
+    const std::vector<TokenRun> runs = runs_of(batch, kLongestRun);
+    if (runs.size() < shape.tokens) {  // some token follows another
+      parameters.popularity_in_sequences = std::move(in_sequences);
+      parameters.sequence_tokens = rounded(tokens_around(runs));
     }
     parameters.provenance->checks = check_popularity(counts, parameters, 1);
   }

@@ -6,6 +6,7 @@
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/fit.hpp"
 #include "workloads/routing/pairs.hpp"
+#include "workloads/routing/same_path.hpp"
 
 namespace moesim {
 
@@ -53,23 +54,6 @@ double least_association(const RoutingShape& shape, std::size_t tokens) {
   const auto k = static_cast<double>(shape.k);
   const double chance = 3.0 * std::sqrt(2.0) * static_cast<double>(shape.experts - 1);
   return std::max(kLeast, chance / (static_cast<double>(tokens) * k * k));
-}
-
-/// Chance that two tokens d apart are on the same path: with r = repeat, t = topic, P = topic_points and s = 1 −
-/// 1/topic_tokens, the chance that a passage goes on,
-///   r^d + t²/P · s^d/(1 − r·s) · Σ_{b < d} (r/s)^b:
-/// all d tokens repeat, or the last ones that did not both took the same point of the same passage, the later of them b
-/// tokens back. s^d/(1 − r·s) sums over how far back the earlier one is.
-double same_path(const RoutingCorrelation& correlation, std::size_t distance) {
-  const auto d = static_cast<double>(distance);
-  const double r = correlation.repeat;
-  const double s = 1.0 - 1.0 / correlation.topic_tokens;
-  double passage = 0.0;  // Σ_{b < d} r^b·s^(d − b)
-  for (std::size_t b = 0; b < distance; ++b) {
-    passage = passage * r + std::pow(s, static_cast<double>(b + 1));
-  }
-  const double same_point = correlation.topic * correlation.topic / static_cast<double>(correlation.topic_points);
-  return std::pow(r, d) + same_point * passage / (1.0 - r * s);
 }
 
 /// Moves repeat, topic and topic_tokens one by one as long as that lowers the cost, by ever smaller steps.

@@ -48,14 +48,6 @@ double factor_for_mean(std::span<const double> variances, std::span<const double
   return least;
 }
 
-TokenBatch independent_tokens(std::size_t tokens) {
-  TokenBatch batch;
-  for (std::size_t token = 0; token < tokens; ++token) {
-    batch.tokens.push_back({static_cast<std::uint32_t>(token), 0});
-  }
-  return batch;
-}
-
 }  // namespace
 
 std::vector<double> inclusion_of_loads(const std::vector<std::vector<double>>& loads, std::size_t k) {
@@ -74,8 +66,8 @@ DesignEffects design_effects(const GeneratedSource& source, std::span<const doub
   const double choices = static_cast<double>(batch.tokens.size() * shape.k);
   std::vector<double> found(levels.count(), 0.0);
   std::vector<double> independent(levels.count(), 0.0);
-  // So many layers in all that 7 differences between 8 blocks in each tell the effect to √(2/(7·48)) = 8 %.
-  constexpr std::size_t kLayers = 48;
+  // So many layers in all that 7 differences between 8 blocks in each tell the effect to √(2/(7·96)) = 5 %.
+  constexpr std::size_t kLayers = 96;
   constexpr std::size_t kFewestDraws = 2;
   const std::size_t draws = std::max(kFewestDraws, (kLayers + shape.layers - 1) / shape.layers);
   for (std::size_t draw = 0; draw < draws; ++draw) {
@@ -140,20 +132,16 @@ std::vector<std::vector<double>> fitted_loads(const CountTrace& counts, std::siz
   return loads;
 }
 
-LoadsAndSequences fitted_loads(const CountTrace& counts, const RoutingShape& shape,
-                               const RoutingCorrelation& correlation, const TokenBatch& batch, const TaskPool& pool) {
-  const DesignEffects independent(LoadLevels(counts.experts).count(), 1.0);
-  const TokenBatch alone = independent_tokens(batch.tokens.size());
-  LoadsAndSequences loads{fitted_loads(counts, shape.k, independent), fitted_loads(counts, shape.k, independent)};
+std::vector<std::vector<double>> fitted_loads(const CountTrace& counts, const RoutingShape& shape,
+                                              const RoutingCorrelation& correlation, const TokenBatch& batch,
+                                              const TaskPool& pool) {
+  std::vector<std::vector<double>> loads =
+      fitted_loads(counts, shape.k, DesignEffects(LoadLevels(counts.experts).count(), 1.0));
   constexpr int kRounds = 2;  // effects are those of the popularity that they lead to
   for (int round = 0; round < kRounds; ++round) {
-    const auto refit = [&](std::vector<std::vector<double>>& some, const TokenBatch& tokens) {
-      const std::vector<double> inclusion = inclusion_of_loads(some, shape.k);
-      const GeneratedSource source(shape, inclusion, correlation, GroupLimit{}, 1, "");
-      some = fitted_loads(counts, shape.k, design_effects(source, inclusion, tokens, pool));
-    };
-    refit(loads.independent, alone);
-    refit(loads.in_sequences, batch);
+    const std::vector<double> inclusion = inclusion_of_loads(loads, shape.k);
+    const GeneratedSource source(shape, inclusion, correlation, GroupLimit{}, 1, "");
+    loads = fitted_loads(counts, shape.k, design_effects(source, inclusion, batch, pool));
   }
   return loads;
 }

@@ -30,13 +30,10 @@ DesignEffects design_effects(const GeneratedSource& source, std::span<const doub
 /// that Σ max(0, V_j − c_j·N_j) = Σ (V_j − N_j) over layers, where that is possible. V, d and S as at LoadLevels.
 std::vector<std::vector<double>> fitted_loads(const CountTrace& counts, std::size_t k, const DesignEffects& effects);
 
-/// The same where tokens of a model with this correlation are independent, and where they follow one another as in
-/// `batch`; the effects are measured on what is generated.
-struct LoadsAndSequences {
-  std::vector<std::vector<double>> independent;
-  std::vector<std::vector<double>> in_sequences;
-};
-LoadsAndSequences fitted_loads(const CountTrace& counts, const RoutingShape& shape,
-                               const RoutingCorrelation& correlation, const TokenBatch& batch, const TaskPool& pool);
+/// The same for tokens laid out as `batch` of a model with this correlation: the effects are measured on what is
+/// generated.
+std::vector<std::vector<double>> fitted_loads(const CountTrace& counts, const RoutingShape& shape,
+                                              const RoutingCorrelation& correlation, const TokenBatch& batch,
+                                              const TaskPool& pool);
 
 }  // namespace moesim

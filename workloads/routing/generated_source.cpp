@@ -9,13 +9,13 @@
 #include "sim/core/error.hpp"
 #include "workloads/routing/generator.hpp"
 #include "workloads/routing/runs.hpp"
+#include "workloads/routing/same_path.hpp"
 
 namespace moesim {
 
 namespace {
 
 constexpr std::size_t kAttempts = 8;       ///< looks of a slot at places that depend on the token's point
-constexpr std::size_t kLongestRun = 256;   ///< tokens that hang together; correlation ends there
 constexpr std::size_t kTasks = 64;         ///< about so many, unless they had
 constexpr std::size_t kFewestOfTask = 64;  ///< tokens less than this
 constexpr std::size_t kMostOfTask = 2048;  ///< or more than this, whose points would not fit the cache
@@ -138,11 +138,12 @@ GeneratedSource::Popularity GeneratedSource::popularity_of(std::span<const doubl
           .tables = nullptr};
 }
 
-GeneratedSource GeneratedSource::with_sequences(std::span<const double> inclusion) const {
+GeneratedSource GeneratedSource::with_sequences(std::span<const double> inclusion, double tokens) const {
   GeneratedSource other = *this;
   other.in_sequences_.reset();
   if (!inclusion.empty()) {
     other.in_sequences_ = popularity_of(inclusion);
+    other.sequence_tokens_ = tokens;
     other.lay_out_points();
   }
   return other;
@@ -166,6 +167,7 @@ void GeneratedSource::lay_out_points() {
   lay_out_tables(independent_);
   if (in_sequences_) {
     lay_out_tables(*in_sequences_);
+    share_runs();
   }
   group_choice_.clear();
   for (std::size_t layer = 0; limit_.limits() && layer < shape_.layers; ++layer) {
@@ -173,6 +175,31 @@ void GeneratedSource::lay_out_points() {
     for (std::size_t point = 0; point < points_; ++point) {
       group_choice_.push_back(random.uniform());
     }
+  }
+}
+
+/// What a run of n tokens adds to the variance of loads, over what one of the recorded length adds, is g = the ratio of
+/// their shared_paths. So that both together are as recorded, the deviations of the popularity from the mean have to be
+/// √(1 − g·(1 − ρ²)) of those of independent tokens, ρ being that of sequences of the recorded length. Deviations of
+/// runs of which a share w has the popularity of sequences are 1 − w·(1 − ρ).
+void GeneratedSource::share_runs() {
+  const auto squares = [&](const Popularity& popularity) {
+    const double mean = static_cast<double>(shape_.k) / static_cast<double>(shape_.experts);
+    double sum = 0.0;
+    for (const double p : *popularity.inclusion) {
+      sum += (p - mean) * (p - mean);
+    }
+    return sum;
+  };
+  const double all = squares(independent_);
+  const double kept = all > 0.0 ? std::min(1.0, squares(*in_sequences_) / all) : 1.0;  // ρ²
+  const std::vector<double> paths = shared_paths(correlation_);
+  const auto recorded = static_cast<std::size_t>(std::llround(std::clamp(sequence_tokens_, 2.0, double{kLongestRun})));
+  share_of_runs_.assign(kLongestRun + 1, 1.0);
+  share_of_runs_[0] = share_of_runs_[1] = 0.0;
+  for (std::size_t n = 2; n < recorded && kept < 1.0; ++n) {
+    const double g = paths[recorded] > 0.0 ? paths[n] / paths[recorded] : 1.0;
+    share_of_runs_[n] = std::min(1.0, (1.0 - std::sqrt(1.0 - g * (1.0 - kept))) / (1.0 - std::sqrt(kept)));
   }
 }
 
@@ -232,6 +259,14 @@ void GeneratedSource::choose(const Popularity& popularity, std::uint32_t point, 
   }
 }
 
+const GeneratedSource::Popularity& GeneratedSource::popularity_for(std::size_t tokens, RandomStream random) const {
+  if (!in_sequences_ || share_of_runs_[tokens] <= 0.0) {
+    return independent_;
+  }
+  const double share = share_of_runs_[tokens];
+  return share >= 1.0 || random.uniform() < share ? *in_sequences_ : independent_;
+}
+
 StepRouting GeneratedSource::draw(const TokenBatch& batch, std::uint64_t seed, const TaskPool& pool) const {
   StepRouting step;
   step.shape = shape_;
@@ -241,6 +276,7 @@ StepRouting GeneratedSource::draw(const TokenBatch& batch, std::uint64_t seed, c
 
   // One stream for each sequence's points and one for its choices in each layer.
   const RandomStream points(seed, "routing.generated.points");
+  const RandomStream kinds(seed, "routing.generated.popularity");
   std::vector<RandomStream> choices;
   for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
     choices.emplace_back(seed, fmt::format("routing.generated.{}", layer));
@@ -269,7 +305,7 @@ StepRouting GeneratedSource::draw(const TokenBatch& batch, std::uint64_t seed, c
       for (const TokenRun& run : of_task) {
         RandomStream random = choices[layer].at(index_of(run));
         HalfWords words(random);
-        const Popularity& popularity = run.count > 1 && in_sequences_ ? *in_sequences_ : independent_;
+        const Popularity& popularity = popularity_for(run.count, kinds.at(index_of(run)));
         ExpertIndex* out = step.choices.data() + (layer * step.shape.tokens + run.first) * shape_.k;
         for (std::size_t i = 0; i < run.count; ++i, point += shape_.layers, out += shape_.k) {
           choose(popularity, *point, layer, words, std::span(out, shape_.k));

@@ -80,7 +80,7 @@ std::string encode_generator(const GeneratorParameters& parameters) {
   std::string text = "{";
   for (const auto& [key, value] : json.items()) {
     const bool loads = key == "popularity" || key == "popularity_in_sequences";
-    if (loads && value.empty()) {
+    if ((loads && value.empty()) || (key == "sequence_tokens" && parameters.popularity_in_sequences.empty())) {
       continue;
     }
     text += (text.size() == 1 ? "\n  " : ",\n  ") + Json(key).dump() + ": ";
@@ -148,7 +148,7 @@ GeneratedSource generated_source(const GeneratorParameters& parameters, const Ro
                                  std::uint64_t seed, std::string provenance) {
   const GeneratedSource source(shape, draw_inclusion(parameters, shape, seed), parameters.correlation, limit, seed,
                                std::move(provenance));
-  return source.with_sequences(inclusion_in_sequences(parameters, shape));
+  return source.with_sequences(inclusion_in_sequences(parameters, shape), parameters.sequence_tokens);
 }
 
 }  // namespace moesim

@@ -121,6 +121,7 @@ struct GeneratorParameters {
   RoutingCorrelation correlation;
   std::vector<std::vector<double>> popularity;
   std::vector<std::vector<double>> popularity_in_sequences;  ///< empty: as `popularity`
+  double sequence_tokens = 2.0;                              ///< of the sequences whose that is
   std::optional<GeneratorProvenance> provenance;
 
   static constexpr std::string_view kDoc = "Parameters of a routing generator";
@@ -149,6 +150,9 @@ struct GeneratorParameters {
                "The same for tokens that follow one another in a sequence, whose passages add unevenness of their own; "
                "absent: popularity",
                Rules::between(0, 65536));
+    f.optional("sequence_tokens", &GeneratorParameters::sequence_tokens,
+               "Length of those sequences, as far as tokens hang together; shorter ones have part of it",
+               Rules::between(1, 65536));
     f.optional("provenance", &GeneratorParameters::provenance, "Where the parameters come from");
   }
 };
@@ -179,9 +183,10 @@ class GeneratedSource final : public RoutingSource {
   [[nodiscard]] RoutingShape shape() const override { return shape_; }
   [[nodiscard]] StepRouting draw(const TokenBatch& batch, std::uint64_t seed, const TaskPool& pool) const override;
   [[nodiscard]] std::string provenance() const override { return provenance_; }
-  /// The same model whose tokens have other inclusion probabilities [layers, experts] where they follow one another in
-  /// a sequence; empty: the same.
-  [[nodiscard]] GeneratedSource with_sequences(std::span<const double> inclusion) const;
+  /// The same model whose tokens have other inclusion probabilities [layers, experts] where so many follow one another
+  /// in a sequence; shorter sequences have them in part, so many of them as makes their loads as uneven. Empty: the
+  /// same.
+  [[nodiscard]] GeneratedSource with_sequences(std::span<const double> inclusion, double tokens) const;
   /// The same model with another correlation.
   [[nodiscard]] GeneratedSource with(const RoutingCorrelation& correlation) const;
   /// Share of a token's slots that its point decides, in the mean over layers.
@@ -198,6 +203,9 @@ class GeneratedSource final : public RoutingSource {
   [[nodiscard]] Popularity popularity_of(std::span<const double> inclusion) const;
   void lay_out_points();
   void lay_out_tables(Popularity& popularity) const;
+  void share_runs();
+  /// Of a run of so many tokens.
+  [[nodiscard]] const Popularity& popularity_for(std::size_t tokens, RandomStream random) const;
   void choose(const Popularity& popularity, std::uint32_t point, std::size_t layer, HalfWords& words,
               std::span<ExpertIndex> out) const;
 
@@ -209,6 +217,8 @@ class GeneratedSource final : public RoutingSource {
   std::size_t points_ = 0;
   Popularity independent_;                  ///< of tokens by themselves
   std::optional<Popularity> in_sequences_;  ///< of tokens that follow one another; none: the same
+  double sequence_tokens_ = 2.0;            ///< so many
+  std::vector<double> share_of_runs_;       ///< that have it, by their length
   std::vector<double> group_choice_;        ///< the uniform number that a point chooses its groups by, [layers, points]
   std::string provenance_;
 };

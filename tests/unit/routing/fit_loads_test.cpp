@@ -1,6 +1,9 @@
 #include "workloads/routing/fit_loads.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "tests/unit/routing/fixture.hpp"
@@ -9,6 +12,7 @@
 #include "workloads/routing/load_levels.hpp"
 #include "workloads/routing/pairs.hpp"
 #include "workloads/routing/routers/router_routing.hpp"
+#include "workloads/routing/same_path.hpp"
 #include "workloads/routing/statistics.hpp"
 
 using namespace moesim;
@@ -247,8 +251,10 @@ TEST_CASE("generator: tokens of sequences have their own popularity, tokens by t
   parameters.block_spread = {0.0};
   parameters.popularity = {{0.4, 0.3, 0.2, 0.1}};
   parameters.popularity_in_sequences = {{0.3, 0.2, 0.25, 0.25}};
+  parameters.sequence_tokens = 64.0;
   const GeneratorParameters back = decode_generator(Document::parse("p.json", encode_generator(parameters)));
   CHECK(back.popularity_in_sequences == parameters.popularity_in_sequences);
+  CHECK(back.sequence_tokens == 64.0);
   const RoutingShape shape{.tokens = 0, .layers = 1, .k = 1, .experts = 4};
   const auto share_of_first = [&](const GeneratorParameters& some, std::size_t each) {
     const StepRouting step = generated_source(some, shape, {}, 1, "").draw(sequences_of(40'000, each), 1, TaskPool(2));
@@ -326,16 +332,55 @@ TEST_CASE("fit: ranks of generated sequences are as uneven as recorded ones, and
   const GeneratorParameters fitted = fit_part(counts_of(recorded), sample_of_step(recorded, 128), {.name = "x"}, pool);
   RoutingShape shape = recorded.shape;
   shape.tokens = 0;
-  for (const std::size_t each : {1, 128}) {
-    for (const std::size_t ranks : {8, 16, 32}) {
-      double generated = 0.0;
-      constexpr std::size_t kSeeds = 8;
-      for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
-        const GeneratedSource source = generated_source(fitted, shape, {}, seed, "");
-        generated += imbalance_over(source.draw(sequences_of(512, each), seed, pool), ranks) / kSeeds;
+  // Sequences shorter than the recorded ones add less, and have a popularity between the two.
+  for (const std::size_t each : {1, 16, 128}) {
+    std::array<double, 3> generated{};
+    constexpr std::array<std::size_t, 3> kRanks = {8, 16, 32};
+    constexpr std::uint64_t kSeeds = 8;
+    for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+      const StepRouting step = generated_source(fitted, shape, {}, seed, "").draw(sequences_of(512, each), seed, pool);
+      for (std::size_t i = 0; i < kRanks.size(); ++i) {
+        generated[i] += imbalance_over(step, kRanks[i]) / kSeeds;
       }
-      INFO("sequences of " << each << ", " << ranks << " ranks");
-      CHECK(generated == Approx(imbalance_over(recorded, ranks)).epsilon(0.05));
+    }
+    for (std::size_t i = 0; i < kRanks.size(); ++i) {
+      INFO("sequences of " << each << ", " << kRanks[i] << " ranks");
+      CHECK(generated[i] == Approx(imbalance_over(recorded, kRanks[i])).epsilon(0.05));
     }
   }
+}
+
+TEST_CASE("generator: tokens on one path, and what a run has of them, add up along the chain") {
+  // Repeats only: r^d. Σ_{d < n} (1 − d/n)·r^d at n = 4 and r = ½: ¾·½ + ½·¼ + ¼·⅛ = 0.53125; from n = 1 on it rises.
+  const RoutingCorrelation repeats{.shared = 1.0, .repeat = 0.5};
+  CHECK(same_path(repeats, 3) == Approx(0.125));
+  const std::vector<double> paths = shared_paths(repeats);
+  REQUIRE(paths.size() == kLongestRun + 1);
+  CHECK(paths[0] == 0.0);
+  CHECK(paths[1] == 0.0);
+  CHECK(paths[4] == Approx(0.53125));
+  // A passage that never ends on one point, which every token takes: all on one path, Σ (1 − d/n) = (n − 1)/2.
+  const RoutingCorrelation one{.shared = 1.0, .topic = 1.0, .topic_points = 1, .topic_tokens = 1e9};
+  CHECK(same_path(one, 10) == Approx(1.0).epsilon(1e-6));
+  CHECK(shared_paths(one)[101] == Approx(50.0).epsilon(1e-6));
+}
+
+TEST_CASE("generator: so many runs have the popularity of sequences as makes up for what they add") {
+  // Tokens that repeat with r = ½, and a popularity of sequences that is even: ρ = 0. Runs of 2 add g = ½·½ = 0.25 over
+  // those of 4 add 0.53125: g = 0.47059, so that w = 1 − √(1 − g) = 0.27239 of them have it.
+  const RoutingShape shape{.tokens = 0, .layers = 1, .k = 1, .experts = 2};
+  const RoutingCorrelation repeats{
+      .shared = 0.0, .points_per_expert = 4.0, .repeat = 0.5, .layout = PointLayout::kTable};
+  const std::vector<double> independent = {0.9, 0.1};
+  const std::vector<double> even = {0.5, 0.5};
+  const GeneratedSource source = GeneratedSource(shape, independent, repeats, {}, 1, "").with_sequences(even, 4.0);
+  const auto share_of_first = [&](std::size_t each) {
+    const StepRouting step = source.draw(sequences_of(80'000, each), 1, TaskPool(2));
+    return static_cast<double>(std::count(step.choices.begin(), step.choices.end(), ExpertIndex{0})) / 80'000.0;
+  };
+  // Runs draw their experts independently here (nothing is shared): five standard deviations, and those of w.
+  CHECK(share_of_first(1) == Approx(0.9).margin(0.006));
+  CHECK(share_of_first(2) == Approx(0.9 - 0.4 * 0.27239).margin(0.012));
+  CHECK(share_of_first(4) == Approx(0.5).margin(0.009));
+  CHECK(share_of_first(100) == Approx(0.5).margin(0.009));
 }
