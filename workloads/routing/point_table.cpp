@@ -124,10 +124,13 @@ void PointTable::choose(std::size_t point, const ExpertSampler& sampler, HalfWor
     sampler.draw(random, out);
     return;
   }
+  // One number for the slots up to the first that is not kept: the next i all are with probability s^i.
   std::size_t count = 0;
-  for (const ExpertIndex expert : std::span(experts_).subspan(point * k_, decided_[point])) {
-    if (shared_ >= 1.0 || random.uniform() < shared_) {
-      out[count++] = expert;
+  const auto decided = std::span(experts_).subspan(point * k_, decided_[point]);
+  for (std::size_t slot = 0; slot < decided.size(); ++slot) {
+    const double u = shared_ < 1.0 ? random.uniform() : 0.0;
+    for (double kept = shared_; slot < decided.size() && u < kept; ++slot, kept *= shared_) {
+      out[count++] = decided[slot];
     }
   }
   for (; count < out.size(); ++count) {
