@@ -149,6 +149,23 @@ struct Target {
   const TaskPool& pool;
 };
 
+/// Association of what is generated, in the mean over draws: of layers far apart it is what a few passages happen to
+/// bring, and the best of several trials would be the luckiest.
+std::vector<CorrelationStatistics::Entry> mean_association(const GeneratedSource& source, const Target& target) {
+  constexpr std::uint64_t kDraws = 3;
+  std::vector<CorrelationStatistics::Entry> mean;
+  for (std::uint64_t draw = 1; draw <= kDraws; ++draw) {
+    const StepRouting step = source.draw(target.batch, draw, target.pool);
+    const auto entries = statistics_of(step, target.starts, target.pool).association;
+    mean.resize(entries.size());
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      mean[i].distance = entries[i].distance;
+      mean[i].value += entries[i].value / static_cast<double>(kDraws);
+    }
+  }
+  return mean;
+}
+
 /// Points and turnover, with a share of slots that follow their points: tokens on n points of k·(decided share)
 /// experts each, at random, have the association E²·decided⁴/(n·k²) within a layer and between layers that keep the
 /// point, and (1 − turnover)^(2d) of it d layers further: N_ef − x_ef is (T/n)·(c − μ), c the points with both experts,
@@ -173,21 +190,19 @@ double fit_with_share(RoutingCorrelation& correlation, const Target& target, dou
   for (int round = 0; round <= kRounds; ++round) {
     const GeneratedSource trial = target.model.with(correlation);
     fit_along(correlation, trial, target.recorded.overlap);
-    const CorrelationStatistics generated =
-        statistics_of(trial.with(correlation).draw(target.batch, 1, target.pool), target.starts, target.pool);
-    const double distance = distance_between(generated.association, recorded, least);
+    const std::vector<CorrelationStatistics::Entry> generated = mean_association(trial.with(correlation), target);
+    const double distance = distance_between(generated, recorded, least);
     if (distance < nearest) {
       nearest = distance;
       best = correlation;
     }
-    const double ratio = std::max(first_of(generated.association), least) / first_of(recorded);
+    const double ratio = std::max(first_of(generated), least) / first_of(recorded);
     if (correlation.points_per_expert >= kMost && ratio > 1.0) {
       correlation.shared = std::clamp(correlation.shared * std::pow(ratio, -0.25), least_share, 1.0);
     } else {
       correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
     }
-    correlation.turnover =
-        std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
+    correlation.turnover = std::clamp(correlation.turnover + 0.5 * (log_slope(generated) - slope), 0.0, kMostTurnover);
   }
   correlation = best;
   return nearest;

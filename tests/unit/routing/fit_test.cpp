@@ -275,9 +275,21 @@ TEST_CASE("fit: tokens that hang together weakly or for long, and layers less an
       inclusion.insert(inclusion.end(), row.begin(), row.end());
     }
     const RoutingCorrelation fitted = fit_correlation(sample, inclusion, pool);
-    const GeneratedSource source(sample.routing.shape, inclusion, fitted, {}, 7, "");
     const CorrelationStatistics recorded = correlation_statistics(sample.routing, starts);
-    const CorrelationStatistics generated = correlation_statistics(source.draw(batch, 7, pool), starts);
+    // In the mean over models: layers far apart have in common what the few passages of one happen to bring.
+    const std::vector<std::uint64_t> seeds = {5, 6, 7, 8};
+    CorrelationStatistics generated = recorded;
+    const auto mean_into = [&](auto& means, const auto& entries, bool first) {
+      for (std::size_t i = 0; i < means.size(); ++i) {
+        means[i].value = (first ? 0.0 : means[i].value) + entries[i].value / static_cast<double>(seeds.size());
+      }
+    };
+    for (const std::uint64_t seed : seeds) {
+      const GeneratedSource source(sample.routing.shape, inclusion, fitted, {}, seed, "");
+      const CorrelationStatistics one = correlation_statistics(source.draw(batch, seed, pool), starts);
+      mean_into(generated.overlap, one.overlap, seed == seeds.front());
+      mean_into(generated.association, one.association, seed == seeds.front());
+    }
     for (const std::size_t lag : {0, 3}) {  // 1 and 8 tokens
       INFO(recorded.overlap.at(lag).distance << " tokens");
       CHECK(generated.overlap.at(lag).value == Approx(recorded.overlap.at(lag).value).epsilon(0.2));
