@@ -58,8 +58,7 @@ void generate_like(const GenerateArguments& arguments) {
                                                               : generator_catalogue().find(arguments.like, place));
   const RoutingShape shape{0, parameters.spread.size(), parameters.experts_per_token, parameters.experts};
   const std::uint64_t seed = arguments.seed.value_or(1);
-  const GeneratedSource source(shape, draw_inclusion(parameters, shape, seed), parameters.correlation, {}, seed,
-                               parameters.name);
+  const GeneratedSource source = generated_source(parameters, shape, {}, seed, parameters.name);
   const TokenBatch batch = arguments.batch(std::max<std::size_t>(arguments.sequence_tokens, 1));
   const StepRouting routing = source.draw(batch, seed, TaskPool(arguments.thread_count()));
   write_file(arguments.output, npy_bytes(routing));

@@ -2,6 +2,7 @@ moesim_test(test_routing
   LIBRARIES moesim_routing
   SOURCES
     unit/routing/counts_test.cpp
+    unit/routing/fit_loads_test.cpp
     unit/routing/fit_test.cpp
     unit/routing/formats_test.cpp
     unit/routing/generator_test.cpp

@@ -36,12 +36,12 @@ struct FitOptions {
 /// sampling adds to them; the skew and a common factor on the block spreads are then set so that generated routing has
 /// the recording's expert max/mean and its max/mean over as many ranks as blocks, in the mean over layers.
 /// An expert's own load is its recorded share, drawn towards the mean so far that loads of as many tokens generated
-/// from it are as uneven as the recorded ones: p̃_e = 1/E + λ(p_e − 1/E), λ² = 1 − noise/variance, noise the mean of
-/// p_e(1 − p_e)/choices.
+/// from it are as uneven as the recorded ones (fit_loads.hpp).
 GeneratorParameters fit_counts(const CountTrace& counts, const FitOptions& options);
 
 /// Fits that and the correlation, on at most 16384 tokens in stretches: the number of points and their turnover from
-/// the association across layers, repeats and passages from what tokens of a sequence have in common.
+/// the association across layers, repeats and passages from what tokens of a sequence have in common. Where tokens
+/// follow one another, experts' loads among them are fitted beside those among independent tokens.
 GeneratorParameters fit_tokens(const TokenTrace& trace, const FitOptions& options, const TaskPool& pool);
 
 /// Fits a recording. Throws ConfigError.

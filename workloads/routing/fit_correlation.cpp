@@ -1,13 +1,12 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 
-#include "sim/core/error.hpp"
 #include "workloads/routing/correlation.hpp"
 #include "workloads/routing/fit.hpp"
+#include "workloads/routing/pairs.hpp"
+#include "workloads/routing/same_path.hpp"
 
 namespace moesim {
 
@@ -55,23 +54,6 @@ double least_association(const RoutingShape& shape, std::size_t tokens) {
   const auto k = static_cast<double>(shape.k);
   const double chance = 3.0 * std::sqrt(2.0) * static_cast<double>(shape.experts - 1);
   return std::max(kLeast, chance / (static_cast<double>(tokens) * k * k));
-}
-
-/// Chance that two tokens d apart are on the same path: with r = repeat, t = topic, P = topic_points and s = 1 −
-/// 1/topic_tokens, the chance that a passage goes on,
-///   r^d + t²/P · s^d/(1 − r·s) · Σ_{b < d} (r/s)^b:
-/// all d tokens repeat, or the last ones that did not both took the same point of the same passage, the later of them b
-/// tokens back. s^d/(1 − r·s) sums over how far back the earlier one is.
-double same_path(const RoutingCorrelation& correlation, std::size_t distance) {
-  const auto d = static_cast<double>(distance);
-  const double r = correlation.repeat;
-  const double s = 1.0 - 1.0 / correlation.topic_tokens;
-  double passage = 0.0;  // Σ_{b < d} r^b·s^(d − b)
-  for (std::size_t b = 0; b < distance; ++b) {
-    passage = passage * r + std::pow(s, static_cast<double>(b + 1));
-  }
-  const double same_point = correlation.topic * correlation.topic / static_cast<double>(correlation.topic_points);
-  return std::pow(r, d) + same_point * passage / (1.0 - r * s);
 }
 
 /// Moves repeat, topic and topic_tokens one by one as long as that lowers the cost, by ever smaller steps.
@@ -146,6 +128,18 @@ double distance_between(Entries generated, Entries recorded, double least) {
   return std::sqrt(sum);
 }
 
+/// Correlation along sequences and across layers; of a single layer, whose neighbours tell nothing about points, the
+/// association of its own pairs (pairs.hpp), which points make in the same way.
+CorrelationStatistics statistics_of(const StepRouting& routing, std::span<const std::size_t> starts,
+                                    const TaskPool& pool) {
+  constexpr std::size_t kMostExperts = 4096;  // tables of experts squared
+  CorrelationStatistics result = correlation_statistics(routing, starts);
+  if (routing.shape.layers == 1 && routing.shape.k > 1 && routing.shape.experts <= kMostExperts) {
+    result.association = {{1, pair_statistics(routing, 0, pool).layers.front().within}};
+  }
+  return result;
+}
+
 /// What a fit of correlation is held against: the recording's tokens, and a model of its loads.
 struct Target {
   const GeneratedSource& model;
@@ -155,12 +149,29 @@ struct Target {
   const TaskPool& pool;
 };
 
-/// Points and turnover, with a share of tokens that follow their points: tokens on n points of k·(decided share)
-/// experts each, at random, have the association E²·decided⁴/(n·k²) between layers that keep the point, and (1 −
-/// turnover)^(2d) of it d layers further: N_ef − x_ef is (T/n)·(c − μ), c the points with both experts, of mean and
-/// variance μ. What few tokens and passages add to both is in the generated routing too, which is why they are set by
-/// comparison with that, beside repeats and passages. Layers that have less in common than n can be raised for have a
-/// smaller share. Returns how far the associations are from the recorded ones.
+/// Association of what is generated, in the mean over draws: of layers far apart it is what a few passages happen to
+/// bring, and the best of several trials would be the luckiest.
+std::vector<CorrelationStatistics::Entry> mean_association(const GeneratedSource& source, const Target& target) {
+  constexpr std::uint64_t kDraws = 3;
+  std::vector<CorrelationStatistics::Entry> mean;
+  for (std::uint64_t draw = 1; draw <= kDraws; ++draw) {
+    const StepRouting step = source.draw(target.batch, draw, target.pool);
+    const auto entries = statistics_of(step, target.starts, target.pool).association;
+    mean.resize(entries.size());
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      mean[i].distance = entries[i].distance;
+      mean[i].value += entries[i].value / static_cast<double>(kDraws);
+    }
+  }
+  return mean;
+}
+
+/// Points and turnover, with a share of slots that follow their points: tokens on n points of k·(decided share)
+/// experts each, at random, have the association E²·decided⁴/(n·k²) within a layer and between layers that keep the
+/// point, and (1 − turnover)^(2d) of it d layers further: N_ef − x_ef is (T/n)·(c − μ), c the points with both experts,
+/// of mean and variance μ. What few tokens and passages add to both is in the generated routing too, which is why they
+/// are set by comparison with that, beside repeats and passages. Layers that have less in common than n can be raised
+/// for have a smaller share. Returns how far the associations are from the recorded ones.
 double fit_with_share(RoutingCorrelation& correlation, const Target& target, double least_share) {
   constexpr double kFewest = 0.25;
   constexpr double kMost = 16.0;
@@ -174,31 +185,35 @@ double fit_with_share(RoutingCorrelation& correlation, const Target& target, dou
   const double slope = log_slope(recorded);
   correlation.turnover = std::clamp(1.0 - std::exp(0.5 * slope), 0.0, kMostTurnover);
   constexpr int kRounds = 6;
-  for (int round = 0;; ++round) {
+  RoutingCorrelation best = correlation;
+  double nearest = std::numeric_limits<double>::infinity();
+  for (int round = 0; round <= kRounds; ++round) {
     const GeneratedSource trial = target.model.with(correlation);
     fit_along(correlation, trial, target.recorded.overlap);
-    const CorrelationStatistics generated =
-        correlation_statistics(trial.with(correlation).draw(target.batch, 1, target.pool), target.starts);
-    if (round == kRounds) {
-      return distance_between(generated.association, recorded, least);
+    const std::vector<CorrelationStatistics::Entry> generated = mean_association(trial.with(correlation), target);
+    const double distance = distance_between(generated, recorded, least);
+    if (distance < nearest) {
+      nearest = distance;
+      best = correlation;
     }
-    const double ratio = std::max(first_of(generated.association), least) / first_of(recorded);
+    const double ratio = std::max(first_of(generated), least) / first_of(recorded);
     if (correlation.points_per_expert >= kMost && ratio > 1.0) {
       correlation.shared = std::clamp(correlation.shared * std::pow(ratio, -0.25), least_share, 1.0);
     } else {
       correlation.points_per_expert = std::clamp(correlation.points_per_expert * ratio, kFewest, kMost);
     }
-    correlation.turnover =
-        std::clamp(correlation.turnover + 0.5 * (log_slope(generated.association) - slope), 0.0, kMostTurnover);
+    correlation.turnover = std::clamp(correlation.turnover + 0.5 * (log_slope(generated) - slope), 0.0, kMostTurnover);
   }
+  correlation = best;
+  return nearest;
 }
 
-/// All tokens follow their points, or fewer of them, where layers far apart then have less in common and the recording
+/// All slots follow their points, or fewer of them, where layers far apart then have less in common and the recording
 /// asks for it: what tokens of a passage share they share in all layers. Tokens of a sequence set a limit to that.
 /// Layers that have nothing in common each have points of their own.
 void fit_shares(RoutingCorrelation& correlation, const Target& target) {
   constexpr double kMostAlike = 0.9;  // tokens of a sequence on the same path
-  // Two tokens on one path choose alike where both follow it.
+  // Two tokens on one path choose alike in slots where both follow it.
   const double least_share = std::sqrt(std::min(1.0, largest_of(target.recorded.overlap) / kMostAlike));
   const RoutingShape shape = target.model.shape();
   if (first_of(target.recorded.association) < least_association(shape, target.batch.tokens.size())) {
@@ -246,20 +261,11 @@ std::vector<CorrelationStatistics::Entry> above_noise(Entries overlap, const Ste
   return result;
 }
 
-std::vector<double> inclusion_of(const CountTrace& counts, std::size_t k) {
-  std::vector<double> inclusion;
-  for (std::size_t layer = 0; layer < counts.layers; ++layer) {
-    const std::vector<double> row = inclusion_from_loads(counts.layer(layer), k);
-    inclusion.insert(inclusion.end(), row.begin(), row.end());
-  }
-  return inclusion;
-}
-
 }  // namespace
 
 RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const double> inclusion, const TaskPool& pool) {
   RoutingCorrelation correlation{.shared = 1.0, .layout = PointLayout::kTable};
-  CorrelationStatistics recorded = correlation_statistics(sample.routing, sample.starts);
+  CorrelationStatistics recorded = statistics_of(sample.routing, sample.starts, pool);
   recorded.overlap = above_noise(recorded.overlap, sample.routing);
   const TokenBatch batch = batch_of(sample.routing.shape.tokens, sample.starts);
   const GeneratedSource model(sample.routing.shape, inclusion, correlation, GroupLimit{}, 1, "");
@@ -269,69 +275,6 @@ RoutingCorrelation fit_correlation(const TraceSample& sample, std::span<const do
     *value = rounded(*value);
   }
   return correlation;
-}
-
-StepRouting whole_trace(const TokenTrace& trace) {
-  StepRouting step;
-  step.shape = trace.shape();
-  step.choices.resize(step.shape.layers * step.shape.tokens * step.shape.k);
-  for (std::size_t layer = 0; layer < step.shape.layers; ++layer) {
-    for (std::size_t token = 0; token < step.shape.tokens; ++token) {
-      trace.read(token, layer,
-                 std::span(step.choices).subspan((layer * step.shape.tokens + token) * step.shape.k, step.shape.k));
-    }
-  }
-  return step;
-}
-
-TokenBatch batch_of(std::size_t tokens, std::span<const std::size_t> starts) {
-  TokenBatch batch;
-  std::uint32_t sequence = 0;
-  std::size_t start = 0;
-  for (std::size_t token = 0; token < tokens; ++token) {
-    while (sequence < starts.size() && starts[sequence] <= token) {
-      start = starts[sequence++];
-    }
-    batch.tokens.push_back({sequence, static_cast<std::uint32_t>(token - start)});
-  }
-  return batch;
-}
-
-FitOptions completed_for_counts(const CountTrace& counts, const FitOptions& options) {
-  FitOptions completed = options;
-  completed.k = counts.k ? counts.k : options.k;
-  constexpr std::string_view kRecordedCorrelation = "deepseek-v2-lite";
-  if (completed.correlation_source.empty() && generator_catalogue().contains(kRecordedCorrelation)) {
-    completed.correlation = decode_generator(generator_catalogue().find(kRecordedCorrelation, {})).correlation;
-    completed.correlation.layout = PointLayout::kTable;
-    completed.correlation_source = fmt::format("{}: counts do not tell it", kRecordedCorrelation);
-  }
-  if (completed.k && *completed.k >= counts.experts) {
-    throw ConfigError({counts.name, {}}, fmt::format("expected fewer experts per token than its {} experts, found {}",
-                                                     counts.experts, *completed.k));
-  }
-  return completed;
-}
-
-GeneratorParameters fit_part(const CountTrace& counts, const TraceSample& sample, const FitOptions& options,
-                             const TaskPool& pool) {
-  FitOptions completed = options;
-  completed.k = sample.routing.shape.k;
-  completed.correlation = fit_correlation(sample, inclusion_of(counts, *completed.k), pool);
-  completed.correlation_source = "the same recording";
-  return fit_counts(counts, completed);
-}
-
-GeneratorParameters fit_tokens(const TokenTrace& trace, const FitOptions& options, const TaskPool& pool) {
-  return fit_part(count(trace), sample_of(trace, kFitTokens), options, pool);
-}
-
-GeneratorParameters fit(const Recording& recording, const FitOptions& options, const TaskPool& pool) {
-  if (const TokenTrace* trace = recording.tokens()) {
-    return fit_tokens(*trace, options, pool);
-  }
-  const auto& counts = std::get<CountTrace>(recording.data);
-  return fit_counts(counts, completed_for_counts(counts, options));
 }
 
 }  // namespace moesim

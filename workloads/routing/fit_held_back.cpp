@@ -89,9 +89,7 @@ CountTrace counts_of_step(const StepRouting& step) {
 StepRouting generate(const GeneratorParameters& parameters, RoutingShape shape, const TokenBatch& batch,
                      const TaskPool& pool) {
   shape.tokens = 0;
-  const GeneratedSource source(shape, draw_inclusion(parameters, shape, 1), parameters.correlation, GroupLimit{}, 1,
-                               "");
-  return source.draw(batch, 1, pool);
+  return generated_source(parameters, shape, GroupLimit{}, 1, "").draw(batch, 1, pool);
 }
 
 /// Mean over layers of |value/reference − 1|.

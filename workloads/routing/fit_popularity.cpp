@@ -9,6 +9,8 @@
 
 #include "sim/core/error.hpp"
 #include "workloads/routing/fit.hpp"
+#include "workloads/routing/fit_loads.hpp"
+#include "workloads/routing/load_levels.hpp"
 #include "workloads/routing/statistics.hpp"
 
 namespace moesim {
@@ -141,27 +143,6 @@ void fit_tail_and_blocks(GeneratorParameters& parameters, const CountTrace& coun
   }
 }
 
-/// Each expert's choices per token, as fit.hpp says.
-std::vector<double> own_loads(std::span<const double> counts, std::size_t k) {
-  const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
-  const double mean = 1.0 / static_cast<double>(counts.size());
-  double variance = 0.0;
-  double noise = 0.0;
-  for (const double count : counts) {
-    const double p = count / total;
-    variance += (p - mean) * (p - mean);
-    noise += p * (1.0 - p) / total;
-  }
-  const double kept = variance > noise ? std::sqrt(1.0 - noise / variance) : 0.0;
-  std::vector<double> loads;
-  for (const double count : counts) {
-    constexpr double kDigits = 1e6;
-    const double share = mean + kept * (count / total - mean);
-    loads.push_back(std::round(static_cast<double>(k) * share * kDigits) / kDigits);
-  }
-  return loads;
-}
-
 }  // namespace
 
 std::vector<FitCheck> check_popularity(const CountTrace& counts, const GeneratorParameters& parameters,
@@ -225,9 +206,8 @@ GeneratorParameters fit_counts(const CountTrace& counts, const FitOptions& optio
   }
   fit_tail_and_blocks(parameters, counts);
   if (options.popularity == FitPopularity::kEachExpert) {
-    for (std::size_t layer = 0; layer < counts.layers; ++layer) {
-      parameters.popularity.push_back(own_loads(counts.layer(layer), *options.k));
-    }
+    const DesignEffects independent(LoadLevels(counts.experts).count(), 1.0);
+    parameters.popularity = fitted_loads(counts, *options.k, independent);
   }
   GeneratorProvenance provenance;
   provenance.recording = std::filesystem::path(counts.name).filename().string();

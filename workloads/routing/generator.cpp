@@ -28,6 +28,36 @@ double skewed(double z, double h) {
   return std::copysign(1.0, h) * (std::exp(h * z) - std::exp(0.5 * square)) / scale;
 }
 
+using Loads = std::vector<std::vector<double>>;
+
+/// A figure for each layer and expert, or none at all.
+void check_popularity_of(const Loads& loads, const GeneratorParameters& parameters, const Place& place) {
+  for (std::size_t layer = 0; layer < loads.size(); ++layer) {
+    if (loads[layer].size() != parameters.experts) {
+      throw ConfigError({place.file, fmt::format("{}/{}", place.pointer, layer)},
+                        fmt::format("expected a figure for each of the {} experts, found {}", parameters.experts,
+                                    loads[layer].size()));
+    }
+  }
+  if (!loads.empty() && loads.size() != parameters.spread.size()) {
+    throw ConfigError(place, fmt::format("expected figures for each of the {} layers of spread, found {}",
+                                         parameters.spread.size(), loads.size()));
+  }
+}
+
+/// Inclusion probabilities by fitted loads; empty where there are none of that shape.
+std::vector<double> fitted_inclusion(const Loads& loads, const GeneratorParameters& parameters,
+                                     const RoutingShape& shape) {
+  std::vector<double> inclusion;
+  if (loads.size() == shape.layers && parameters.experts == shape.experts) {
+    for (const std::vector<double>& layer : loads) {
+      const std::vector<double> row = inclusion_from_loads(layer, shape.k);
+      inclusion.insert(inclusion.end(), row.begin(), row.end());
+    }
+  }
+  return inclusion;
+}
+
 }  // namespace
 
 GeneratorParameters decode_generator(const Document& document) {
@@ -37,17 +67,10 @@ GeneratorParameters decode_generator(const Document& document) {
                       fmt::format("expected a figure for each of the {} layers of spread, found {}",
                                   parameters.spread.size(), parameters.block_spread.size()));
   }
-  for (std::size_t layer = 0; layer < parameters.popularity.size(); ++layer) {
-    if (parameters.popularity[layer].size() != parameters.experts) {
-      throw ConfigError({document.name(), fmt::format("/popularity/{}", layer)},
-                        fmt::format("expected a figure for each of the {} experts, found {}", parameters.experts,
-                                    parameters.popularity[layer].size()));
-    }
-  }
-  if (!parameters.popularity.empty() && parameters.popularity.size() != parameters.spread.size()) {
-    throw ConfigError({document.name(), "/popularity"},
-                      fmt::format("expected figures for each of the {} layers of spread, found {}",
-                                  parameters.spread.size(), parameters.popularity.size()));
+  check_popularity_of(parameters.popularity, parameters, {document.name(), "/popularity"});
+  check_popularity_of(parameters.popularity_in_sequences, parameters, {document.name(), "/popularity_in_sequences"});
+  if (parameters.popularity.empty() && !parameters.popularity_in_sequences.empty()) {
+    throw ConfigError({document.name(), "/popularity_in_sequences"}, "expected popularity beside it, found none");
   }
   return parameters;
 }
@@ -56,11 +79,12 @@ std::string encode_generator(const GeneratorParameters& parameters) {
   const Json json = Codec<GeneratorParameters>::encode(parameters);
   std::string text = "{";
   for (const auto& [key, value] : json.items()) {
-    if (key == "popularity" && value.empty()) {
+    const bool loads = key == "popularity" || key == "popularity_in_sequences";
+    if ((loads && value.empty()) || (key == "sequence_tokens" && parameters.popularity_in_sequences.empty())) {
       continue;
     }
     text += (text.size() == 1 ? "\n  " : ",\n  ") + Json(key).dump() + ": ";
-    if (key == "popularity") {
+    if (loads) {
       std::string rows;
       for (const Json& row : value) {
         rows += (rows.empty() ? "[\n    " : ",\n    ") + row.dump();
@@ -94,12 +118,8 @@ std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const 
                                    std::uint64_t popularity_seed) {
   const std::size_t blocks = shape.experts % parameters.blocks == 0 ? parameters.blocks : 1;
   const double memory = parameters.block_correlation;
-  std::vector<double> inclusion;
-  if (parameters.popularity.size() == shape.layers && parameters.experts == shape.experts) {
-    for (const std::vector<double>& loads : parameters.popularity) {
-      const std::vector<double> row = inclusion_from_loads(loads, shape.k);
-      inclusion.insert(inclusion.end(), row.begin(), row.end());
-    }
+  std::vector<double> inclusion = fitted_inclusion(parameters.popularity, parameters, shape);
+  if (!inclusion.empty()) {
     return inclusion;
   }
   std::vector<double> loads(shape.experts);
@@ -118,6 +138,17 @@ std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const 
     inclusion.insert(inclusion.end(), row.begin(), row.end());
   }
   return inclusion;
+}
+
+std::vector<double> inclusion_in_sequences(const GeneratorParameters& parameters, const RoutingShape& shape) {
+  return fitted_inclusion(parameters.popularity_in_sequences, parameters, shape);
+}
+
+GeneratedSource generated_source(const GeneratorParameters& parameters, const RoutingShape& shape, GroupLimit limit,
+                                 std::uint64_t seed, std::string provenance) {
+  const GeneratedSource source(shape, draw_inclusion(parameters, shape, seed), parameters.correlation, limit, seed,
+                               std::move(provenance));
+  return source.with_sequences(inclusion_in_sequences(parameters, shape), parameters.sequence_tokens);
 }
 
 }  // namespace moesim

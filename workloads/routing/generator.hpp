@@ -38,7 +38,7 @@ struct EnumNames<PointLayout> {
 /// uniformly: tokens with the same point choose the same experts, and an expert in one layer tells about the experts in
 /// others.
 struct RoutingCorrelation {
-  double shared = 0.0;             ///< share of slots (circle) or tokens (table) that follow the token's point
+  double shared = 0.0;             ///< share of slots that follow the token's point
   double points_per_expert = 4.0;  ///< n = this · experts
   double turnover = 0.0;           ///< chance that a token has another point in the next layer
   double repeat = 0.0;             ///< chance that a token has the point of the token before it
@@ -49,8 +49,8 @@ struct RoutingCorrelation {
 
   template <class F>
   static void describe(F& f) {
-    f.optional("shared", &RoutingCorrelation::shared,
-               "Share of slots (circle) or tokens (table) that follow the token's point", Rules::between(0, 1));
+    f.optional("shared", &RoutingCorrelation::shared, "Share of slots that follow the token's point",
+               Rules::between(0, 1));
     f.optional("points_per_expert", &RoutingCorrelation::points_per_expert, "Distinct points, per expert",
                Rules::between(0.25, 64));
     f.optional("turnover", &RoutingCorrelation::turnover, "Chance that a token has another point in the next layer",
@@ -106,6 +106,9 @@ struct GeneratorProvenance {
 ///   log load_e = block_spread_l·B_b + spread_l·S(Z_e),   S(z) = (e^{h·z} − 1)/h standardised, h = skew,
 /// Z independent standard normal, B standard normal with correlation `block_correlation` between neighbours. Where
 /// `popularity` says what each expert's load was, that is taken for a model of the same layers and experts.
+/// Tokens that follow one another in a sequence stay with some experts for a while, which makes the loads of a finite
+/// number of them more uneven than those of independent tokens. `popularity_in_sequences` is theirs: what they move
+/// about, so that their loads and those of independent tokens drawn from `popularity` are both as uneven as recorded.
 struct GeneratorParameters {
   std::string name;
   std::size_t experts = 0;
@@ -117,6 +120,8 @@ struct GeneratorParameters {
   double skew = 0.0;
   RoutingCorrelation correlation;
   std::vector<std::vector<double>> popularity;
+  std::vector<std::vector<double>> popularity_in_sequences;  ///< empty: as `popularity`
+  double sequence_tokens = 2.0;                              ///< of the sequences whose that is
   std::optional<GeneratorProvenance> provenance;
 
   static constexpr std::string_view kDoc = "Parameters of a routing generator";
@@ -141,6 +146,13 @@ struct GeneratorParameters {
     f.optional("popularity", &GeneratorParameters::popularity,
                "Per layer: choices of each expert per token; absent: another imaginary model with each seed",
                Rules::between(0, 65536));
+    f.optional("popularity_in_sequences", &GeneratorParameters::popularity_in_sequences,
+               "The same for tokens that follow one another in a sequence, whose passages add unevenness of their own; "
+               "absent: popularity",
+               Rules::between(0, 65536));
+    f.optional("sequence_tokens", &GeneratorParameters::sequence_tokens,
+               "Length of those sequences, as far as tokens hang together; shorter ones have part of it",
+               Rules::between(1, 65536));
     f.optional("provenance", &GeneratorParameters::provenance, "Where the parameters come from");
   }
 };
@@ -158,6 +170,8 @@ const Catalogue& generator_catalogue();
 /// depth, and blocks are left out where they do not divide the experts.
 std::vector<double> draw_inclusion(const GeneratorParameters& parameters, const RoutingShape& shape,
                                    std::uint64_t popularity_seed);
+/// The same for tokens that follow one another in a sequence; empty where it is the same.
+std::vector<double> inclusion_in_sequences(const GeneratorParameters& parameters, const RoutingShape& shape);
 
 /// Tokens drawn with given inclusion probabilities and correlation.
 class GeneratedSource final : public RoutingSource {
@@ -169,6 +183,10 @@ class GeneratedSource final : public RoutingSource {
   [[nodiscard]] RoutingShape shape() const override { return shape_; }
   [[nodiscard]] StepRouting draw(const TokenBatch& batch, std::uint64_t seed, const TaskPool& pool) const override;
   [[nodiscard]] std::string provenance() const override { return provenance_; }
+  /// The same model whose tokens have other inclusion probabilities [layers, experts] where so many follow one another
+  /// in a sequence; shorter sequences have them in part, so many of them as makes their loads as uneven. Empty: the
+  /// same.
+  [[nodiscard]] GeneratedSource with_sequences(std::span<const double> inclusion, double tokens) const;
   /// The same model with another correlation.
   [[nodiscard]] GeneratedSource with(const RoutingCorrelation& correlation) const;
   /// Share of a token's slots that its point decides, in the mean over layers.
@@ -176,21 +194,37 @@ class GeneratedSource final : public RoutingSource {
 
  private:
   class Walk;
+  /// How popular experts are, and which ones that makes the points stand for.
+  struct Popularity {
+    std::shared_ptr<const std::vector<double>> inclusion;        ///< [layers, experts]
+    std::shared_ptr<const std::vector<ExpertSampler>> samplers;  ///< per layer
+    std::shared_ptr<const std::vector<PointTable>> tables;       ///< per layer; null where slots look at a circle
+  };
+  [[nodiscard]] Popularity popularity_of(std::span<const double> inclusion) const;
   void lay_out_points();
-  void lay_out_tables();
-  void choose(std::uint32_t point, std::size_t layer, HalfWords& words, std::span<ExpertIndex> out) const;
+  void lay_out_tables(Popularity& popularity) const;
+  void share_runs();
+  /// Of a run of so many tokens.
+  [[nodiscard]] const Popularity& popularity_for(std::size_t tokens, RandomStream random) const;
+  void choose(const Popularity& popularity, std::uint32_t point, std::size_t layer, HalfWords& words,
+              std::span<ExpertIndex> out) const;
 
   RoutingShape shape_;
   RoutingCorrelation correlation_;
-  bool limited_;
+  GroupLimit limit_;
   std::uint64_t popularity_seed_;
-  std::shared_ptr<const std::vector<ExpertSampler>> samplers_;  ///< per layer
-  std::vector<double> offsets_;                                 ///< φ, [layers, k, attempts]
+  std::vector<double> offsets_;  ///< φ, [layers, k, attempts]
   std::size_t points_ = 0;
-  std::shared_ptr<const std::vector<double>> inclusion_;   ///< [layers, experts]
-  std::shared_ptr<const std::vector<PointTable>> tables_;  ///< per layer; null where slots look at a circle
-  std::vector<double> group_choice_;  ///< the uniform number that a point chooses its groups by, [layers, points]
+  Popularity independent_;                  ///< of tokens by themselves
+  std::optional<Popularity> in_sequences_;  ///< of tokens that follow one another; none: the same
+  double sequence_tokens_ = 2.0;            ///< so many
+  std::vector<double> share_of_runs_;       ///< that have it, by their length
+  std::vector<double> group_choice_;        ///< the uniform number that a point chooses its groups by, [layers, points]
   std::string provenance_;
 };
+
+/// The source that parameters describe, for a model of this shape. Of an imaginary one, `seed` says which.
+GeneratedSource generated_source(const GeneratorParameters& parameters, const RoutingShape& shape, GroupLimit limit,
+                                 std::uint64_t seed, std::string provenance);
 
 }  // namespace moesim

@@ -8,8 +8,9 @@
 
 namespace moesim {
 
-PointTable::PointTable(std::span<const double> inclusion, std::size_t k, std::size_t points, RandomStream& random)
-    : k_(k), points_(points) {
+PointTable::PointTable(std::span<const double> inclusion, std::size_t k, std::size_t points, double shared,
+                       RandomStream& random)
+    : k_(k), points_(points), shared_(shared) {
   ensure(points > 0 && inclusion.size() >= k, "points, and experts enough for each");
   std::vector<std::size_t> times(inclusion.size());
   std::vector<double> rest(inclusion.size());
@@ -17,7 +18,7 @@ PointTable::PointTable(std::span<const double> inclusion, std::size_t k, std::si
   for (std::size_t e = 0; e < inclusion.size(); ++e) {
     constexpr double kRounding = 1e-9;
     times[e] = static_cast<std::size_t>(std::min(n, std::floor(inclusion[e] * n + kRounding)));
-    rest[e] = std::max(0.0, inclusion[e] * n - static_cast<double>(times[e]));
+    rest[e] = std::max(0.0, inclusion[e] * n - shared * static_cast<double>(times[e]));
   }
   deal(times, random);
   mix(random);
@@ -26,37 +27,55 @@ PointTable::PointTable(std::span<const double> inclusion, std::size_t k, std::si
   rest_ = CumulativeTable(rest_weights(rest), order);
 }
 
-/// Weights w by which free slots draw so that expert e is drawn by rest_e points in the mean. Point p, with f_p free
-/// slots, draws none that it has: R_e = w_e·Σ_{p without e} f_p/(W − W_p), W all weights and W_p those of its own; as
-/// if its slots were drawn one by one from all others. Iterates w_e ← w_e·rest_e/R_e.
+/// Weights w by which free slots draw so that expert e is drawn by rest_e points in the mean. A token on point p keeps
+/// |D_p|·s of p's experts D_p in the mean and draws f_p = k − s·|D_p| others, from what weighs W_p = W − s·Σ_{D_p} w;
+/// where e ∈ D_p is not kept, f_p + s others from W_p + s·w_e. As if experts came after exponential times of rate w
+/// until the slots are full (inclusion.hpp), one that may be drawn is with probability 1 − e^{−w·t}, t = c·f/W, so that
+/// it is drawn by
+///   R_e = Σ_{p: e ∉ D_p} (1 − e^{−w_e·t_p}) + (1 − s)·Σ_{p: e ∈ D_p} (1 − e^{−w_e·t_p})
+/// points, of which the means over p of t are taken. Iterates w_e ← w_e·rest_e/R_e and c ← c·Σ rest/Σ R.
 std::vector<double> PointTable::rest_weights(std::span<const double> rest) const {
   const std::vector<double> alike(rest.size(), 1.0);  // where no slot is free, but for rounding
   std::vector<double> weights(rest.begin(), rest.end());
+  const double target = std::accumulate(rest.begin(), rest.end(), 0.0);
+  double c = 1.0;
   constexpr int kRounds = 20;
   for (int round = 0; round < kRounds; ++round) {
     const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
     if (all <= 0.0) {
       return alike;
     }
-    double slots = 0.0;
-    std::vector<double> own(rest.size(), 0.0);  // slots of points that have the expert already
+    const double least = 1e-6 * all;  // a point that has nearly everything that is left
+    double times = 0.0;
+    std::vector<double> own(rest.size(), 0.0);     // Σ t over points that have the expert
+    std::vector<double> anew(rest.size(), 0.0);    // the same where it is not kept
+    std::vector<double> having(rest.size(), 0.0);  // those points
     for (std::size_t point = 0; point < points_; ++point) {
       const auto decided = std::span(experts_).subspan(point * k_, decided_[point]);
       double of_point = 0.0;
       for (const ExpertIndex expert : decided) {
         of_point += weights[expert];
       }
-      constexpr double kLeast = 1e-6;  // of all: a point that has nearly everything that is left
-      const double each = static_cast<double>(k_ - decided_[point]) / std::max(all - of_point, kLeast * all);
-      slots += each;
+      const double slots = static_cast<double>(k_) - shared_ * static_cast<double>(decided.size());
+      const double left = std::max(all - shared_ * of_point, least);
+      times += slots / left;
       for (const ExpertIndex expert : decided) {
-        own[expert] += each;
+        own[expert] += slots / left;
+        anew[expert] += (slots + shared_) / (left + shared_ * weights[expert]);
+        having[expert] += 1.0;
       }
     }
+    const auto drawn = [&](double weight, double sum_of_times, double points) {
+      return points > 0.0 ? -points * std::expm1(-weight * c * sum_of_times / points) : 0.0;
+    };
+    double sum = 0.0;
     for (std::size_t e = 0; e < rest.size(); ++e) {
-      const double drawn = weights[e] * (slots - own[e]);
-      weights[e] = drawn > 0.0 ? weights[e] * rest[e] / drawn : 0.0;
+      const double found = drawn(weights[e], times - own[e], static_cast<double>(points_) - having[e]) +
+                           (1.0 - shared_) * drawn(weights[e], anew[e], having[e]);
+      sum += found;
+      weights[e] = found > 0.0 ? weights[e] * rest[e] / found : 0.0;
     }
+    c *= sum > 0.0 ? target / sum : 1.0;
   }
   return std::accumulate(weights.begin(), weights.end(), 0.0) > 0.0 ? weights : alike;
 }
@@ -99,17 +118,21 @@ void PointTable::mix(RandomStream& random) {
   }
 }
 
-void PointTable::choose(std::size_t point, double shared, const ExpertSampler& sampler, HalfWords& random,
+void PointTable::choose(std::size_t point, const ExpertSampler& sampler, HalfWords& random,
                         std::span<ExpertIndex> out) const {
-  // All slots or none: what is drawn beside some that follow would have to be distinct from them, and be more rarely
-  // popular for it.
-  if (shared < 1.0 && random.uniform() >= shared) {
+  if (shared_ <= 0.0) {
     sampler.draw(random, out);
     return;
   }
+  // One number for the slots up to the first that is not kept: the next i all are with probability s^i.
+  std::size_t count = 0;
   const auto decided = std::span(experts_).subspan(point * k_, decided_[point]);
-  std::size_t count = decided.size();
-  std::copy(decided.begin(), decided.end(), out.begin());
+  for (std::size_t slot = 0; slot < decided.size(); ++slot) {
+    const double u = shared_ < 1.0 ? random.uniform() : 0.0;
+    for (double kept = shared_; slot < decided.size() && u < kept; ++slot, kept *= shared_) {
+      out[count++] = decided[slot];
+    }
+  }
   for (; count < out.size(); ++count) {
     constexpr int kTries = 32;
     int tries = 0;

@@ -79,8 +79,8 @@ Made make(const GeneratorRouting& config, const RoutingNeeds& needs, const Place
     provenance += fmt::format("; that model has {} layers, {} experts, k = {}", parameters.spread.size(),
                               parameters.experts, parameters.experts_per_token);
   }
-  return std::make_unique<GeneratedSource>(shape, draw_inclusion(parameters, shape, config.seed),
-                                           parameters.correlation, limit_of(needs), config.seed, std::move(provenance));
+  return std::make_unique<GeneratedSource>(
+      generated_source(parameters, shape, limit_of(needs), config.seed, std::move(provenance)));
 }
 
 Made make(const UniformRouting&, const RoutingNeeds& needs, const Place&) {

@@ -55,7 +55,7 @@ TEST_CASE("point table: every expert is as likely as asked for, and a token neve
   const std::vector<double> loads = {40, 30, 20, 10, 8, 7, 6, 5, 4, 3, 2, 1, 1, 1, 0.5, 0};
   const std::vector<double> inclusion = inclusion_from_loads(loads, k);
   RandomStream random(1, "test.point-table");
-  const PointTable table(inclusion, k, points, random);
+  const PointTable table(inclusion, k, points, 1.0, random);
   const ExpertSampler sampler(inclusion, k, {});
   // At most one slot in n·k for each expert is left free by rounding down.
   CHECK(table.free_share() <= 16.0 / 120.0);
@@ -66,7 +66,7 @@ TEST_CASE("point table: every expert is as likely as asked for, and a token neve
   const std::size_t draws = 2000;
   for (std::size_t point = 0; point < points; ++point) {
     for (std::size_t i = 0; i < draws; ++i) {
-      table.choose(point, 1.0, sampler, words, out);
+      table.choose(point, sampler, words, out);
       REQUIRE(std::set<ExpertIndex>(out.begin(), out.end()).size() == k);
       for (const ExpertIndex expert : out) {
         found[expert] += 1.0 / static_cast<double>(points * draws);
@@ -84,7 +84,7 @@ TEST_CASE("point table: every expert is as likely as asked for, and a token neve
 TEST_CASE("point table: slots that do not follow their point are drawn from the same law") {
   const std::vector<double> inclusion = inclusion_from_loads(std::vector<double>(32, 1.0), 4);
   RandomStream random(2, "test.point-table");
-  const PointTable table(inclusion, 4, 64, random);
+  const PointTable table(inclusion, 4, 64, 0.5, random);
   const ExpertSampler sampler(inclusion, 4, {});
   HalfWords words(random);
   std::vector<ExpertIndex> first(4);
@@ -92,8 +92,8 @@ TEST_CASE("point table: slots that do not follow their point are drawn from the 
   double common = 0.0;
   const int draws = 4000;
   for (int i = 0; i < draws; ++i) {
-    table.choose(7, 0.5, sampler, words, first);
-    table.choose(7, 0.5, sampler, words, second);
+    table.choose(7, sampler, words, first);
+    table.choose(7, sampler, words, second);
     for (const ExpertIndex expert : first) {
       common += ExpertSampler::contains(second, expert) ? 1.0 / draws : 0.0;
     }
@@ -189,16 +189,16 @@ TEST_CASE("point table: experts are as popular as asked for, whatever share of t
   constexpr std::size_t kK = 4;
   constexpr std::size_t kPoints = 64;
   constexpr std::size_t kTokens = 200'000;
-  RandomStream random(1, "test.point-table");
-  const PointTable table(inclusion, kK, kPoints, random);
   const ExpertSampler sampler(inclusion, kK, {});
   for (const double shared : {0.0, 0.5, 1.0}) {
     INFO("shared " << shared);
+    RandomStream random(1, "test.point-table");
+    const PointTable table(inclusion, kK, kPoints, shared, random);
     HalfWords words(random);
     std::vector<double> counts(16, 0.0);
     std::vector<ExpertIndex> row(kK);
     for (std::size_t token = 0; token < kTokens; ++token) {
-      table.choose(token % kPoints, shared, sampler, words, row);
+      table.choose(token % kPoints, sampler, words, row);
       for (const ExpertIndex expert : row) {
         counts[expert] += 1.0 / kTokens;
       }
@@ -275,9 +275,21 @@ TEST_CASE("fit: tokens that hang together weakly or for long, and layers less an
       inclusion.insert(inclusion.end(), row.begin(), row.end());
     }
     const RoutingCorrelation fitted = fit_correlation(sample, inclusion, pool);
-    const GeneratedSource source(sample.routing.shape, inclusion, fitted, {}, 7, "");
     const CorrelationStatistics recorded = correlation_statistics(sample.routing, starts);
-    const CorrelationStatistics generated = correlation_statistics(source.draw(batch, 7, pool), starts);
+    // In the mean over models: layers far apart have in common what the few passages of one happen to bring.
+    const std::vector<std::uint64_t> seeds = {5, 6, 7, 8};
+    CorrelationStatistics generated = recorded;
+    const auto mean_into = [&](auto& means, const auto& entries, bool first) {
+      for (std::size_t i = 0; i < means.size(); ++i) {
+        means[i].value = (first ? 0.0 : means[i].value) + entries[i].value / static_cast<double>(seeds.size());
+      }
+    };
+    for (const std::uint64_t seed : seeds) {
+      const GeneratedSource source(sample.routing.shape, inclusion, fitted, {}, seed, "");
+      const CorrelationStatistics one = correlation_statistics(source.draw(batch, seed, pool), starts);
+      mean_into(generated.overlap, one.overlap, seed == seeds.front());
+      mean_into(generated.association, one.association, seed == seeds.front());
+    }
     for (const std::size_t lag : {0, 3}) {  // 1 and 8 tokens
       INFO(recorded.overlap.at(lag).distance << " tokens");
       CHECK(generated.overlap.at(lag).value == Approx(recorded.overlap.at(lag).value).epsilon(0.2));
