@@ -1,9 +1,9 @@
 // The one pass that checks and counts every id of a recording, against what the memory gives: read_memory sums the same
 // bytes eight at a time on one core. bytes_per_second of the two is to be compared. vLLM and SGLang record int32. What
-// bounds the pass for narrower ids is not memory but work an id: a counter each needs a store each, of which a core does
-// one a cycle; sets of 256 bits (set_counter) need two loads, of which it does three, beside three other operations, and
-// are at 0.9 of a cycle an id on Zen 3 with all data in the cache. At that, one-byte ids cannot pass about 3 GB/s at 2.6
-// GHz, two-byte ids 6, four-byte ids 11.
+// bounds the pass for narrower ids is not memory but work an id: a counter each needs a store each, of which a core
+// does one a cycle; sets of 256 bits (set_counter) need two loads, of which it does three, beside three other
+// operations, and are at 0.9 of a cycle an id on Zen 3 with all data in the cache. At that, one-byte ids cannot pass
+// about 3 GB/s at 2.6 GHz, two-byte ids 6, four-byte ids 11.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
