@@ -104,7 +104,8 @@ struct TransferTerms {
     f.optional("network_units", &TransferTerms::network_units, "What compute units need, ranks in several domains");
     f.optional(
         "send_kernel", &TransferTerms::send_kernel,
-        "Sending by itself, where a micro-batch sends and receives in kernels of their own: part of the time above");
+        "Low latency: sending by itself, where a micro-batch sends and receives in kernels of their own; part of the "
+        "time above");
     f.optional("receive_kernel", &TransferTerms::receive_kernel, "Receiving by itself, likewise");
   }
 };
@@ -115,7 +116,9 @@ struct DispatchTerms {
   TransferTerms combine;
   std::optional<int> compute_units = std::nullopt;  ///< SMs kept; absent: the whole GPU's, but only briefly
   double memory_share = 0.0;                        ///< of the HBM's bandwidth, kept as long
-  double beside_kernels = 1.0;  ///< transfers take so many times as long where another micro-batch computes
+  /// Transfers take so many times as long where another micro-batch computes, or waits: what one timeline showed of
+  /// steps whose computation takes about as long as their communication. Where it takes far less, that is too much.
+  double beside_kernels = 1.0;
 
   template <class F>
   static void describe(F& f) {
@@ -126,7 +129,8 @@ struct DispatchTerms {
     f.optional("memory_share", &DispatchTerms::memory_share, "Share of the HBM's bandwidth that they take meanwhile",
                Rules::between(0, 0.99));
     f.optional("beside_kernels", &DispatchTerms::beside_kernels,
-               "How many times as long transfers take where another micro-batch computes beside them",
+               "High throughput: how many times as long transfers take where another micro-batch computes beside them; "
+               "all of them, also while it waits",
                Rules::between(1, 100));
   }
 };

@@ -1,6 +1,7 @@
 #include "models/kernels/contention.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace moesim {
 
@@ -16,10 +17,16 @@ double needed_units(Bound bound, const ContentionTerms& contention) {
   return contention.overhead_bound;
 }
 
+double SpeedBeside::least() const { return std::min({1.0, units, memory}); }
+
+SpeedBeside speed_beside(const HeldShare& held, double needed_units, double memory_rate) {
+  return {std::max(1.0 - held.units, kLeastShare) / needed_units,
+          std::max(1.0 - held.memory, kLeastShare) * memory_rate};
+}
+
 double speed_beside(const HeldShare& held, Bound bound, double memory, const ContentionTerms& contention) {
-  const double units = std::max(1.0 - held.units, kLeastShare) / needed_units(bound, contention);
-  const double bandwidth = memory > 0.0 ? std::max(1.0 - held.memory, kLeastShare) / memory : 1.0;
-  return std::min({1.0, units, bandwidth});
+  const double rate = memory > 0.0 ? 1.0 / memory : std::numeric_limits<double>::infinity();
+  return speed_beside(held, needed_units(bound, contention), rate).least();
 }
 
 }  // namespace moesim

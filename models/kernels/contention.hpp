@@ -17,8 +17,15 @@ inline constexpr double kLeastShare = 0.01;
 /// Share of the compute units that a kernel needs for its full speed, by what holds it back.
 double needed_units(Bound bound, const ContentionTerms& contention);
 
-/// ContentionTerms' law: the speed of a kernel that takes a share `memory` of the HBM's bandwidth by itself, beside
-/// what is held. At most 1, which is its speed by itself.
+/// ContentionTerms' law: what is held leaves a kernel so much of its speed by itself, 1 at most, by its compute units
+/// and by the HBM. `memory_rate`: the HBM's bandwidth over what the kernel takes of it by itself.
+struct SpeedBeside {
+  double units = 1.0;
+  double memory = 1.0;
+  [[nodiscard]] double least() const;
+};
+SpeedBeside speed_beside(const HeldShare& held, double needed_units, double memory_rate);
+/// The same of a kernel that takes a share `memory` of the HBM's bandwidth.
 double speed_beside(const HeldShare& held, Bound bound, double memory, const ContentionTerms& contention);
 
 }  // namespace moesim

@@ -8,12 +8,9 @@ namespace moesim {
 
 namespace {
 
-KernelRates rates_of(const HeldShare& held, const KernelNeeds& needs) {
-  return {.compute = std::max(1.0 - held.units, kLeastShare) / needs.units,
-          .memory = std::max(1.0 - held.memory, kLeastShare) * needs.memory_rate};
+SpeedBeside speed_of(const HeldShare& held, const KernelNeeds& needs) {
+  return speed_beside(held, needs.units, needs.memory_rate);
 }
-
-double rate_of(const KernelRates& rates) { return std::min({1.0, rates.compute, rates.memory}); }
 
 }  // namespace
 
@@ -25,10 +22,10 @@ KernelNeeds needs_of(const KernelCost& cost, double repeat, double bandwidth, co
 }
 
 SimTime ComputeStreams::end_of(Rank& rank, SimTime now) {
-  const KernelRates rates = rates_of(rank.held, rank.needs);
-  rank.rate = rate_of(rates);
+  const SpeedBeside speed = speed_of(rank.held, rank.needs);
+  rank.rate = speed.least();
   rank.since = now;
-  return now + time_of_kernel(rank.needs.seconds, rates);
+  return now + time_of_kernel(rank.needs.seconds, {.compute = speed.units, .memory = speed.memory});
 }
 
 SimTime ComputeStreams::start(RankId id, SimTime now, const KernelNeeds& needs) {
@@ -42,7 +39,7 @@ std::optional<SimTime> ComputeStreams::hold(RankId id, SimTime now, const HeldSh
   Rank& rank = ranks_[id.index()];
   rank.held.units = std::max(0.0, rank.held.units + change.units);
   rank.held.memory = std::max(0.0, rank.held.memory + change.memory);
-  if (!rank.running || rate_of(rates_of(rank.held, rank.needs)) == rank.rate) {
+  if (!rank.running || speed_of(rank.held, rank.needs).least() == rank.rate) {
     return std::nullopt;
   }
   rank.needs.seconds = std::max(0.0, rank.needs.seconds - (now - rank.since).duration().base() * rank.rate);

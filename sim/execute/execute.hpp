@@ -24,7 +24,7 @@ enum class TimeCategory {
   kCompute,            ///< kernels held back by the tensor cores
   kMemory,             ///< kernels held back by HBM
   kOverhead,           ///< kernels held back by launch and fixed latency
-  kExposedDispatch,    ///< waiting for tokens that everybody has sent, and kernels that only send or receive them
+  kExposedDispatch,    ///< waiting for tokens that all have sent or queued; kernels that only send or receive
   kExposedCombine,     ///< the same of results
   kExposedCollective,  ///< the same in tensor-parallel collectives
   kImbalanceWait,      ///< waiting for a rank that has not sent yet, or for the last rank to finish the step

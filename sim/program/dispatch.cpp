@@ -61,6 +61,10 @@ bool stays_in_place(DispatchProtocol protocol) { return protocol == DispatchProt
 
 bool delivers_rows(DispatchProtocol protocol) { return protocol == DispatchProtocol::kDeepEpLowLatency; }
 
+bool runs_collectives(DispatchProtocol protocol) {
+  return terms_of(protocol) == Protocol::kCollective && !stays_in_place(protocol);
+}
+
 bool sends_copies(DispatchProtocol protocol) {
   return protocol == DispatchProtocol::kNaive || protocol == DispatchProtocol::kHierarchical;
 }

@@ -69,6 +69,8 @@ bool delivers_rows(DispatchProtocol protocol);
 /// Whether every copy of a token is sent by itself: the sender lays them out by receiver, the receiver by expert, and
 /// the sender sums what comes back.
 bool sends_copies(DispatchProtocol protocol);
+/// Whether it runs collectives of a library, rather than kernels of its own for dispatch and combine.
+bool runs_collectives(DispatchProtocol protocol);
 /// How what it delivers lies before the experts.
 ExpertLayout layout_of(DispatchProtocol protocol);
 

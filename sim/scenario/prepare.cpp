@@ -191,6 +191,10 @@ void check_micro_batches(const PreparedStep& step, const Place& place) {
   std::string_view because;
   if (step.model.moe() == nullptr) {
     because = "the model has no experts, so that nothing is dispatched";
+  } else if (std::none_of(step.model.layers().begin(), step.model.layers().end(), [&](const Layer& layer) {
+               return layer.moe_index && layer_runs(step.model, layer, step.batch.phase);
+             })) {
+    because = "no layer with experts runs in this phase, so that nothing is dispatched";
   } else if (scenario.parallelism.ranks == 1) {
     because = "one rank dispatches nothing";
   } else if (stays_in_place(scenario.dispatch.protocol)) {

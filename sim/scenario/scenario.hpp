@@ -51,8 +51,7 @@ struct Parallelism {
 /// Two-batch overlap (sim/program/micro_batch.hpp).
 inline constexpr std::string_view kMicroBatchesDoc =
     "In how many micro-batches the batch goes through the MoE layers, the one computing while the other's tokens are "
-    "on "
-    "their way (2: SGLang's two-batch overlap, vLLM's dual-batch overlap); absent: 1";
+    "on their way (2: SGLang's two-batch overlap, vLLM's dual-batch overlap); absent: 1";
 
 /// One new token of every running sequence.
 struct DecodeStep {

@@ -359,8 +359,9 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
       std::any_of(groups.begin(), groups.end(), [](const Group& one) { return one.shapes.size() > 1; });
   if (groups.empty() || !any_shapes) {
     if (missing.empty()) {
-      missing.push_back({{tables.empty() ? "moesim calibrate" : tables.front().file, ""},
-                         "expected measured kernels, found none that can be fitted"});
+      missing.push_back(
+          {{tables.empty() ? "moesim calibrate" : tables.front().file, ""},
+           "expected measured kernels, found none that can be fitted (contention is fitted beside them)"});
     }
     throw ConfigError(std::move(missing));
   }

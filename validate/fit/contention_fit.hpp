@@ -29,7 +29,7 @@ struct ContentionRow {
 ContentionRow contention_row(const TableFile& table, std::size_t row);
 
 /// Predicted / measured slowdown − 1. What the rival holds is shares of the accelerator's compute units and peak
-/// bandwidth. Throws ConfigError where it holds all of them.
+/// bandwidth, not all of them (check_units).
 double contention_error(const ContentionTerms& terms, const ContentionRow& row, const Accelerator& accelerator);
 
 /// Fits what kernels held back by the tensor cores and by the HBM need of the compute units: the least sum of squared

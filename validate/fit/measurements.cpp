@@ -44,7 +44,7 @@ class Rows {
       m.row = row;
       m.op = table_.cell(row, op);
       try {
-        if (m.op == "contention") {
+        if (m.op == "contention" && table_.find("work_gbps_alone")) {
           out.contention.push_back(contention_row(table_, row));
           continue;
         }

@@ -53,7 +53,7 @@ MeasurementTable read_measurements(const std::filesystem::path& path, TableForma
 
 /// Throws ConfigError where a latency cannot be in the unit that the table's others are in: faster than a twentieth of
 /// the time at the accelerator's peaks, or slower than two thousand times that, or 500 times off what rows of its kind
-/// take against that.
+/// take against that; and where one kernel leaves another no compute unit, or either has more than the HBM's bandwidth.
 void check_units(const MeasurementTable& table, const Accelerator& accelerator);
 
 }  // namespace moesim

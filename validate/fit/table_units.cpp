@@ -55,6 +55,20 @@ void check_units(const MeasurementTable& table, const Accelerator& accelerator) 
       break;
     }
   }
+  for (const ContentionRow& row : table.contention) {
+    const Place place{fmt::format("{}:{}", table.file, row.row + 2), ""};
+    if (row.units >= accelerator.compute_units) {
+      faults.push_back({place, fmt::format("expected fewer multiprocessors than the {} of {}, found {}",
+                                           accelerator.compute_units, accelerator.name, row.units)});
+    }
+    for (const double rate : {row.work_rate, row.rival_rate}) {
+      if (rate >= accelerator.memory_bandwidth.base()) {
+        faults.push_back(
+            {place, fmt::format("expected less than the {} of {}, found {}", to_text(accelerator.memory_bandwidth),
+                                accelerator.name, to_text(bytes_per_second(rate)))});
+      }
+    }
+  }
   if (!faults.empty()) {
     throw ConfigError(std::move(faults));
   }

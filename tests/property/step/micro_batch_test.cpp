@@ -1,7 +1,9 @@
 #include <catch2/catch.hpp>
 
 #include "scenarios.hpp"
+#include "sim/core/file.hpp"
 #include "sim/execute/execute.hpp"
+#include "tests/scratch.hpp"
 
 using namespace moesim;
 using namespace moesim::test;
@@ -115,4 +117,40 @@ TEST_CASE("micro-batches take less memory") {
   CHECK(split.memory[0].activations < whole.memory[0].activations);
   CHECK(split.memory[0].communication_buffers < whole.memory[0].communication_buffers);
   CHECK(split.memory[0].kv_cache == whole.memory[0].kv_cache);
+}
+
+TEST_CASE("micro-batches are refused where the layers with experts do not run in the phase") {
+  // Switch-Base-128 with experts in its encoder only.
+  Json model = Json::parse(model_catalogue().find("switch-base-128", {}).root().dump());
+  model["blocks"]["decoder-moe"] = model["blocks"]["decoder-dense"];
+  model.erase("published");
+  const auto path = scratch_path("micro_batch_model.json");
+  write_file(path, model.dump());
+  const auto fault = [&](const std::string& step) -> std::string {
+    try {
+      run_text(R"({"schema": "moesim.scenario/1", "model": {"file": ")" + path.string() +
+               R"("}, "cluster": "hgx-h200", "parallelism": {"ranks": 8}, "routing": {"uniform": {}}, "step": )" +
+               step + "}");
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  CHECK(fault(R"({"prefill": {"sequences_per_dp_rank": 8, "prompt": 64, "micro_batches": 2}})") == "none");
+  CHECK(fault(R"({"decode": {"sequences_per_dp_rank": 8, "context": 64, "micro_batches": 2}})") ==
+        "scenario#/step/decode/micro_batches: expected 1, since no layer with experts runs in this phase, so that "
+        "nothing is dispatched; found 2");
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("micro-batches of a library's collectives warn that what these take is not known") {
+  const auto warned = [](const std::string& protocol) {
+    const StepResult result = run_text(kTwoNodes, {"/dispatch={\"protocol\":\"" + protocol + "\"}", kSplit});
+    return std::count_if(result.warnings.begin(), result.warnings.end(), [](const std::string& warning) {
+      return warning.find("take from kernels beside them") != std::string::npos;
+    });
+  };
+  CHECK(warned("naive") == 1);
+  CHECK(warned("all-gather") == 1);
+  CHECK(warned("deepep-normal") == 0);
 }

@@ -261,6 +261,31 @@ TEST_CASE("rows of a replay are checked") {
   CHECK(fault("1;0;3") == expected + "\"1;0;3\"");
 }
 
+TEST_CASE("kernels beside others are read where their own rate is told, and checked against the GPU") {
+  const auto path = moesim::test::scratch_path("moesim_record_contention.json");
+  const auto read = [&](const std::string& cells) {
+    write_file(path, R"({"schema": "moesim.measurement/1", "gpu": "NVIDIA H200", "rows": [
+      {"op_name": "contention", "work": "gemm", "latency": "12 us", "slowdown": 1.2, )" +
+                         cells + "}]}");
+    return read_measurements(path, TableFormat::kMoesim);
+  };
+  const auto fault = [&](const std::string& cells) -> std::string {
+    try {
+      check_units(read(cells), find_accelerator("h200-sxm", {"test", ""}));
+    } catch (const ConfigError& error) {
+      const std::string text = error.what();
+      return text.substr(text.find(".json") + 5);
+    }
+    return "none";
+  };
+  CHECK(fault(R"("rival": "spin", "multiprocessors": 131, "work_gbps_alone": 700)") == "none");
+  CHECK(fault(R"("rival": "spin", "multiprocessors": 132, "work_gbps_alone": 700)") ==
+        ":2: expected fewer multiprocessors than the 132 of H200 SXM, found 132");
+  CHECK(fault(R"("rival": "stream", "multiprocessors": 20, "work_gbps_alone": 700, "rival_gbps": 4800)") ==
+        ":2: expected less than the 4.8 TB/s of H200 SXM, found 4.8 TB/s");
+  CHECK(read(R"("rival": "spin", "multiprocessors": 20)").skipped == 1);
+}
+
 TEST_CASE("ceilings are the best that was seen, and rows are held against them") {
   Record record = record_of_all();
   CHECK(record.ceilings.bandwidth == Approx(2.0 * (1 << 20) / 1e-6));
