@@ -150,15 +150,15 @@ void Executor::end_kernel(RankId id) {
   const Instruction& ended = program_.ranks[rank][next_[rank]];
   if (const auto* send = std::get_if<Send>(&ended)) {
     const Exchange& exchange = program_.exchanges[send->exchange];
-    record_.add(id, now_, exposed_category(exchange.op), exchange.op, exchange.stage);
+    record_.add(id, now_, exposed_category(exchange.op), exchange);
   } else {
     const auto& instruction = std::get<RunKernel>(ended);
     const KernelCost& cost = cost_of(instruction.kernel);
     const SimTime since = record_.since(id);
     const Duration fixed = (now_ - since).duration() * (1.0 - cost.busy / cost.time);
     const SimTime busy_from = std::min(since + round_to_ticks(fixed), now_);
-    record_.add(id, busy_from, TimeCategory::kOverhead, instruction.op, instruction.stage);
-    record_.add(id, now_, category_of(cost.bound), instruction.op, instruction.stage);
+    record_.add(id, busy_from, TimeCategory::kOverhead, instruction);
+    record_.add(id, now_, category_of(cost.bound), instruction);
     computing_.end(id);
   }
   ++next_[rank];

@@ -51,6 +51,7 @@ struct Segment {
   TimeCategory category = TimeCategory::kCompute;
   StepOperator op = StepOperator::kEmbedding;
   std::uint32_t stage = 0;
+  std::uint8_t micro_batch = 0;  ///< 0: of the whole batch
 };
 
 /// What happened when a program ran.

@@ -218,10 +218,10 @@ void Executor::end_receive(RankId rank, SimTime waited) {
   const SimTime sent = std::clamp(wait.sent, asked, waited);
   const SimTime flowing = std::clamp(wait.flowing, sent, waited);
   const TimeCategory exposed = exposed_category(exchange.op);
-  record_.add(rank, asked, TimeCategory::kImbalanceWait, exchange.op, exchange.stage);
-  record_.add(rank, sent, exposed, exchange.op, exchange.stage);
-  record_.add(rank, flowing, TimeCategory::kOverhead, exchange.op, exchange.stage);
-  record_.add(rank, now_, exposed, exchange.op, exchange.stage);
+  record_.add(rank, asked, TimeCategory::kImbalanceWait, exchange);
+  record_.add(rank, sent, exposed, exchange);
+  record_.add(rank, flowing, TimeCategory::kOverhead, exchange);
+  record_.add(rank, now_, exposed, exchange);
   ++next_[rank.index()];
   left_behind(rank, index);
   advance_rank(rank);
@@ -277,7 +277,7 @@ bool Executor::receive(RankId rank, std::uint32_t index) {
     queue_.push(now_ + kernel, Phase::kCompletion, ReceiveEnd{rank});
     return false;
   }
-  record_.add(rank, now_, TimeCategory::kOverhead, program_.exchanges[index].op, program_.exchanges[index].stage);
+  record_.add(rank, now_, TimeCategory::kOverhead, program_.exchanges[index]);
   left_behind(rank, index);
   release(index);
   return true;

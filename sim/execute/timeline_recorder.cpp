@@ -7,16 +7,17 @@
 
 namespace moesim {
 
-void TimelineRecorder::add(RankId rank, SimTime end, TimeCategory category, StepOperator op, std::uint32_t stage) {
+void TimelineRecorder::add(RankId rank, Segment segment) {
   SimTime& since = since_[rank.index()];
   auto& timeline = timeline_[rank.index()];
   const SimTime recorded = timeline.empty() ? SimTime() : timeline.back().end;
-  ensure(since == recorded && end >= since, "a rank's time is not covered without gaps");
-  if (end > since) {
-    timeline.push_back({since, end, category, op, stage});
+  ensure(since == recorded && segment.end >= since, "a rank's time is not covered without gaps");
+  segment.begin = since;
+  since = segment.end;
+  stage_end_[segment.stage] = std::max(stage_end_[segment.stage], segment.end);
+  if (segment.end > segment.begin) {
+    timeline.push_back(segment);
   }
-  since = end;
-  stage_end_[stage] = std::max(stage_end_[stage], end);
 }
 
 void TimelineRecorder::finish(Execution& result) {
@@ -24,8 +25,11 @@ void TimelineRecorder::finish(Execution& result) {
     result.end = std::max(result.end, timeline.empty() ? SimTime() : timeline.back().end);
   }
   for (std::size_t rank = 0; rank < timeline_.size(); ++rank) {
-    add(RankId(rank), result.end, TimeCategory::kImbalanceWait, StepOperator::kSampling,
-        static_cast<std::uint32_t>(stage_end_.size() - 1));
+    add(RankId(rank), Segment{{},
+                              result.end,
+                              TimeCategory::kImbalanceWait,
+                              StepOperator::kSampling,
+                              static_cast<std::uint32_t>(stage_end_.size() - 1)});
   }
   for (std::size_t stage = 1; stage < stage_end_.size(); ++stage) {  // stages that nothing runs in
     stage_end_[stage] = std::max(stage_end_[stage], stage_end_[stage - 1]);

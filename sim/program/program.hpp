@@ -109,6 +109,7 @@ struct Exchange {
   ExchangeStart start = ExchangeStart::kLaunch;
   ExchangeKernels kernels = ExchangeKernels::kBeside;
   std::uint32_t stage = 0;
+  std::uint8_t micro_batch = 0;
   std::uint32_t group_size = 0;  ///< ranks of one group
   std::uint32_t experts = 0;     ///< of a dispatch or combine
   double message_bytes = 0.0;    ///< of one token's row, in a dispatch or combine
@@ -135,11 +136,13 @@ struct Exchange {
   }
 };
 
+/// Stages and micro-batches are for what is recorded of a run. Micro-batch 0 is the whole batch, 1 and 2 its parts.
 struct RunKernel {
   std::uint32_t kernel;  ///< in Program::kernels
   StepOperator op;
   std::uint32_t stage;
   std::uint32_t repeat;  ///< one after the other
+  std::uint8_t micro_batch = 0;
 };
 struct Send {
   std::uint32_t exchange;

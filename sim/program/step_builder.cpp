@@ -109,13 +109,14 @@ std::vector<Instruction>& StepBuilder::stream(std::size_t rank) {
 std::vector<RunKernel> StepBuilder::store(KernelList kernels) {
   std::vector<RunKernel> runs;
   for (OperatorKernel& item : kernels) {
-    runs.push_back({kernels_.place(std::move(item.kernel)), item.op, stage_, item.repeat});
+    runs.push_back({kernels_.place(std::move(item.kernel)), item.op, stage_, item.repeat, micro_batch()});
   }
   return runs;
 }
 
 std::uint32_t StepBuilder::store(Exchange exchange) {
   exchange.stage = stage_;
+  exchange.micro_batch = micro_batch();
   program_.exchanges.push_back(std::move(exchange));
   return static_cast<std::uint32_t>(program_.exchanges.size() - 1);
 }

@@ -39,6 +39,10 @@ class StepBuilder {
   }
   [[nodiscard]] bool runs(const Layer& layer) const { return layer_runs(*plan_.model, layer, plan_.batch.phase); }
   [[nodiscard]] const BatchShape& batch() const { return share_->part.batch; }
+  /// As RunKernel and Exchange number it.
+  [[nodiscard]] std::uint8_t micro_batch() const {
+    return share_ == &whole_ ? std::uint8_t{0} : static_cast<std::uint8_t>(share_ - parts_.data() + 1);
+  }
   [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const {
     return static_cast<std::int64_t>(share_->first_token[rank + 1] - share_->first_token[rank]);
   }

@@ -36,10 +36,13 @@ std::string chrome_trace(const Execution& execution) {
     add(fmt::format(R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"communication"}}}})", rank,
                     kCommunicationRow));
     for (const Segment& segment : execution.timeline[rank]) {
-      add(fmt::format(R"({{"ph":"X","name":"{}","cat":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{"stage":{}}}}})",
-                      name_of(segment.op), name_of(segment.category), rank,
-                      is_kernel(segment.category) ? kComputeRow : kCommunicationRow, microseconds(segment.begin),
-                      microseconds(segment.end - segment.begin), segment.stage));
+      const std::string part =
+          segment.micro_batch == 0 ? "" : fmt::format(R"(,"micro_batch":{})", int{segment.micro_batch});
+      add(fmt::format(
+          R"({{"ph":"X","name":"{}","cat":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{"stage":{}{}}}}})",
+          name_of(segment.op), name_of(segment.category), rank,
+          is_kernel(segment.category) ? kComputeRow : kCommunicationRow, microseconds(segment.begin),
+          microseconds(segment.end - segment.begin), segment.stage, part));
     }
   }
   return text + "\n]}\n";

@@ -154,3 +154,23 @@ TEST_CASE("micro-batches of a library's collectives warn that what these take is
   CHECK(warned("all-gather") == 1);
   CHECK(warned("deepep-normal") == 0);
 }
+
+TEST_CASE("a timeline tells micro-batches apart in the layers with experts, and nowhere else") {
+  const StepResult whole = run_text(kTwoNodes);
+  const StepResult split = run_text(kTwoNodes, {kSplit});
+  for (std::size_t rank = 0; rank < 16; ++rank) {
+    const auto of = [&](const StepResult& result, int micro_batch, StepOperator op) {
+      const auto& timeline = result.execution.timeline[rank];
+      return std::count_if(timeline.begin(), timeline.end(), [&](const Segment& segment) {
+        return segment.micro_batch == micro_batch && segment.op == op && segment.category != TimeCategory::kOverhead;
+      });
+    };
+    // OLMoE's 16 layers all have experts; a kernel of them runs in each, of each part.
+    CHECK(of(whole, 0, StepOperator::kExperts) > 0);
+    CHECK(of(split, 0, StepOperator::kExperts) == 0);
+    CHECK(of(split, 1, StepOperator::kExperts) == of(whole, 0, StepOperator::kExperts));
+    CHECK(of(split, 2, StepOperator::kExperts) == of(whole, 0, StepOperator::kExperts));
+    CHECK(of(split, 0, StepOperator::kLmHead) == of(whole, 0, StepOperator::kLmHead));
+    CHECK(of(split, 1, StepOperator::kLmHead) + of(split, 2, StepOperator::kLmHead) == 0);
+  }
+}
