@@ -178,7 +178,9 @@ TEST_CASE_METHOD(Small, "run: a step in two micro-batches") {
     sum += row.at("value").get<double>();
     if (row.at("category") == "exposed dispatch") {
       CHECK(row.at("definition") ==
-            "waiting for tokens that everybody has sent; kernels that only send or receive them");
+            "waiting for tokens that everybody has sent, or has ready behind the other micro-batch's; kernels that "
+            "only send "
+            "or receive them (low latency)");
     }
   }
   CHECK(sum == Approx(result.at("metrics").at("step_time").at("value").get<double>()).epsilon(1e-9));
