@@ -359,9 +359,11 @@ Calibration calibrate(const std::vector<MeasurementTable>& tables, const std::st
       std::any_of(groups.begin(), groups.end(), [](const Group& one) { return one.shapes.size() > 1; });
   if (groups.empty() || !any_shapes) {
     if (missing.empty()) {
-      missing.push_back(
-          {{tables.empty() ? "moesim calibrate" : tables.front().file, ""},
-           "expected measured kernels, found none that can be fitted (contention is fitted beside them)"});
+      const bool contention = std::any_of(tables.begin(), tables.end(),
+                                          [](const MeasurementTable& table) { return !table.contention.empty(); });
+      missing.push_back({{tables.empty() ? "moesim calibrate" : tables.front().file, ""},
+                         fmt::format("expected measured kernels, found none that can be fitted{}",
+                                     contention ? ": contention is fitted beside such only" : "")});
     }
     throw ConfigError(std::move(missing));
   }
