@@ -98,10 +98,6 @@ Bytes feed_forward_bytes(const MemoryRequest& request, const MixtureOfExperts& m
          static_cast<double>(request.step_tokens) / request.tensor_parallel * shared * activation;
 }
 
-}  // namespace
-
-namespace {
-
 /// The largest micro-batch by itself.
 MemoryRequest micro_batch_of(const MemoryRequest& request) {
   MemoryRequest part = request;

@@ -26,8 +26,7 @@ std::string_view definition_of(TimeCategory category, bool micro_batches) {
       return "launch and fixed times of kernels and exchanges, latency of paths";
     case TimeCategory::kExposedDispatch:
       return micro_batches ? "waiting for tokens that everybody has sent, or has ready behind the other micro-batch's; "
-                             "kernels that "
-                             "only send or receive them (low latency)"
+                             "kernels that only send or receive them (low latency)"
                            : "waiting for tokens that everybody has sent";
     case TimeCategory::kExposedCombine:
       return micro_batches

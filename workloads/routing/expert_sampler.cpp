@@ -161,4 +161,13 @@ std::vector<double> inclusion_from_loads(std::span<const double> loads, std::siz
   return inclusion;
 }
 
+std::vector<double> inclusion_from_loads(const std::vector<std::vector<double>>& loads, std::size_t k) {
+  std::vector<double> inclusion;
+  for (const std::vector<double>& layer : loads) {
+    const std::vector<double> row = inclusion_from_loads(std::span(layer), k);
+    inclusion.insert(inclusion.end(), row.begin(), row.end());
+  }
+  return inclusion;
+}
+
 }  // namespace moesim

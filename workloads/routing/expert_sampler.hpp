@@ -91,5 +91,7 @@ class ExpertSampler {
 /// Scales non-negative loads to inclusion probabilities π_e = min(1, c·load_e) with Σ = k. Throws nothing: loads that
 /// would pass 1 are held there and the rest share what is left.
 std::vector<double> inclusion_from_loads(std::span<const double> loads, std::size_t k);
+/// The same of each layer: [layers, experts] by loads [layers][experts].
+std::vector<double> inclusion_from_loads(const std::vector<std::vector<double>>& loads, std::size_t k);
 
 }  // namespace moesim

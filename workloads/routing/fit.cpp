@@ -90,7 +90,7 @@ GeneratorParameters fit_part(const CountTrace& counts, const TraceSample& sample
   // The less of the loads is the popularity's, the more is due to passages, and the other way round: fitted in turn.
   constexpr int kRounds = 2;
   for (int round = 0; round < kRounds; ++round) {
-    completed.correlation = fit_correlation(sample, inclusion_of_loads(in_sequences, shape.k), pool);
+    completed.correlation = fit_correlation(sample, inclusion_from_loads(in_sequences, shape.k), pool);
     in_sequences = fitted_loads(counts, shape, completed.correlation, batch, pool);
   }
   GeneratorParameters parameters = fit_counts(counts, completed);

@@ -50,15 +50,6 @@ double factor_for_mean(std::span<const double> variances, std::span<const double
 
 }  // namespace
 
-std::vector<double> inclusion_of_loads(const std::vector<std::vector<double>>& loads, std::size_t k) {
-  std::vector<double> inclusion;
-  for (const std::vector<double>& layer : loads) {
-    const std::vector<double> row = inclusion_from_loads(layer, k);
-    inclusion.insert(inclusion.end(), row.begin(), row.end());
-  }
-  return inclusion;
-}
-
 DesignEffects design_effects(const GeneratedSource& source, std::span<const double> inclusion, const TokenBatch& batch,
                              const TaskPool& pool) {
   const RoutingShape shape = source.shape();
@@ -139,7 +130,7 @@ std::vector<std::vector<double>> fitted_loads(const CountTrace& counts, const Ro
       fitted_loads(counts, shape.k, DesignEffects(LoadLevels(counts.experts).count(), 1.0));
   constexpr int kRounds = 2;  // effects are those of the popularity that they lead to
   for (int round = 0; round < kRounds; ++round) {
-    const std::vector<double> inclusion = inclusion_of_loads(loads, shape.k);
+    const std::vector<double> inclusion = inclusion_from_loads(loads, shape.k);
     const GeneratedSource source(shape, inclusion, correlation, GroupLimit{}, 1, "");
     loads = fitted_loads(counts, shape.k, design_effects(source, inclusion, batch, pool));
   }

@@ -9,9 +9,6 @@
 
 namespace moesim {
 
-/// Inclusion probabilities [layers, experts] by loads [layers][experts].
-std::vector<double> inclusion_of_loads(const std::vector<std::vector<double>>& loads, std::size_t k);
-
 /// By level of LoadLevels: how many times as uneven the loads of finitely many tokens come out as those of independent
 /// choices would, about the same popularity; Kish's design effect (Survey Sampling, 1965, section 8.2).
 using DesignEffects = std::vector<double>;

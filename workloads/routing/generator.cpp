@@ -48,14 +48,8 @@ void check_popularity_of(const Loads& loads, const GeneratorParameters& paramete
 /// Inclusion probabilities by fitted loads; empty where there are none of that shape.
 std::vector<double> fitted_inclusion(const Loads& loads, const GeneratorParameters& parameters,
                                      const RoutingShape& shape) {
-  std::vector<double> inclusion;
-  if (loads.size() == shape.layers && parameters.experts == shape.experts) {
-    for (const std::vector<double>& layer : loads) {
-      const std::vector<double> row = inclusion_from_loads(layer, shape.k);
-      inclusion.insert(inclusion.end(), row.begin(), row.end());
-    }
-  }
-  return inclusion;
+  const bool of_that_shape = loads.size() == shape.layers && parameters.experts == shape.experts;
+  return of_that_shape ? inclusion_from_loads(loads, shape.k) : std::vector<double>();
 }
 
 }  // namespace

@@ -49,19 +49,6 @@ double squares_about_mean(std::span<const double> shares) {
   return sum;
 }
 
-/// Max/mean over `ranks`, in the mean over layers.
-double imbalance_over(const StepRouting& step, std::size_t ranks) {
-  double sum = 0.0;
-  for (std::size_t layer = 0; layer < step.shape.layers; ++layer) {
-    std::vector<double> loads(step.shape.experts, 0.0);
-    for (const ExpertIndex expert : step.layer(layer)) {
-      loads[expert] += 1.0;
-    }
-    sum += max_over_mean(rank_loads(loads, ranks)) / static_cast<double>(step.shape.layers);
-  }
-  return sum;
-}
-
 /// A step as a sample that is all of a recording.
 TraceSample sample_of_step(StepRouting step, std::size_t each) {
   TraceSample sample;

@@ -13,11 +13,26 @@
 #include "sim/core/error.hpp"
 #include "sim/core/file.hpp"
 #include "tests/scratch.hpp"
+#include "workloads/routing/source.hpp"
+#include "workloads/routing/statistics.hpp"
 #include "workloads/routing/types.hpp"
 
 namespace moesim {
 
 inline std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+/// Max/mean over `ranks` of a step's choices, in the mean over layers.
+inline double imbalance_over(const StepRouting& step, std::size_t ranks) {
+  double mean = 0.0;
+  for (std::size_t layer = 0; layer < step.shape.layers; ++layer) {
+    std::vector<double> loads(step.shape.experts, 0.0);
+    for (const ExpertIndex expert : step.layer(layer)) {
+      loads[expert] += 1.0;
+    }
+    mean += max_over_mean(rank_loads(loads, ranks)) / static_cast<double>(step.shape.layers);
+  }
+  return mean;
+}
 
 /// A .npy file around a header's text: magic, version, length, text, data.
 inline std::string npy_with_header(const std::string& header, const std::string& data, char major = 1) {

@@ -33,19 +33,6 @@ double value_at(const std::vector<CorrelationStatistics::Entry>& entries, std::s
   return 0.0;
 }
 
-/// Mean over layers of max/mean over ranks of the tokens' choices.
-double generated_imbalance(const StepRouting& step, std::size_t ranks) {
-  double mean = 0.0;
-  for (std::size_t layer = 0; layer < step.shape.layers; ++layer) {
-    std::vector<double> loads(step.shape.experts, 0.0);
-    for (const ExpertIndex expert : step.layer(layer)) {
-      loads[expert] += 1.0;
-    }
-    mean += max_over_mean(rank_loads(loads, ranks)) / static_cast<double>(step.shape.layers);
-  }
-  return mean;
-}
-
 double recorded_imbalance(const CountTrace& counts, std::size_t ranks) {
   for (const RankStatistics& entry : statistics(counts).ranks) {
     if (entry.ranks == ranks) {
@@ -166,7 +153,7 @@ TEST_CASE("generator: correlation leaves popularity as it is") {
   const GeneratedSource free = source.with(RoutingCorrelation{});
   const StepRouting independent = free.draw(decode_batch(kTokens), 1, TaskPool(2));
   for (const std::size_t ranks : {64U, 8U}) {
-    CHECK(generated_imbalance(step, ranks) == Approx(generated_imbalance(independent, ranks)).epsilon(0.08));
+    CHECK(imbalance_over(step, ranks) == Approx(imbalance_over(independent, ranks)).epsilon(0.08));
   }
 }
 
@@ -291,7 +278,7 @@ TEST_CASE("generator: loads of GPUs like the recorded ones, in the mean over lay
                                    model, "");
       const StepRouting step = source.draw(decode_batch(4096), model, pool);
       for (const std::size_t ranks : {counts.experts, std::size_t{8}, std::size_t{16}, std::size_t{32}}) {
-        generated[ranks] += generated_imbalance(step, ranks) / kModels;
+        generated[ranks] += imbalance_over(step, ranks) / kModels;
       }
     }
     for (const auto& [ranks, imbalance] : generated) {
