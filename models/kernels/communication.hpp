@@ -65,10 +65,11 @@ struct StreamKernelTerms {
 ///
 ///   overhead in one domain  = scale_up_overhead + per_expert·experts + m / message_rate
 ///   overhead over a network = network_overhead + network_per_node·nodes + per_expert·experts + m / message_rate
-///                             + notify + notify_per_node·nodes + notify_per_token·tokens / units
+///                             + notify + notify_per_node·nodes + notify_rise·s / (s + notify_rise_at)
+///                             + notify_per_token·s·(nodes − 1) / nodes
 ///
-/// with the message's m bytes: even a single token has to pass through the kernel. Tokens are the rank's own, of the
-/// rank that has most.
+/// with the message's m bytes: even a single token has to pass through the kernel. s = tokens / units: the rank's own
+/// tokens, of the rank that has most, for each compute unit; of them (nodes − 1) / nodes leave the node.
 struct TransferTerms {
   double scale_up_efficiency = 1.0;
   double network_efficiency = 1.0;
@@ -79,6 +80,8 @@ struct TransferTerms {
   std::optional<Bandwidth> message_rate = std::nullopt;
   Duration notify = {};
   Duration notify_per_node = {};
+  Duration notify_rise = {};
+  double notify_rise_at = 1.0;
   Duration notify_per_token = {};
   std::optional<UnitTerms> scale_up_units = std::nullopt;
   std::optional<UnitTerms> network_units = std::nullopt;
@@ -98,8 +101,11 @@ struct TransferTerms {
                Rules::above_zero());
     f.optional("notify", &TransferTerms::notify, "Fixed time of the exchange of counts between nodes before it");
     f.optional("notify_per_node", &TransferTerms::notify_per_node, "More of it for each node");
+    f.optional("notify_rise", &TransferTerms::notify_rise, "More of it with tokens, as far as this");
+    f.optional("notify_rise_at", &TransferTerms::notify_rise_at,
+               "Tokens of one compute unit at which half of that is there", Rules::above_zero());
     f.optional("notify_per_token", &TransferTerms::notify_per_token,
-               "More of it for each token, shared by the compute units");
+               "More of it for each token that leaves the node, shared by the compute units");
     f.optional("scale_up_units", &TransferTerms::scale_up_units, "What compute units need, in one domain");
     f.optional("network_units", &TransferTerms::network_units, "What compute units need, ranks in several domains");
     f.optional(

@@ -67,7 +67,9 @@ ExchangeTerms NetworkTerms::dispatch_terms(const Exchange& exchange) const {
   const std::optional<int> kept = exchange.units ? exchange.units : both.compute_units;
   if (!one_domain_) {
     result.notify = terms.notify + terms.notify_per_node * nodes;
-    result.notify += terms.notify_per_token * (most_tokens(exchange) / kept.value_or(compute_units));
+    const double share = most_tokens(exchange) / kept.value_or(compute_units);
+    result.notify += terms.notify_rise * (share / (share + terms.notify_rise_at));
+    result.notify += terms.notify_per_token * (share * (nodes - 1.0) / nodes);
   }
   result.compute_share = static_cast<double>(both.compute_units ? *kept : 0) / compute_units;
   result.memory_share = both.memory_share;

@@ -67,7 +67,10 @@ std::vector<Knob> knobs_of(const TransferTerms& terms, bool network) {
   if (network) {
     knobs = {plain(&TransferTerms::network_efficiency),  duration(&TransferTerms::network_overhead),
              duration(&TransferTerms::network_per_node), duration(&TransferTerms::notify),
-             duration(&TransferTerms::notify_per_node),  duration(&TransferTerms::notify_per_token)};
+             duration(&TransferTerms::notify_per_node),  duration(&TransferTerms::notify_rise),
+             duration(&TransferTerms::notify_per_token)};
+    knobs.push_back({[](const TransferTerms& t) { return t.notify_rise > Duration{} ? t.notify_rise_at : 0.0; },
+                     [](TransferTerms& t, double v) { t.notify_rise_at = v; }});
     add_units(knobs, &TransferTerms::network_units);
   } else {
     knobs = {plain(&TransferTerms::scale_up_efficiency), duration(&TransferTerms::scale_up_overhead),
@@ -110,15 +113,10 @@ class Problem {
 
   /// predicted / measured − 1 of some rows.
   [[nodiscard]] Vector errors(const Vector& x, const std::vector<std::uint32_t>& rows) const {
-    CommunicationProfile profile = profile_;
-    apply(x, terms_of(profile));
     Vector out;
-    for (const std::uint32_t row : rows) {
-      const MeasuredDispatch& m = rows_[row];
-      const Duration measured =
-          op_ == StepOperator::kDispatch ? m.dispatch + m.dispatch_notify : m.combine + m.combine_notify;
-      out.push_back(bench_.predict(m, op_, profile).total / measured - 1.0);
-    }
+    each_prediction(x, rows, [&](const MeasuredTime& measured, const CommunicationBench::Parts& predicted) {
+      out.push_back(predicted.total / measured.total - 1.0);
+    });
     return out;
   }
 
@@ -164,11 +162,32 @@ class Problem {
   TransferTerms& terms_of(CommunicationProfile& profile) const { return transfer_terms(profile, source_, op_); }
 
  private:
-  [[nodiscard]] Vector logs(const Vector& x, const std::vector<std::uint32_t>& rows) const {
-    Vector out = errors(x, rows);
-    for (double& error : out) {
-      error = std::log(1.0 + error);
+  struct MeasuredTime {
+    Duration total;
+    Duration notify;  ///< of that
+  };
+  [[nodiscard]] MeasuredTime measured(std::uint32_t row) const {
+    const MeasuredDispatch& m = rows_[row];
+    return op_ == StepOperator::kDispatch ? MeasuredTime{m.dispatch + m.dispatch_notify, m.dispatch_notify}
+                                          : MeasuredTime{m.combine + m.combine_notify, m.combine_notify};
+  }
+  template <class F>
+  void each_prediction(const Vector& x, const std::vector<std::uint32_t>& rows, F f) const {
+    CommunicationProfile profile = profile_;
+    apply(x, terms_of(profile));
+    for (const std::uint32_t row : rows) {
+      f(measured(row), bench_.predict(rows_[row], op_, profile));
     }
+  }
+  /// ln(predicted / measured), of the whole and, where it was measured apart, of the exchange of counts.
+  [[nodiscard]] Vector logs(const Vector& x, const std::vector<std::uint32_t>& rows) const {
+    Vector out;
+    each_prediction(x, rows, [&](const MeasuredTime& measured, const CommunicationBench::Parts& predicted) {
+      out.push_back(std::log(predicted.total / measured.total));
+      if (measured.notify > Duration{} && predicted.notify > Duration{}) {
+        out.push_back(std::log(predicted.notify / measured.notify));
+      }
+    });
     return out;
   }
   static double sum(const Vector& left) {

@@ -130,7 +130,8 @@ TEST_CASE("Normal kernels on four H100 nodes") {
     CAPTURE(row.tokens);
     const auto over_network = [&](const TransferTerms& half, double message) {
       return network_fixed(half, 4, message) + kRailLatency + kNvlinkLatency +
-             us(half.notify_per_token) * row.tokens / 20 +
+             us(half.notify_rise) * row.tokens / (row.tokens + half.notify_rise_at * 20) +
+             us(half.notify_per_token) * row.tokens / 20 * 3 / 4 +
              copies * row.tokens * message / (kNic * half.network_efficiency) * 1e6;
     };
     CHECK(over_network(terms.dispatch, kDispatched - 16) == Approx(row.dispatch).epsilon(0.15));
