@@ -12,6 +12,7 @@
 #include "sim/core/units.hpp"
 #include "sim/placement/placement.hpp"
 #include "sim/planning/placement_config.hpp"
+#include "sim/planning/sweep.hpp"
 #include "sim/program/step.hpp"
 #include "sim/report/number.hpp"
 #include "sim/scenario/run.hpp"
@@ -79,6 +80,9 @@ std::vector<ListRow> scenario_rows() {
 std::vector<ListRow> comparison_rows() {
   return catalogue_rows<PlacementComparisonConfig>(
       comparison_catalogue(), [](const PlacementComparisonConfig& config) { return config.description; });
+}
+std::vector<ListRow> sweep_rows() {
+  return catalogue_rows<SweepConfig>(sweep_catalogue(), [](const SweepConfig& config) { return config.description; });
 }
 std::vector<ListRow> generator_rows() {
   return catalogue_rows<GeneratorParameters>(generator_catalogue(), [](const GeneratorParameters& generator) {
@@ -157,6 +161,11 @@ void check_comparison(const Document& document) {
   }
 }
 
+/// All that a sweep does short of running its points.
+void check_sweep(const Document& document) {
+  static_cast<void>(plan_sweep(decode_document<SweepConfig>(document), {document.name(), {}}));
+}
+
 template <class T>
 Json schema_of() {
   return document_schema<T>(T::kDoc);
@@ -182,6 +191,8 @@ std::span<const Kind> kinds() {
        schema_of<Scenario>, check_scenario},
       {"comparisons", "moesim.placement-comparison/1", "strategies of expert placement, compared", comparison_rows,
        [] { return &comparison_catalogue(); }, schema_of<PlacementComparisonConfig>, check_comparison},
+      {"sweeps", "moesim.sweep/1", "a scenario under all combinations of values", sweep_rows,
+       [] { return &sweep_catalogue(); }, schema_of<SweepConfig>, check_sweep},
       {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
        [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
       {"cases", "moesim.cases/1", "published figures to be held against", case_file_rows,

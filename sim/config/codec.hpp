@@ -82,6 +82,17 @@ struct Codec<bool> {
   static Json schema(const Rules&);
 };
 
+/// Any value, as it stands.
+template <>
+struct Codec<Json> {
+  static bool decode(const Cursor& cursor, const Rules&, Json& out) {
+    out = cursor.value();
+    return true;
+  }
+  static Json encode(const Json& value) { return value; }
+  static Json schema(const Rules&) { return Json::object(); }
+};
+
 /// Integers are strict: 3.0, true and anything out of range are faults, not rounded.
 template <class T>
   requires(std::integral<T> && !std::same_as<T, bool>)

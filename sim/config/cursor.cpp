@@ -7,10 +7,7 @@ namespace moesim {
 Cursor Cursor::member(const std::string& key) const {
   Cursor child = *this;
   child.value_ = &value_->at(key);
-  child.pointer_ += '/';
-  for (const char c : key) {
-    child.pointer_ += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-  }
+  child.pointer_ += '/' + Document::token(key);
   return child;
 }
 

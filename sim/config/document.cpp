@@ -13,14 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxDepth = 64;
 
-std::string pointer_token(std::string_view key) {
-  std::string token;
-  for (const char c : key) {
-    token += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-  }
-  return token;
-}
-
 bool is_utf8(std::string_view text) {
   try {
     static_cast<void>(Json(text).dump());
@@ -50,7 +42,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   bool key(string_t& name) override {
     if (!seen_.back().insert(name).second) {
-      faults_.push_back({path() + '/' + pointer_token(name), "expected each key once, found it twice"});
+      faults_.push_back({path() + '/' + Document::token(name), "expected each key once, found it twice"});
     }
     key_ = name;
     return true;
@@ -128,7 +120,7 @@ class Builder final : public nlohmann::json_sax<Json> {
   [[nodiscard]] std::string path() const {
     std::string text;
     for (std::size_t i = 1; i < stack_.size(); ++i) {
-      text += '/' + (stack_[i - 1]->is_array() ? std::to_string(stack_[i - 1]->size() - 1) : pointer_token(keys_[i]));
+      text += '/' + (stack_[i - 1]->is_array() ? std::to_string(stack_[i - 1]->size() - 1) : Document::token(keys_[i]));
     }
     return text;
   }
@@ -142,6 +134,14 @@ class Builder final : public nlohmann::json_sax<Json> {
 };
 
 }  // namespace
+
+std::string Document::token(std::string_view key) {
+  std::string token;
+  for (const char c : key) {
+    token += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
+  }
+  return token;
+}
 
 Document Document::parse(std::string name, std::string_view text) {
   Builder builder(text);
@@ -171,9 +171,6 @@ void Document::set(std::string_view assignment) {
   if (equals == std::string_view::npos || assignment.empty() || assignment.front() != '/') {
     throw ConfigError(place, "expected /json/pointer=value");
   }
-  if (static_cast<std::size_t>(std::count(assignment.begin(), assignment.begin() + equals, '/')) > kMaxDepth) {
-    throw ConfigError(place, fmt::format("expected at most {} levels of nesting, found more", kMaxDepth));
-  }
   if (!is_utf8(assignment)) {
     throw ConfigError({"--set", {}}, "expected text in UTF-8");
   }
@@ -187,8 +184,15 @@ void Document::set(std::string_view assignment) {
     }
     value = std::string(text);
   }
+  set(assignment.substr(0, equals), std::move(value), place);
+}
+
+void Document::set(std::string_view pointer, Json value, const Place& place) {
+  if (static_cast<std::size_t>(std::count(pointer.begin(), pointer.end(), '/')) > kMaxDepth) {
+    throw ConfigError(place, fmt::format("expected at most {} levels of nesting, found more", kMaxDepth));
+  }
   Json* target = &root_;
-  std::string_view rest = assignment.substr(1, equals - 1);
+  std::string_view rest = pointer.substr(1);
   std::string walked;
   while (true) {
     const std::size_t slash = rest.find('/');

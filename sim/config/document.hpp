@@ -30,6 +30,11 @@ class Document {
   /// like an object, an array or a quoted string). Missing objects on the way are created, a plain value there gives
   /// way to an object, "-" or the next index appends to an array. Throws ConfigError naming the option.
   void set(std::string_view assignment);
+  /// The same for a value at hand; `place` is whose fault it is where the pointer leads nowhere.
+  void set(std::string_view pointer, Json value, const Place& place);
+
+  /// A key as it stands in a JSON pointer: "~" as "~0", "/" as "~1".
+  static std::string token(std::string_view key);
 
  private:
   std::string name_;

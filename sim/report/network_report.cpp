@@ -8,7 +8,7 @@
 #include "sim/config/describe.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/units.hpp"
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 #include "sim/report/number.hpp"
 #include "sim/report/result_frame.hpp"
 

@@ -6,7 +6,7 @@
 
 #include "sim/config/document.hpp"
 #include "sim/execute/all_to_all.hpp"
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 #include "topologies/cluster.hpp"
 
 namespace moesim {

@@ -8,7 +8,7 @@
 
 #include "sim/config/document.hpp"
 #include "sim/core/quantity.hpp"
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 
 namespace moesim {
 

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "sim/config/document.hpp"
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 
 namespace moesim {
 

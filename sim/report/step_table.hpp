@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 
 namespace moesim {
 

@@ -3,7 +3,7 @@
 
 #include "sim/core/quantity.hpp"
 #include "sim/core/random.hpp"
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 #include "simple_costs.hpp"
 
 using namespace moesim;

@@ -5,7 +5,7 @@
 #include "sim/config/decode.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/file.hpp"
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 #include "sim/scenario/run.hpp"
 #include "tests/scratch.hpp"
 

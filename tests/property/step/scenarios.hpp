@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "sim/config/decode.hpp"
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 #include "sim/scenario/run.hpp"
 
 namespace moesim::test {

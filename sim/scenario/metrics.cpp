@@ -1,4 +1,4 @@
-#include "sim/report/metrics.hpp"
+#include "sim/scenario/metrics.hpp"
 
 #include <algorithm>
 #include <map>
