@@ -33,6 +33,35 @@ std::string figure_text(Figure figure, double value) {
   }
 }
 
+/// At the head of a column: the figure's name would be wider than its values.
+std::string_view heading(Figure figure) {
+  switch (figure) {
+    case Figure::kStepTime:
+      return "step time";
+    case Figure::kTokensPerSecond:
+      return "tokens/s";
+    case Figure::kTokensPerSecondPerGpu:
+      return "tokens/s GPU";
+    case Figure::kCostPerMillionTokens:
+      return "per M tokens";
+    case Figure::kMfu:
+      return "MFU";
+    case Figure::kHfu:
+      return "HFU";
+    case Figure::kHbmUtilisation:
+      return "HBM use";
+    case Figure::kHbmPeakPerRank:
+      return "HBM peak";
+    case Figure::kBytesInterNode:
+      return "inter-node";
+    case Figure::kLoadImbalanceMean:
+      return "imbalance";
+    case Figure::kGpus:
+      return "GPUs";
+  }
+  return name_of(figure);
+}
+
 struct AxisColumn {
   std::string pointer;
   std::size_t axis;
@@ -169,7 +198,7 @@ std::string sweep_table(const Sweep& sweep) {
   const std::vector<Figure> figures = shown_figures(sweep.config);
   std::vector<std::string> head = names_of(columns);
   for (const Figure figure : figures) {
-    head.emplace_back(name_of(figure));
+    head.emplace_back(heading(figure));
   }
   head.emplace_back("most of the time");
   if (!sweep.config.limits.empty()) {
