@@ -67,7 +67,7 @@ Simulated simulate(const CaseRun& run, const Place& place) {
   }
   const StepResult result = run_step(std::get<RunStep>(run).value, place, TaskPool(1));
   return {.time = result.execution.end.duration(),
-          .tokens = static_cast<double>(result.tokens),
+          .tokens = result.new_tokens,
           .ranks = static_cast<double>(result.ranks),
           .per_node = static_cast<double>(result.cluster.gpus_per_node)};
 }
