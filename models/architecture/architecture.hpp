@@ -255,8 +255,8 @@ double dense_parameters(const DenseFeedForward& dense, int hidden);
 /// it. Embedding and head are the model's.
 double draft_input_parameters(const Model& model);
 /// The layer that such a module has, one of the model's last kind; nullptr where the model has no module. DeepSeek-V3
-/// and GLM: attention and experts as ever (SGLang, models/deepseek_nextn.py, one DeepseekV2DecoderLayer); Qwen3-Next and
-/// Qwen3.5: full attention, the last of each four layers' (qwen3_5_mtp.py, full_attention_interval = 1).
+/// and GLM: attention and experts as ever (SGLang, models/deepseek_nextn.py, one DeepseekV2DecoderLayer); Qwen3-Next
+/// and Qwen3.5: full attention, the last of each four layers' (qwen3_5_mtp.py, full_attention_interval = 1).
 const Layer* draft_layer(const Model& model);
 
 const Catalogue& model_catalogue();

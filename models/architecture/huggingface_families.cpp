@@ -127,8 +127,7 @@ Architecture glm_moe_dsa(const Config& config) {
   const SparseIndexer indexer{.heads = config.size_or("index_n_heads", 32),
                               .head_dim = config.size_or("index_head_dim", 128),
                               .selected = config.size_or("index_topk", 2048)};
-  return leading_dense(config, sparse_latent_of(config, indexer), deepseek_experts(config, "sigmoid-bias-top-k"), 3,
-                       1);
+  return leading_dense(config, sparse_latent_of(config, indexer), deepseek_experts(config, "sigmoid-bias-top-k"), 3, 1);
 }
 /// GLM-4.7-Flash, with a module of multi-token prediction, as servers know it (vLLM, glm4_moe_lite_mtp.py).
 Architecture glm4_moe_lite(const Config& config) {

@@ -125,10 +125,10 @@ KernelDemand demand(const LatentGenerationAttention& a) {
   const double heads = number(a.heads);
   const double key_width = number(a.kv_rank + a.rope_dim);
   const double both = key_width + number(a.kv_rank);
-  return {.work = flops(2.0 * sequences * heads * pairs * both),
-          .traffic =
-              sequences * (keys * key_width * element_size(a.kv) + queries * heads * both * attention_activation()),
-          .compute = attention_compute(a.kv)};
+  return {
+      .work = flops(2.0 * sequences * heads * pairs * both),
+      .traffic = sequences * (keys * key_width * element_size(a.kv) + queries * heads * both * attention_activation()),
+      .compute = attention_compute(a.kv)};
 }
 
 /// S sequences, q queries, K keys, h heads of width d, P = attended_pairs(q, K, 0):

@@ -265,9 +265,9 @@ FitQuery query(const ContextAttention& a, const Accelerator& accelerator) {
   return out.take();
 }
 
-/// Several queries of a sequence are more query heads on its keys and values: kernels of generation lay both out as rows
-/// of one tile (FlashAttention-3 and XQA pack grouped heads so; FlashMLA's decoding takes s_q·h_q rows), and what was
-/// measured has one query.
+/// Several queries of a sequence are more query heads on its keys and values: kernels of generation lay both out as
+/// rows of one tile (FlashAttention-3 and XQA pack grouped heads so; FlashMLA's decoding takes s_q·h_q rows), and what
+/// was measured has one query.
 FitQuery query(const GenerationAttention& a, const Accelerator& accelerator) {
   Builder out(a, accelerator);
   out.needs(demand_of(a));

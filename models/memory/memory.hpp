@@ -67,8 +67,8 @@ struct MemoryFootprint {
   Bytes router;
   Bytes shared_expert_weights;
   Bytes expert_weights;
-  Bytes other_weights;   ///< norms and what the shapes do not say
-  Bytes draft_modules;   ///< weights of what drafts tokens; nothing where none are drafted
+  Bytes other_weights;  ///< norms and what the shapes do not say
+  Bytes draft_modules;  ///< weights of what drafts tokens; nothing where none are drafted
   Bytes kv_cache;
   Bytes recurrent_state;
   Bytes activations;

@@ -8,14 +8,15 @@
 /// speculative/eagle_worker.py, forward_draft_extend_after_decode and draft_forward; vLLM, v1/spec_decode/eagle.py). Of
 /// m modules pass i runs module i mod m (vLLM, models/deepseek_mtp.py).
 ///
-/// - The first pass takes the hidden states of all 1 + d tokens that were verified, those rejected too: shapes are fixed,
+/// - The first pass takes the hidden states of all 1 + d tokens that were verified, those rejected too: shapes are
+/// fixed,
 ///   so that a CUDA graph holds them (accepted_tokens of all columns in TensorRT-LLM; num_tokens_per_req =
 ///   speculative_num_steps + 1 in SGLang; vLLM unless disable_padded_drafter_batch). It fills the module's cache.
 /// - Each pass after it takes one token of each sequence, the one drafted last.
 /// - Every pass ends with the head, over one token of each sequence.
 ///
-/// Keys are counted as if all drafts were accepted: at most d too many. The batch is not split in micro-batches, and the
-/// groups' sums run the algorithm that the step's do.
+/// Keys are counted as if all drafts were accepted: at most d too many. The batch is not split in micro-batches, and
+/// the groups' sums run the algorithm that the step's do.
 namespace moesim {
 
 void StepBuilder::add_drafts() {
@@ -42,7 +43,8 @@ void StepBuilder::add_draft(const Layer& layer, std::int64_t pass) {
   if (layer.moe_index) {
     ensure(plan_.routing != nullptr, "a MoE layer runs without routing");
     const std::vector<ExpertIndex> choices = choices_of_draft(*layer.moe_index, pass);
-    share.traffic.push_back(traffic_of(share, *layer.moe_index, choices, parts_.size() + static_cast<std::size_t>(pass)));
+    share.traffic.push_back(
+        traffic_of(share, *layer.moe_index, choices, parts_.size() + static_cast<std::size_t>(pass)));
   }
   share_ = &share;
   all_run({embedding_kernel(context_, batch.tokens())});

@@ -202,13 +202,14 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
     if (decodes) {
       // What an indexer selects is each token's own: sparse kernels take them one by one.
       const bool apart = attention.indexer.has_value();
-      kernels.push_back({StepOperator::kAttention, LatentGenerationAttention{.sequences = apart ? tokens : batch.sequences,
-                                                                             .query = apart ? 1 : batch.query,
-                                                                             .keys = std::min(batch.keys, selected),
-                                                                             .heads = heads,
-                                                                             .kv_rank = attention.kv_lora_rank,
-                                                                             .rope_dim = attention.qk_rope_head_dim,
-                                                                             .kv = context.precision.kv}});
+      kernels.push_back(
+          {StepOperator::kAttention, LatentGenerationAttention{.sequences = apart ? tokens : batch.sequences,
+                                                               .query = apart ? 1 : batch.query,
+                                                               .keys = std::min(batch.keys, selected),
+                                                               .heads = heads,
+                                                               .kv_rank = attention.kv_lora_rank,
+                                                               .rope_dim = attention.qk_rope_head_dim,
+                                                               .kv = context.precision.kv}});
     } else {
       kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences,
                                                                     .query = batch.query,

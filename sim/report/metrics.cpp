@@ -68,12 +68,14 @@ std::vector<OperatorTime> operator_times(const Execution& execution, std::size_t
   std::map<std::pair<StepPart, StepOperator>, std::int64_t> ticks;
   for (const auto& timeline : execution.timeline) {
     for (const Segment& segment : timeline) {
-      ticks[{segment.stage > head ? StepPart::kDraft : StepPart::kModel, segment.op}] += (segment.end - segment.begin).ticks();
+      ticks[{segment.stage > head ? StepPart::kDraft : StepPart::kModel, segment.op}] +=
+          (segment.end - segment.begin).ticks();
     }
   }
   std::vector<OperatorTime> times;
   for (const auto& [which, sum] : ticks) {
-    times.push_back({which.first, which.second, seconds(static_cast<double>(sum) * 1e-12 / static_cast<double>(execution.timeline.size()))});
+    times.push_back({which.first, which.second,
+                     seconds(static_cast<double>(sum) * 1e-12 / static_cast<double>(execution.timeline.size()))});
   }
   return times;
 }
@@ -137,8 +139,7 @@ std::vector<Metric> step_metrics(const StepResult& result) {
   std::vector<Metric> metrics{
       {"step_time", step, "s", "from the start of the step until the last rank has finished it"},
       {"tokens_per_second", rate, "tokens/s",
-       drafts == 0 ? "new tokens of all sequences / step_time"
-                   : "tokens_per_step of all sequences / step_time"},
+       drafts == 0 ? "new tokens of all sequences / step_time" : "tokens_per_step of all sequences / step_time"},
       {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
       {"flops", execution.work.base(), "FLOP",
        "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},

@@ -128,7 +128,9 @@ Json step_result_json(const StepResult& result, std::string_view command) {
   json["operators"] = Json::array();
   for (const OperatorTime& time : operator_times(result.execution, result.layers)) {
     json["operators"].push_back(
-        {{"operator", fmt::format("{}{}", time.part == StepPart::kDraft ? "draft: " : "", name_of(time.op))}, {"value", time.time.base()}, {"unit", "s"}});
+        {{"operator", fmt::format("{}{}", time.part == StepPart::kDraft ? "draft: " : "", name_of(time.op))},
+         {"value", time.time.base()},
+         {"unit", "s"}});
   }
   json["layers"] = layers_json(result);
   json["ranks"] = ranks_json(result);

@@ -21,8 +21,7 @@ std::string step_text(const StepChoice& step) {
     const int drafts = decode->draft_tokens();
     return fmt::format("decode, {} sequences per data-parallel rank, context {}{}{}",
                        grouped(decode->sequences_per_dp_rank), grouped(decode->context),
-                       drafts == 0 ? ""
-                                   : fmt::format(", {} draft token{} a sequence", drafts, drafts == 1 ? "" : "s"),
+                       drafts == 0 ? "" : fmt::format(", {} draft token{} a sequence", drafts, drafts == 1 ? "" : "s"),
                        split);
   }
   const auto& prefill = std::get<PrefillStep>(step);

@@ -36,7 +36,8 @@ double tokens_per_step(const SpeculativeDecoding& speculative) {
   double expected = 1.0;
   double all_before = 1.0;
   for (int draft = 0; draft < speculative.draft_tokens; ++draft) {
-    all_before *= by_position != nullptr ? by_position->at(static_cast<std::size_t>(draft)) : std::get<double>(probability);
+    all_before *=
+        by_position != nullptr ? by_position->at(static_cast<std::size_t>(draft)) : std::get<double>(probability);
     expected += all_before;
   }
   return expected;

@@ -50,8 +50,8 @@ struct SpeculativeDecoding {
 /// (Leviathan et al. 2023, arXiv 2211.17192, equation 1). Acceptance has a probability for each position, or one.
 double tokens_per_step(const SpeculativeDecoding& speculative);
 
-/// The same probability at all positions with which `draft_tokens` lead to so many expected tokens a step, between 1 and
-/// 1 + draft_tokens: what published acceptance lengths stand for.
+/// The same probability at all positions with which `draft_tokens` lead to so many expected tokens a step, between 1
+/// and 1 + draft_tokens: what published acceptance lengths stand for.
 double acceptance_for(double tokens_per_step, int draft_tokens);
 
 }  // namespace moesim
