@@ -71,7 +71,7 @@ struct EnumNames<StepOperator> {
       {StepOperator::kLmHead, "LM head"},
       {StepOperator::kSampling, "sampling"},
       {StepOperator::kVerification, "verification"},
-      {StepOperator::kDraftInput, "draft input"},
+      {StepOperator::kDraftInput, "module input"},
   });
 };
 

@@ -128,6 +128,19 @@ Duration draft_time(const StepResult& result) {
   return sum;
 }
 
+namespace {
+
+constexpr std::string_view kMfu =
+    "model FLOP utilisation: operations that the model needs (two per weight and token, of routed experts two per "
+    "weight and row routed to it; attention unabsorbed and causal), each over the dense peak rate of its weights' "
+    "type, summed, / (step_time * ranks)";
+constexpr std::string_view kMfuOfAccepted =
+    "model FLOP utilisation: operations that the model needs for tokens that are kept (two per weight and token, of "
+    "routed experts two per weight and row routed to it; attention unabsorbed and causal), each over the dense peak "
+    "rate of its weights' type, summed, / (step_time * ranks)";
+
+}  // namespace
+
 std::vector<Metric> step_metrics(const StepResult& result) {
   const Execution& execution = result.execution;
   const double step = execution.end.duration().base();
@@ -143,10 +156,7 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
       {"flops", execution.work.base(), "FLOP",
        "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
-      {"mfu", result.model_time / seconds(step) / ranks, "1",
-       "model FLOP utilisation: operations that the model needs (two per weight and token, of routed experts two per "
-       "weight and row routed to it; attention unabsorbed and causal), each over the dense peak rate of its weights' "
-       "type, summed, / (step_time * ranks)"},
+      {"mfu", result.model_time / seconds(step) / ranks, "1", drafts == 0 ? kMfu : kMfuOfAccepted},
       {"hfu", execution.peak_time.base() / (step * ranks), "1",
        "hardware FLOP utilisation: operations of each GEMM and attention kernel as executed / the dense peak rate of "
        "the type it computes in, summed, / (step_time * ranks)"},

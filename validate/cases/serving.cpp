@@ -11,6 +11,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/scenario/run.hpp"
+#include "validate/cases/drafting_servers.hpp"
 #include "validate/fit/calibrate.hpp"
 #include "validate/fit/table_file.hpp"
 #include "validate/fit/table_row.hpp"
@@ -153,73 +154,6 @@ Lengths mean_lengths(const ServingRun& run) {
 /// with --enable-mixed-chunk, which InferenceX's scripts do not.
 bool reads_prompts_beside_tokens(const ServingRun& run) { return run.backend != "sglang"; }
 
-/// What a table says of when and by what a run was measured; empty where it does not.
-struct Provenance {
-  std::string_view version;   ///< of the server
-  std::string_view measured;  ///< the day, YYYY-MM-DD
-};
-
-/// Whether a run generated several tokens a step. The table does not say, but InferenceX's configurations do
-/// (SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml and perf-changelog.yaml):
-/// - TensorRT-LLM 1.2.0rc6.post3 is the image of runs of DeepSeek with multi-token prediction, post2 that of those
-///   without (pull requests 594, 620, 632, 642);
-/// - 1.1.0rc2.post2 was both, but what was measured with it since 14 January 2026 is the sweep that pull request 392
-///   began multi-token prediction with: only that has attention data-parallel over eight H200 for 128 or 256 requests;
-/// - of SGLang's Qwen3.5 in fp8 on B200, experts split over four ranks are those with prediction alone (pull requests
-///   897, 898, 918);
-/// - of its DeepSeek in fp8 on eight B200, the runs without end at 64 requests, for prompts of 8192 tokens at 4, beyond
-///   which they have four GPUs.
-TokensPerStep tokens_of(const ServingRun& run, const Provenance& provenance) {
-  const auto several_if = [](bool several) { return several ? TokensPerStep::kSeveral : TokensPerStep::kOne; };
-  if (run.phases != ServerPhases::kAll) {
-    return TokensPerStep::kOne;
-  }
-  const bool deepseek = run.model.starts_with("deepseek-ai/");
-  if (run.backend == "trtllm" && deepseek) {
-    return several_if(provenance.version == "1.2.0rc6.post3" ||
-                      (provenance.version == "1.1.0rc2.post2" && provenance.measured >= "2026-01-14"));
-  }
-  if (run.backend != "sglang" || run.system != "b200_sxm" || run.precision != "fp8") {
-    return TokensPerStep::kOne;
-  }
-  if (run.model.starts_with("Qwen/Qwen3.5")) {
-    return several_if(run.tensor_parallel == 4 && run.expert_tensor_parallel == 4);
-  }
-  const std::int64_t most = run.prompt == 8192 ? 4 : 64;
-  return several_if(deepseek && provenance.version == "0.5.9" && run.expert_tensor_parallel == 8 &&
-                    run.sequences > most);
-}
-
-/// Tokens that such a run drafts, by its launch script (SemiAnalysisAI/InferenceX, benchmarks/single_node):
-/// TensorRT-LLM (dsr1_fp8_h200_trt_mtp.sh, dsr1_fp8_b200_trt_mtp.sh, dsr1_fp4_b200_trt_mtp.sh) one where attention is
-/// data-parallel, else three; SGLang two with DeepSeek (dsr1_fp8_b200_mtp.sh) and three with Qwen3.5
-/// (qwen3.5_fp8_b200_mtp.sh).
-int drafts_of(const ServingRun& run) {
-  if (run.backend == "trtllm") {
-    return run.data_parallel > 1 ? 1 : 3;
-  }
-  return run.model.starts_with("Qwen/") ? 3 : 2;
-}
-
-/// Tokens a step that were published for a model and so many drafts. Clients sent random tokens in a chat template, of
-/// which nobody published any; no figure was chosen by these runs.
-/// - DeepSeek-R1, one draft: 81 to 82.3 % accepted (vllm-project/vllm, pull request 12755); DeepSeek-V3, two and three:
-///   2.18 and 2.44 tokens ("Accelerating SGLang with Multiple Token Prediction", LMSYS, 17 July 2025, on 16 H200).
-/// - Qwen3.5-397B, three: 3.39, thinking, on the coding questions of SPEED-Bench (SemiAnalysisAI/InferenceX,
-///   golden_al_distribution/qwen3.5_mtp.yaml).
-double published_tokens_per_step(const ServingRun& run, int drafts) {
-  if (run.model.starts_with("Qwen/")) {
-    return 3.39;
-  }
-  constexpr double kFirst = 1.0 + (0.81 + 0.823) / 2.0;
-  return drafts == 1 ? kFirst : drafts == 2 ? 2.18 : 2.44;
-}
-
-SpeculativeDecoding speculative_of(const ServingRun& run) {
-  const int drafts = drafts_of(run);
-  return {drafts, {acceptance_for(published_tokens_per_step(run, drafts), drafts)}};
-}
-
 /// "2026-01-14" of "…; measured=2026-01-14T22:26:21Z; …".
 std::string_view day_measured(std::string_view source) {
   constexpr std::string_view kBefore = "measured=";
@@ -359,10 +293,8 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
     run.expert_tensor_parallel = ways(row, prefix + "moe_tp_size");
     run.first_token = seconds(row.number("silicon_ttft_ms") * 1e-3);
     run.per_output_token = seconds(row.number("silicon_tpot_ms") * 1e-3);
-    if (tokens_of(run, {says_version ? row.text("backend_version") : "",
-                        says_source ? day_measured(row.text("silicon_data_source")) : ""}) == TokensPerStep::kSeveral) {
-      run.speculative = speculative_of(run);
-    }
+    run.speculative = speculative_of(run, {says_version ? row.text("backend_version") : "",
+                                           says_source ? day_measured(row.text("silicon_data_source")) : ""});
     if (ways(row, prefix + "pp_size") > 1) {
       table.skipped.push_back({run.id, "pipeline parallelism"});
       continue;
