@@ -32,9 +32,13 @@ TEST_CASE("run: the table shows drafts, what they are worth, and what they take"
     INFO(line);
     CHECK(mentions(outcome.out, line));
   }
-  CHECK(mentions(outcome.err,
-                 "profile h200-sglang was measured with one new token of a sequence: attention of 3 is taken to run as "
-                 "that of one with 3 times the heads"));
+  const Outcome one = run_program(
+      scratch.path(),
+      "run deepseek-v3-decode-h200 --set '/step/decode/speculative={\"draft_tokens\": 1, \"acceptance\": 0.85}'");
+  CHECK(mentions(one.out, ", 1 draft token a sequence\n"));
+  CHECK(mentions(one.err,
+                 "profile h200-sglang was measured with one new token of a sequence: attention of 2 is taken to run as "
+                 "that of one with 2 times the heads"));
   const Outcome plain = run_program(scratch.path(), "run deepseek-v3-decode-h200");
   for (const char* word : {"draft", "tokens per step", "per output token"}) {
     CHECK_FALSE(mentions(plain.out, word));
