@@ -237,6 +237,7 @@ struct ParameterCount {
   }
 };
 
+/// Of the model itself, modules of multi-token prediction not counted.
 ParameterCount total_parameters(const Model& model);
 /// What one token multiplies with: k experts of each MoE layer; the embedding look-up is not counted, the LM head is.
 /// In an encoder-decoder model: what a source token and a target token use together.
@@ -249,6 +250,14 @@ double expert_parameters(const MixtureOfExperts& moe, int hidden);
 double shared_expert_parameters(const MixtureOfExperts& moe, int hidden);
 double router_parameters(const MixtureOfExperts& moe, int hidden);
 double dense_parameters(const DenseFeedForward& dense, int hidden);
+/// What a module of multi-token prediction has beside a layer's blocks (DeepSeek-V3 report, arXiv 2412.19437, section
+/// 2.2): a projection [2·hidden, hidden], and norms on both of its inputs, in front of the layer's two parts and behind
+/// it. Embedding and head are the model's.
+double draft_input_parameters(const Model& model);
+/// The layer that such a module has, one of the model's last kind; nullptr where the model has no module. DeepSeek-V3
+/// and GLM: attention and experts as ever (SGLang, models/deepseek_nextn.py, one DeepseekV2DecoderLayer); Qwen3-Next
+/// and Qwen3.5: full attention, the last of each four layers' (qwen3_5_mtp.py, full_attention_interval = 1).
+const Layer* draft_layer(const Model& model);
 
 const Catalogue& model_catalogue();
 /// Decodes and checks one catalogue entry. Throws ConfigError at `place` when there is none of that name.

@@ -71,8 +71,9 @@ MixtureOfExperts deepseek_experts(const Config& config, std::string router) {
 }
 
 /// The first layers are dense, `usual` of them where the configuration does not say; then every moe_layer_freq-th has
-/// experts.
-Architecture leading_dense(const Config& config, const Mixer& mixer, const MixtureOfExperts& moe, int usual = 0) {
+/// experts. `modules`: of multi-token prediction, where it does not say.
+Architecture leading_dense(const Config& config, const Mixer& mixer, const MixtureOfExperts& moe, int usual = 0,
+                           int modules = 0) {
   const int leading = config.count_or("first_k_dense_replace", usual);
   const int frequency = config.size_or("moe_layer_freq", 1);
   const DenseFeedForward dense{.intermediate = config.size("intermediate_size")};
@@ -80,7 +81,7 @@ Architecture leading_dense(const Config& config, const Mixer& mixer, const Mixtu
     const bool sparse = i >= leading && i % frequency == 0;
     return Block{.mixer = mixer, .feed_forward = sparse ? FeedForward(moe) : FeedForward(dense)};
   });
-  architecture.multi_token_prediction_layers = config.count_or("num_nextn_predict_layers", 0);
+  architecture.multi_token_prediction_layers = config.count_or("num_nextn_predict_layers", modules);
   return architecture;
 }
 
@@ -121,15 +122,16 @@ Architecture deepseek_v32(const Config& config) {
   return leading_dense(config, sparse_latent_of(config, indexer), deepseek_experts(config, "sigmoid-bias-top-k"));
 }
 /// GLM-5: DeepSeek-V3.2 in other sizes; defaults of huggingface/transformers' GlmMoeDsaConfig.
+/// With a module of multi-token prediction, as servers know it (SGLang, GlmMoeDsaForCausalLMNextN).
 Architecture glm_moe_dsa(const Config& config) {
   const SparseIndexer indexer{.heads = config.size_or("index_n_heads", 32),
                               .head_dim = config.size_or("index_head_dim", 128),
                               .selected = config.size_or("index_topk", 2048)};
-  return leading_dense(config, sparse_latent_of(config, indexer), deepseek_experts(config, "sigmoid-bias-top-k"), 3);
+  return leading_dense(config, sparse_latent_of(config, indexer), deepseek_experts(config, "sigmoid-bias-top-k"), 3, 1);
 }
-/// GLM-4.7-Flash.
+/// GLM-4.7-Flash, with a module of multi-token prediction, as servers know it (vLLM, glm4_moe_lite_mtp.py).
 Architecture glm4_moe_lite(const Config& config) {
-  return leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"), 1);
+  return leading_dense(config, latent_of(config), deepseek_experts(config, "sigmoid-bias-top-k"), 1, 1);
 }
 /// Kimi-K2.5: the language model is Kimi-K2's.
 Architecture kimi_k25(const Config& config) {

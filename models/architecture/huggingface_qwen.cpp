@@ -53,6 +53,27 @@ Architecture qwen_layers(const Config& config, const MixtureOfExperts& moe, cons
   });
 }
 
+/// Qwen3-Next and Qwen3.5.
+Architecture hybrid_layers(const Config& config) {
+  GroupedQueryAttention full = attention_with_output_bias(config);
+  full.qk_norm = true;
+  full.output_gate = true;
+  const LinearAttention linear{.key_heads = config.size("linear_num_key_heads"),
+                               .value_heads = config.size("linear_num_value_heads"),
+                               .key_head_dim = config.size("linear_key_head_dim"),
+                               .value_head_dim = config.size("linear_value_head_dim"),
+                               .convolution = config.size("linear_conv_kernel_dim"),
+                               .output_gate = true,
+                               .decay_gates = true};
+  const auto kinds = config.kinds_per_layer("layer_types", layers_of(config), {"linear_attention", "full_attention"});
+  const int interval = config.size_or("full_attention_interval", 4);
+  return qwen_layers(config, qwen_experts(config), [&](int i) -> Mixer {
+    const bool is_full =
+        kinds.empty() ? (i + 1) % interval == 0 : kinds[static_cast<std::size_t>(i)] == "full_attention";
+    return is_full ? Mixer(full) : Mixer(linear);
+  });
+}
+
 }  // namespace
 
 Architecture llama(const Config& config) {
@@ -88,30 +109,17 @@ Architecture qwen3_moe(const Config& config) {
   moe.shared_gate = false;
   return qwen_layers(config, moe, [&](int) { return attention; });
 }
-Architecture qwen3_next(const Config& config) {
-  GroupedQueryAttention full = attention_with_output_bias(config);
-  full.qk_norm = true;
-  full.output_gate = true;
-  const LinearAttention linear{.key_heads = config.size("linear_num_key_heads"),
-                               .value_heads = config.size("linear_num_value_heads"),
-                               .key_head_dim = config.size("linear_key_head_dim"),
-                               .value_head_dim = config.size("linear_value_head_dim"),
-                               .convolution = config.size("linear_conv_kernel_dim"),
-                               .output_gate = true,
-                               .decay_gates = true};
-  const auto kinds = config.kinds_per_layer("layer_types", layers_of(config), {"linear_attention", "full_attention"});
-  const int interval = config.size_or("full_attention_interval", 4);
-  return qwen_layers(config, qwen_experts(config), [&](int i) -> Mixer {
-    const bool is_full =
-        kinds.empty() ? (i + 1) % interval == 0 : kinds[static_cast<std::size_t>(i)] == "full_attention";
-    return is_full ? Mixer(full) : Mixer(linear);
-  });
-}
-
 // Of models of text and images, the language model.
 Architecture qwen3_vl_moe(const Config& config) { return qwen3_moe(config.inside("text_config")); }
+/// Qwen3-Next's configurations do not say that there is a module of multi-token prediction: servers take one for
+/// granted (vLLM, qwen3_next_mtp.py, num_nextn_predict_layers defaulting to 1).
+Architecture qwen3_next(const Config& config) {
+  Architecture architecture = hybrid_layers(config);
+  architecture.multi_token_prediction_layers = config.count_or("num_nextn_predict_layers", 1);
+  return architecture;
+}
 Architecture qwen3_5_moe_text(const Config& config) {
-  Architecture architecture = qwen3_next(config);
+  Architecture architecture = hybrid_layers(config);
   architecture.multi_token_prediction_layers = config.count_or("mtp_num_hidden_layers", 0);
   return architecture;
 }

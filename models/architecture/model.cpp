@@ -205,6 +205,10 @@ Model::Model(Architecture architecture, const Place& place) : architecture_(std:
   }
 }
 
+const Layer* draft_layer(const Model& model) {
+  return model.architecture().multi_token_prediction_layers > 0 ? &model.layers().back() : nullptr;
+}
+
 const MixtureOfExperts* Model::moe() const {
   const auto layer =
       std::find_if(layers_.begin(), layers_.end(), [](const Layer& l) { return l.moe_index.has_value(); });

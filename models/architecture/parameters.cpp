@@ -147,6 +147,12 @@ double router_parameters(const MixtureOfExperts& moe, int hidden) {
   return matrix(hidden, moe.experts) + (moe.router_bias ? moe.experts : 0);
 }
 
+double draft_input_parameters(const Model& model) {
+  const double hidden = model.architecture().hidden;
+  const double norms = 3.0 + norms_of(*model.layers().back().block);
+  return matrix(2.0 * hidden, hidden) + norms * norm_vectors(model.architecture().norm) * hidden;
+}
+
 ParameterCount total_parameters(const Model& model) {
   const Architecture& architecture = model.architecture();
   ParameterCount count = count_layers(model, Experts::kAll);

@@ -96,33 +96,39 @@ KernelDemand demand(const ContextAttention& a) {
           .compute = attention_compute(a.kv)};
 }
 
-/// S sequences, K' = min(keys, window), h and g query and KV heads of width d:
-///   work = 4·S·h·K'·d,  traffic = S·(2·h·d·2 B + 2·g·K'·d·b)
-/// The h/g query heads of a group share one read of their keys and values.
+/// S sequences, q queries, K keys, h and g query and KV heads of width d, P = attended_pairs(q, K, window), U = keys
+/// that any query sees = min(K, q + window − 1):
+///   work = 4·S·h·P·d,  traffic = S·(2·q·h·d·2 B + 2·g·U·d·b)
+/// The q·h/g query heads of a group share one read of their keys and values. With one query P = U = min(K, window).
 KernelDemand demand(const GenerationAttention& a) {
   const double sequences = number(a.sequences);
-  const double keys = number(a.window > 0 ? std::min(a.keys, a.window) : a.keys);
+  const double seen = number(a.window > 0 ? std::min(a.keys, a.query + a.window - 1) : a.keys);
+  const double pairs = attended_pairs(a.query, a.keys, a.window);
   const double heads = number(a.heads);
   const double width = number(a.head_dim);
-  return {.work = flops(4.0 * sequences * heads * keys * width),
-          .traffic = sequences * (2.0 * heads * width * attention_activation() +
-                                  2.0 * number(a.kv_heads) * keys * width * element_size(a.kv)),
+  return {.work = flops(4.0 * sequences * heads * pairs * width),
+          .traffic = sequences * (2.0 * number(a.query) * heads * width * attention_activation() +
+                                  2.0 * number(a.kv_heads) * seen * width * element_size(a.kv)),
           .compute = attention_compute(a.kv)};
 }
 
-/// S sequences, K keys, h heads, r = kv_rank, p = rope_dim (DeepSeek-V2, arXiv 2405.04434, section 2.1.2, with the
-/// up-projections absorbed into queries and outputs):
-///   work = 2·S·h·K·((r + p) + r)                           scores over r + p, outputs over r
-///   traffic = S·(K·(r + p)·b + h·((r + p) + r)·2 B)        the latent once for all heads; queries in, outputs out
+/// S sequences, q queries, K keys, P = attended_pairs(q, K, 0), h heads, r = kv_rank, p = rope_dim (DeepSeek-V2, arXiv
+/// 2405.04434, section 2.1.2, with the up-projections absorbed into queries and outputs):
+///   work = 2·S·h·P·((r + p) + r)                           scores over r + p, outputs over r
+///   traffic = S·(K·(r + p)·b + q·h·((r + p) + r)·2 B)      the latent once for all heads and queries; queries in,
+///                                                          outputs out
 KernelDemand demand(const LatentGenerationAttention& a) {
   const double sequences = number(a.sequences);
   const double keys = number(a.keys);
+  const double queries = number(a.query);
+  const double pairs = attended_pairs(a.query, a.keys, 0);
   const double heads = number(a.heads);
   const double key_width = number(a.kv_rank + a.rope_dim);
   const double both = key_width + number(a.kv_rank);
-  return {.work = flops(2.0 * sequences * heads * keys * both),
-          .traffic = sequences * (keys * key_width * element_size(a.kv) + heads * both * attention_activation()),
-          .compute = attention_compute(a.kv)};
+  return {
+      .work = flops(2.0 * sequences * heads * pairs * both),
+      .traffic = sequences * (keys * key_width * element_size(a.kv) + queries * heads * both * attention_activation()),
+      .compute = attention_compute(a.kv)};
 }
 
 /// S sequences, q queries, K keys, h heads of width d, P = attended_pairs(q, K, 0):

@@ -265,39 +265,44 @@ FitQuery query(const ContextAttention& a, const Accelerator& accelerator) {
   return out.take();
 }
 
+/// Several queries of a sequence are more query heads on its keys and values: kernels of generation lay both out as
+/// rows of one tile (FlashAttention-3 and XQA pack grouped heads so; FlashMLA's decoding takes s_q·h_q rows), and what
+/// was measured has one query.
 FitQuery query(const GenerationAttention& a, const Accelerator& accelerator) {
   Builder out(a, accelerator);
   out.needs(demand_of(a));
-  const std::int64_t seen = a.window > 0 ? std::min(a.keys, a.window) : a.keys;
+  const std::int64_t heads = a.heads * a.query;
+  const std::int64_t seen = a.window > 0 ? std::min(a.keys, a.query + a.window - 1) : a.keys;
   out.add(log2_of(a.sequences));
   out.add(log2_of(a.keys));
-  out.add(log2_of(a.heads));
+  out.add(log2_of(heads));
   out.add(log2_of(a.kv_heads));
   out.add(log2_of(a.head_dim));
   out.add(a.window > 0 ? log2_of(a.window) : 20.0);
-  out.add(std::log2(as_double(a.heads) / as_double(a.kv_heads)));
+  out.add(std::log2(as_double(heads) / as_double(a.kv_heads)));
   out.add(log2_of(seen));
   out.add(log2_of(a.sequences * seen));
   out.add(log2_of(a.kv_heads * seen));
   out.waves(as_double(a.sequences * a.kv_heads));
-  out.waves(as_double(a.sequences * a.heads));
+  out.waves(as_double(a.sequences * heads));
   return out.take();
 }
 
 /// Bound by the cache up to 64 heads, by work beyond. Of the peak rate such kernels reach two thirds: 660 of 989
-/// TFLOP/s on Hopper (deepseek-ai/FlashMLA, README, 22 April 2025).
+/// TFLOP/s on Hopper (deepseek-ai/FlashMLA, README, 22 April 2025). Several queries are more heads, as above.
 FitQuery query(const LatentGenerationAttention& a, const Accelerator& accelerator) {
   constexpr double kReached = 0.667;
+  const std::int64_t heads = a.heads * a.query;
   Builder out(a, accelerator);
   out.needs(demand_of(a));
   out.expect(std::max(out.query().memory, out.query().compute * (1.0 / kReached)));
   out.add(log2_of(a.sequences));
   out.add(log2_of(a.keys));
-  out.add(log2_of(a.heads));
+  out.add(log2_of(heads));
   out.add(log2_of(a.sequences * a.keys));
-  out.add(log2_of(a.sequences * a.heads));
+  out.add(log2_of(a.sequences * heads));
   out.waves(as_double(a.sequences));
-  out.waves(as_double(a.sequences) * tiles(a.heads, 64));
+  out.waves(as_double(a.sequences) * tiles(heads, 64));
   return out.take();
 }
 

@@ -281,6 +281,15 @@ std::optional<KernelProfile::Choice> KernelProfile::choose_on(const Accelerator&
 
 namespace {
 
+/// New tokens of a sequence that a kernel of generation attends with; 1 for other kernels.
+std::int64_t queries_of(const Kernel& kernel) {
+  if (const auto* grouped = std::get_if<GenerationAttention>(&kernel)) {
+    return grouped->query;
+  }
+  const auto* latent = std::get_if<LatentGenerationAttention>(&kernel);
+  return latent != nullptr ? latent->query : 1;
+}
+
 class FittedModel final : public CostModel {
  public:
   FittedModel(const KernelProfile& profile, const Accelerator& accelerator)
@@ -300,7 +309,9 @@ class FittedModel final : public CostModel {
     cost.time = std::max(prediction.time, cost.demand.traffic / accelerator_.memory_bandwidth);
     cost.busy = cost.time - std::min(prediction.floor, cost.time - prediction.light);
     cost.bound = prediction.bound;
-    cost.confidence = prediction.in_range && measured_here(*from) ? Confidence::kMeasured : Confidence::kExtrapolated;
+    cost.confidence = prediction.in_range && measured_here(*from) && queries_of(kernel) == 1
+                          ? Confidence::kMeasured
+                          : Confidence::kExtrapolated;
     return cost;
   }
 
@@ -324,6 +335,12 @@ class FittedModel final : public CostModel {
       all.push_back(fmt::format("{} was not measured multiplying {}: the utilisation of its kernels in {} is taken",
                                 from->accelerator().name, name_of(*choice.stands_for),
                                 name_of(*weight_of(choice.kernel))));
+    }
+    if (const std::int64_t queries = queries_of(kernel); queries > 1) {
+      all.push_back(
+          fmt::format("profile {} was measured with one new token of a sequence: attention of {} is taken to run as "
+                      "that of one with {} times the heads",
+                      from->profile().name, queries, queries));
     }
     if (const auto outside = from->outside(choice.fit, choice.kernel); !outside.empty()) {
       const KernelFit& fit = from->profile().fits[choice.fit];

@@ -98,9 +98,11 @@ struct ContextAttention {
   bool operator==(const ContextAttention&) const = default;
 };
 
-/// One new token of each of `sequences`, over `keys` cached tokens each.
+/// The last `query` tokens of each of `sequences`, over `keys` cached tokens each, themselves included: one new token,
+/// or one and drafts after it that are verified. A causal mask, at most `window` keys per query if that is not 0.
 struct GenerationAttention {
   std::int64_t sequences = 0;
+  std::int64_t query = 1;
   std::int64_t keys = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;
@@ -112,9 +114,10 @@ struct GenerationAttention {
 };
 
 /// Absorbed multi-head latent attention in decode: all heads read one latent of kv_rank and one rotary key of
-/// rope_dim per cached token.
+/// rope_dim per cached token, for all of a sequence's last `query` tokens at once.
 struct LatentGenerationAttention {
   std::int64_t sequences = 0;
+  std::int64_t query = 1;
   std::int64_t keys = 0;
   std::int64_t heads = 0;
   std::int64_t kv_rank = 0;

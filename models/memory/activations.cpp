@@ -127,8 +127,9 @@ std::pair<std::size_t, std::size_t> split_layers(const Model& model) {
 
 Bytes activation_bytes(const MemoryRequest& request) {
   const Architecture& architecture = request.model.architecture();
-  // Logits of each sequence's last token, in fp32 as samplers take them.
-  const auto sampled = static_cast<double>(std::min(request.sequences, request.step_tokens));
+  // Logits of each sequence's last token, and of the drafts that are verified, in fp32 as samplers take them.
+  const auto sampled =
+      static_cast<double>(std::min(request.sequences * (1 + request.draft_tokens), request.step_tokens));
   Bytes widest = sampled * architecture.vocabulary / request.tensor_parallel * activation_element_size(DataType::kFp32);
   const MemoryRequest part = request.micro_batches > 1 ? micro_batch_of(request) : request;
   const auto [first, last] = split_layers(request.model);

@@ -44,6 +44,19 @@ LayerCache cache_of(const Layer& layer, DataType kv, int tensor_parallel, KvShar
   return cache;
 }
 
+int draft_modules(const MemoryRequest& request) {
+  return std::min(request.draft_tokens, request.model.architecture().multi_token_prediction_layers);
+}
+
+std::vector<const Layer*> cached_layers(const MemoryRequest& request) {
+  std::vector<const Layer*> layers;
+  for (const Layer& layer : request.model.layers()) {
+    layers.push_back(&layer);
+  }
+  layers.insert(layers.end(), static_cast<std::size_t>(draft_modules(request)), draft_layer(request.model));
+  return layers;
+}
+
 Bytes cross_cache_of(const Layer& layer, DataType kv, int tensor_parallel, KvSharding sharding) {
   const auto& cross = layer.block->cross_attention;
   return cross ? grouped_query_cache(*cross, kv, tensor_parallel, sharding) : Bytes{};
@@ -62,12 +75,12 @@ Bytes kv_bytes_per_sequence(const MemoryRequest& request) {
   ensure(request.kv_block >= 1 && request.tensor_parallel >= 1, "a page of the KV cache holds no token");
   const DataType kv = request.precision.kv;
   Bytes sum;
-  for (const Layer& layer : request.model.layers()) {
-    const LayerCache cache = cache_of(layer, kv, request.tensor_parallel, request.kv_sharding);
+  for (const Layer* layer : cached_layers(request)) {
+    const LayerCache cache = cache_of(*layer, kv, request.tensor_parallel, request.kv_sharding);
     const std::int64_t tokens = std::min(request.tokens_per_sequence, cache.window.value_or(INT64_MAX));
     sum += static_cast<double>(whole_blocks(tokens, request.kv_block)) * cache.per_token;
     sum += static_cast<double>(whole_blocks(request.encoder_tokens, request.kv_block)) *
-           cross_cache_of(layer, kv, request.tensor_parallel, request.kv_sharding);
+           cross_cache_of(*layer, kv, request.tensor_parallel, request.kv_sharding);
   }
   return sum;
 }

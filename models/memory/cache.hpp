@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "models/memory/memory.hpp"
 #include "sim/core/quantity.hpp"
@@ -15,6 +16,8 @@ struct LayerCache {
 };
 /// Of the mixer alone. Encoders, recurrent layers: nothing.
 LayerCache cache_of(const Layer& layer, DataType kv, int tensor_parallel, KvSharding sharding);
+/// The model's layers, and that of each module that drafts.
+std::vector<const Layer*> cached_layers(const MemoryRequest& request);
 /// Of an encoder's output, per encoder token.
 Bytes cross_cache_of(const Layer& layer, DataType kv, int tensor_parallel, KvSharding sharding);
 

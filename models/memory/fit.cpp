@@ -182,8 +182,8 @@ std::string largest_parts(const MemoryFootprint& footprint) {
 std::optional<std::int64_t> kv_capacity_tokens(const MemoryRequest& request, const Accelerator& accelerator) {
   Bytes growing;
   Bytes fixed;
-  for (const Layer& layer : request.model.layers()) {
-    const LayerCache cache = cache_of(layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
+  for (const Layer* layer : cached_layers(request)) {
+    const LayerCache cache = cache_of(*layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
     if (cache.window) {
       const std::int64_t pages = (*cache.window + request.kv_block - 1) / request.kv_block;
       fixed += static_cast<double>(pages * request.kv_block) * cache.per_token;
@@ -192,7 +192,7 @@ std::optional<std::int64_t> kv_capacity_tokens(const MemoryRequest& request, con
     }
     const std::int64_t pages = (request.encoder_tokens + request.kv_block - 1) / request.kv_block;
     fixed += static_cast<double>(pages * request.kv_block) *
-             cross_cache_of(layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
+             cross_cache_of(*layer, request.precision.kv, request.tensor_parallel, request.kv_sharding);
   }
   if (growing == Bytes{}) {
     return std::nullopt;

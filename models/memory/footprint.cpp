@@ -53,7 +53,7 @@ double absorbed_parameters(const Block& block, int tensor_parallel) {
 
 }  // namespace
 
-std::array<MemoryFootprint::Part, 12> MemoryFootprint::parts() const {
+std::array<MemoryFootprint::Part, 13> MemoryFootprint::parts() const {
   return {{{"embedding and LM head", embedding},
            {"attention weights", mixer_weights},
            {"dense feed-forward weights", dense_weights},
@@ -61,6 +61,7 @@ std::array<MemoryFootprint::Part, 12> MemoryFootprint::parts() const {
            {"shared expert weights", shared_expert_weights},
            {"expert weights", expert_weights},
            {"other weights", other_weights},
+           {kDraftModules, draft_modules},
            {"KV cache", kv_cache},
            {"recurrent state", recurrent_state},
            {"activations", activations},
@@ -77,47 +78,84 @@ Bytes MemoryFootprint::total() const {
 }
 
 Bytes MemoryFootprint::weights() const {
-  return embedding + mixer_weights + dense_weights + router + shared_expert_weights + expert_weights + other_weights;
+  return embedding + mixer_weights + dense_weights + router + shared_expert_weights + expert_weights + other_weights +
+         draft_modules;
 }
+
+namespace {
+
+/// Bytes of an element by what a matrix is part of.
+struct ElementSizes {
+  Bytes matrix;
+  Bytes expert;
+  Bytes attention;
+  Bytes plain;
+};
+
+ElementSizes element_sizes(const MemoryRequest& request) {
+  const ReleasedTypes released = request.model.architecture().released();
+  return {.matrix = element_size(request.precision.matrix_weights(released)),
+          .expert = element_size(request.precision.expert_weights(released)),
+          .attention = element_size(request.precision.attention_weights(released)),
+          .plain = element_size(request.precision.embedding)};
+}
+
+void add_blocks(MemoryFootprint& out, const MemoryRequest& request, const Layer& layer) {
+  const int hidden = request.model.architecture().hidden;
+  const ElementSizes sizes = element_sizes(request);
+  out.mixer_weights += mixer_parameters_per_rank(*layer.block, hidden, request.tensor_parallel) * sizes.attention;
+  if (sizes.attention < bytes(2.0)) {
+    out.mixer_weights += absorbed_parameters(*layer.block, request.tensor_parallel) * sizes.attention;
+  }
+  if (const MixtureOfExperts* moe = layer.moe()) {
+    const auto slots = static_cast<double>(request.expert_slots[*layer.moe_index]);
+    out.router += router_parameters(*moe, hidden) * sizes.plain;
+    out.shared_expert_weights += shared_expert_parameters(*moe, hidden) / request.shared_tensor_parallel * sizes.matrix;
+    out.expert_weights += slots * expert_parameters(*moe, hidden) / request.expert_tensor_parallel * sizes.expert;
+  } else {
+    out.dense_weights += dense_parameters(std::get<DenseFeedForward>(layer.block->feed_forward), hidden) /
+                         static_cast<double>(request.tensor_parallel) * sizes.matrix;
+  }
+}
+
+/// A layer of the model's last kind, its experts placed as that layer's; what is before it and its norms are on every
+/// rank, in the type of the embedding.
+Bytes draft_weights(const MemoryRequest& request) {
+  const int modules = draft_modules(request);
+  if (modules == 0) {
+    return {};
+  }
+  MemoryFootprint one;
+  add_blocks(one, request, *draft_layer(request.model));
+  return modules * (one.weights() + draft_input_parameters(request.model) * element_sizes(request).plain);
+}
+
+}  // namespace
 
 /// Weights: parameters by part (models/architecture) times bytes of an element; attention, dense and shared blocks,
 /// embedding and LM head split over the tensor-parallel ranks, routed experts by slot, router and norms on every rank;
-/// quantised latent attention's up-projections twice.
+/// quantised latent attention's up-projections twice. Where drafts are verified, a recurrent layer's state after each
+/// token is kept beside a sequence's own until it is known which are accepted (SGLang, mem_cache/memory_pool.py,
+/// intermediate_ssm).
 MemoryFootprint footprint(const MemoryRequest& request) {
   const Model& model = request.model;
-  const Architecture& architecture = model.architecture();
-  const int hidden = architecture.hidden;
-  const double ranks = request.tensor_parallel;
   ensure(request.tensor_parallel >= 1 && request.expert_tensor_parallel >= 1, "no ranks to share weights");
   ensure(request.expert_slots.size() == model.moe_layers(), "expert slots are not given for every MoE layer");
-
-  const Bytes weight = element_size(request.precision.matrix_weights(architecture.released()));
-  const Bytes expert_weight = element_size(request.precision.expert_weights(architecture.released()));
-  const Bytes attention_weight = element_size(request.precision.attention_weights(architecture.released()));
-  const Bytes plain = element_size(request.precision.embedding);
+  const Bytes plain = element_sizes(request).plain;
   const ParameterCount all = total_parameters(model);
 
   MemoryFootprint out;
-  out.embedding = all.embedding / ranks * plain;
+  out.embedding = all.embedding / static_cast<double>(request.tensor_parallel) * plain;
   out.other_weights = (all.norms + all.extra) * plain;
   for (const Layer& layer : model.layers()) {
-    out.mixer_weights += mixer_parameters_per_rank(*layer.block, hidden, request.tensor_parallel) * attention_weight;
-    if (attention_weight < bytes(2.0)) {
-      out.mixer_weights += absorbed_parameters(*layer.block, request.tensor_parallel) * attention_weight;
-    }
-    if (const MixtureOfExperts* moe = layer.moe()) {
-      const auto slots = static_cast<double>(request.expert_slots[*layer.moe_index]);
-      out.router += router_parameters(*moe, hidden) * plain;
-      out.shared_expert_weights += shared_expert_parameters(*moe, hidden) / request.shared_tensor_parallel * weight;
-      out.expert_weights += slots * expert_parameters(*moe, hidden) / request.expert_tensor_parallel * expert_weight;
-    } else {
-      out.dense_weights +=
-          dense_parameters(std::get<DenseFeedForward>(layer.block->feed_forward), hidden) / ranks * weight;
-    }
+    add_blocks(out, request, layer);
   }
+  out.draft_modules = draft_weights(request);
   const auto sequences = static_cast<double>(request.sequences);
+  const double states = request.draft_tokens > 0 ? 2.0 + request.draft_tokens : 1.0;
   out.kv_cache = sequences * kv_bytes_per_sequence(request);
-  out.recurrent_state = sequences * recurrent_bytes_per_sequence(model, request.precision, request.tensor_parallel);
+  out.recurrent_state =
+      sequences * states * recurrent_bytes_per_sequence(model, request.precision, request.tensor_parallel);
   out.activations = activation_bytes(request);
   out.communication_buffers = communication_buffer_bytes(request);
   out.reserve = request.reserve;

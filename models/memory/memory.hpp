@@ -44,6 +44,9 @@ struct MemoryRequest {
   std::int64_t encoder_tokens = 0;       ///< per sequence, for cross-attention
   std::int64_t step_tokens = 0;          ///< that a rank computes in a step
   int micro_batches = 1;                 ///< in which MoE layers compute them, in turn
+  /// That the model's modules of multi-token prediction draft for each sequence in a step, which verifies them in the
+  /// next: step_tokens = sequences·(1 + draft_tokens).
+  int draft_tokens = 0;
   std::optional<std::int64_t> expert_rows =
       std::nullopt;  ///< rows of a micro-batch that reach the rank's experts; absent: its tokens·k, balanced
   ExpertExchange exchange = ExpertExchange::kNone;
@@ -65,18 +68,20 @@ struct MemoryFootprint {
   Bytes shared_expert_weights;
   Bytes expert_weights;
   Bytes other_weights;  ///< norms and what the shapes do not say
+  Bytes draft_modules;  ///< weights of what drafts tokens; nothing where none are drafted
   Bytes kv_cache;
   Bytes recurrent_state;
   Bytes activations;
   Bytes communication_buffers;
   Bytes reserve;
 
+  static constexpr std::string_view kDraftModules = "draft module weights";
   struct Part {
     std::string_view name;
     Bytes size;
   };
   /// In the order above; names as in a sentence.
-  [[nodiscard]] std::array<Part, 12> parts() const;
+  [[nodiscard]] std::array<Part, 13> parts() const;
   [[nodiscard]] Bytes total() const;
   [[nodiscard]] Bytes weights() const;
 };
@@ -86,7 +91,10 @@ MemoryFootprint footprint(const MemoryRequest& request);
 /// What one more token adds to a rank's cache, before any sliding window is full.
 Bytes kv_bytes_per_token(const Model& model, DataType kv, int tensor_parallel,
                          KvSharding sharding = KvSharding::kHeads);
-/// Cache of one sequence of `request.tokens_per_sequence` tokens: windowed layers hold at most their window.
+/// Modules that draft request.draft_tokens: one for each, as far as the model has them.
+int draft_modules(const MemoryRequest& request);
+/// Cache of one sequence of `request.tokens_per_sequence` tokens: windowed layers hold at most their window, modules
+/// that draft as much as a layer of theirs.
 Bytes kv_bytes_per_sequence(const MemoryRequest& request);
 /// State that recurrent layers keep per sequence, however long it is.
 Bytes recurrent_bytes_per_sequence(const Model& model, const Precision& precision, int tensor_parallel);

@@ -94,8 +94,13 @@ void add_table(const std::filesystem::path& path, const TaskPool& pool,
   }
 }
 
-/// Tells servers that generate tokens alone from those that read prompts too.
-std::string_view suffix_of(ServerPhases phases) { return phases == ServerPhases::kDecode ? ", disaggregated" : ""; }
+/// Tells servers that generate tokens alone from those that read prompts too, and those that predict several tokens a
+/// step from those that do not.
+std::string_view suffix_of(ServerPhases phases, TokensPerStep tokens) {
+  return phases == ServerPhases::kDecode     ? ", disaggregated"
+         : tokens == TokensPerStep::kSeveral ? ", multi-token prediction"
+                                             : "";
+}
 
 void add_serving(const std::filesystem::path& path, const TaskPool& pool, Everything& all) {
   if (!std::filesystem::is_regular_file(path)) {
@@ -105,14 +110,15 @@ void add_serving(const std::filesystem::path& path, const TaskPool& pool, Everyt
   const ServingValidation result = validate_serving(read_serving_table(path), "", pool);
   std::map<std::string, std::vector<double>> systems;
   for (const ServingPrediction& run : result.predictions) {
-    systems[fmt::format("{}{}", run.run.system, suffix_of(run.run.phases))].push_back(run.error());
+    systems[fmt::format("{}{}", run.run.system, suffix_of(run.run.phases, run.run.tokens()))].push_back(run.error());
   }
   for (auto& [system, errors] : systems) {
     all.systems.push_back({system, errors_of(std::move(errors))});
   }
   for (const ServingErrors& group : result.groups) {
     all.serving.push_back(
-        {fmt::format("{} {} {}{}", group.system, group.backend, group.model, suffix_of(group.phases)), group.errors});
+        {fmt::format("{} {} {}{}", group.system, group.backend, group.model, suffix_of(group.phases, group.tokens)),
+         group.errors});
   }
   const auto worse = [](const ServingRow& a, const ServingRow& b) { return a.errors.mape > b.errors.mape; };
   std::stable_sort(all.systems.begin(), all.systems.end(), worse);

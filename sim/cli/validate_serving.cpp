@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <string_view>
+#include <vector>
 
 #include "sim/cli/commands.hpp"
 #include "sim/cli/deliver.hpp"
@@ -18,17 +20,26 @@ namespace {
 struct ServingOptions : CommonOptions {
   std::string table;
   std::string system;
+  bool only_several_tokens = false;
 };
+
+std::string_view suffix_of(const ServingErrors& group) {
+  return group.phases == ServerPhases::kDecode     ? ", decode servers"
+         : group.tokens == TokensPerStep::kSeveral ? ", multi-token prediction"
+                                                   : "";
+}
 
 std::string serving_table(const ServingValidation& result) {
   std::string text = error_heading("time per output token");
   for (const ServingErrors& group : result.groups) {
-    text += error_row(fmt::format("{} {} {}{}", group.system, group.backend, group.model,
-                                  group.phases == ServerPhases::kDecode ? ", decode servers" : ""),
-                      group.errors);
+    text +=
+        error_row(fmt::format("{} {} {}{}", group.system, group.backend, group.model, suffix_of(group)), group.errors);
   }
   if (result.all) {
     text += error_row("all", *result.all);
+  }
+  if (result.several_tokens) {
+    text += error_row("all, multi-token prediction", *result.several_tokens);
   }
   if (result.disaggregated) {
     text += error_row("all decode servers", *result.disaggregated);
@@ -56,6 +67,12 @@ Json serving_json(const ServingOptions& options, const ServingValidation& result
         {"mape", result.all->mape, "1", "mean of |predicted / measured - 1| of the time per output token"});
     metrics.push_back({"bias", result.all->bias, "1", "mean of predicted / measured - 1"});
   }
+  if (result.several_tokens) {
+    metrics.push_back({"mape_multi_token_prediction", result.several_tokens->mape, "1",
+                       "the same, of servers that predict several tokens a step"});
+    metrics.push_back({"bias_multi_token_prediction", result.several_tokens->bias, "1",
+                       "mean of predicted / measured - 1, of servers that predict several tokens a step"});
+  }
   if (result.disaggregated) {
     metrics.push_back({"mape_disaggregated", result.disaggregated->mape, "1",
                        "the same, of servers that generate tokens of prompts which others read"});
@@ -75,6 +92,9 @@ Json serving_json(const ServingOptions& options, const ServingValidation& result
                 {"backend", group.backend},
                 {"model", group.model},
                 {"phases", group.phases == ServerPhases::kDecode ? "decode" : "all"}};
+    if (group.tokens == TokensPerStep::kSeveral) {
+      row["multi_token_prediction"] = true;
+    }
     row.update(Codec<FitErrors>::encode(group.errors));
     json["groups"].push_back(std::move(row));
   }
@@ -88,6 +108,10 @@ Json serving_json(const ServingOptions& options, const ServingValidation& result
                             {"decode_step", run.decode.base()},
                             {"prefill_step", run.prefill.base()},
                             {"measured_first_token", run.run.first_token.base()}});
+    if (run.run.speculative) {
+      json["runs"].back()["draft_tokens"] = run.run.speculative->draft_tokens;
+      json["runs"].back()["tokens_per_step"] = run.tokens_per_step;
+    }
   }
   json["left_out"] = Json::array();
   for (const SkippedRun& skipped : result.skipped) {
@@ -97,7 +121,11 @@ Json serving_json(const ServingOptions& options, const ServingValidation& result
 }
 
 void validate_runs(const ServingOptions& options) {
-  const ServingTable table = read_serving_table(options.table);
+  ServingTable table = read_serving_table(options.table);
+  if (options.only_several_tokens) {
+    std::erase_if(table.runs, [](const ServingRun& run) { return run.tokens() == TokensPerStep::kOne; });
+    table.skipped.clear();
+  }
   const ServingValidation result = validate_serving(table, options.system, TaskPool(options.thread_count()));
   deliver(options, {serving_json(options, result), serving_table(result), {}});
 }
@@ -113,6 +141,8 @@ void add_validate_serving(CLI::App& validate) {
                    "Measured runs, CSV or CSV.gz with the columns of aiconfigurator's silicon_sample.csv")
       ->required();
   command->add_option("--system", options->system, "Only runs on this system, such as h200_sxm");
+  command->add_flag("--multi-token-prediction", options->only_several_tokens,
+                    "Only runs of servers that predict several tokens a step: a tenth of the time");
   options->add_threads(*command);
   options->add_out(*command);
   options->add_format(*command);

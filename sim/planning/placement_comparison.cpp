@@ -198,8 +198,14 @@ class TraceComparison {
   std::vector<TimedPlacement> known_;
 };
 
-/// Placements are timed layer by layer, and micro-batches overlap from one layer to the next.
+/// Placements are timed layer by layer: micro-batches overlap from one layer to the next, and what drafts tokens is
+/// none of the model's layers.
 void check_undivided(const Scenario& scenario, const Place& place) {
+  if (const int drafts = draft_tokens_of(scenario.step); drafts > 0) {
+    throw ConfigError(
+        below(place, "/step/decode/speculative/draft_tokens"),
+        fmt::format("expected 0, since placements are compared by the model's own layers; found {}", drafts));
+  }
   if (const int micro_batches = micro_batches_of(scenario.step); micro_batches > 1) {
     throw ConfigError(place_of_micro_batches(scenario.step, place),
                       fmt::format("expected 1, since placements are compared layer by layer, whereas "

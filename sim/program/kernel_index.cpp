@@ -14,8 +14,8 @@ class Hash {
   void operator()(const Gemm& k) { add(k.m, k.n, k.k, k.batch); }
   void operator()(const GroupedGemm& k) { add(k.rows, k.n, k.k); }
   void operator()(const ContextAttention& k) { add(k.sequences, k.query, k.keys, k.heads); }
-  void operator()(const GenerationAttention& k) { add(k.sequences, k.keys, k.heads); }
-  void operator()(const LatentGenerationAttention& k) { add(k.sequences, k.keys, k.heads); }
+  void operator()(const GenerationAttention& k) { add(k.sequences, k.query, k.keys, k.heads); }
+  void operator()(const LatentGenerationAttention& k) { add(k.sequences, k.query, k.keys, k.heads); }
   void operator()(const Streaming& k) { add(k.read.base(), k.written.base()); }
   void operator()(const IndexScores& k) { add(k.sequences, k.query, k.keys, k.heads); }
   void operator()(const Experts& k) { add(k.rows, k.tokens); }

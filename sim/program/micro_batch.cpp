@@ -32,6 +32,9 @@ std::string_view split_obstacle(const Model& model, const BatchShape& batch) {
   if (batch.query < 2) {
     return "a data-parallel rank has a single token";
   }
+  if (batch.phase == StepPhase::kDecode) {
+    return "a data-parallel rank has a single sequence";
+  }
   const auto& layers = model.layers();
   const bool encodes = std::any_of(layers.begin(), layers.end(), [](const Layer& layer) {
     return layer.stack == Stack::kEncoder || layer.block->cross_attention.has_value();

@@ -79,14 +79,16 @@ KernelList grouped_query(const OperatorContext& context, const GroupedQueryAtten
   const bool chunked = attention.window && attention.window_kind == WindowKind::kChunked;
   const std::int64_t window = chunked ? 0 : attention.window.value_or(0);
   if (batch.phase == StepPhase::kDecode) {
-    const std::int64_t keys = chunked ? (batch.keys - 1) % *attention.window + 1 : batch.keys;
-    kernels.push_back({StepOperator::kAttention, GenerationAttention{.sequences = batch.sequences,
-                                                                     .keys = keys,
-                                                                     .heads = heads,
-                                                                     .kv_heads = kv_heads,
-                                                                     .head_dim = attention.head_dim,
-                                                                     .window = window,
-                                                                     .kv = context.precision.kv}});
+    for (const Stretch& stretch : stretches(batch, chunked ? *attention.window : 0)) {
+      kernels.push_back({StepOperator::kAttention, GenerationAttention{.sequences = stretch.sequences,
+                                                                       .query = stretch.query,
+                                                                       .keys = stretch.keys,
+                                                                       .heads = heads,
+                                                                       .kv_heads = kv_heads,
+                                                                       .head_dim = attention.head_dim,
+                                                                       .window = window,
+                                                                       .kv = context.precision.kv}});
+    }
   } else {
     const bool parted = chunked && batch.mask == Mask::kCausal;
     for (const Stretch& stretch : stretches(batch, parted ? *attention.window : 0)) {
@@ -198,12 +200,16 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
   if (decodes || (attention.indexer && !reads_all_keys(context, attention, batch))) {
     project(tokens, attention.kv_lora_rank, attention.qk_nope_head_dim, heads);
     if (decodes) {
-      kernels.push_back({StepOperator::kAttention, LatentGenerationAttention{.sequences = batch.sequences,
-                                                                             .keys = std::min(batch.keys, selected),
-                                                                             .heads = heads,
-                                                                             .kv_rank = attention.kv_lora_rank,
-                                                                             .rope_dim = attention.qk_rope_head_dim,
-                                                                             .kv = context.precision.kv}});
+      // What an indexer selects is each token's own: sparse kernels take them one by one.
+      const bool apart = attention.indexer.has_value();
+      kernels.push_back(
+          {StepOperator::kAttention, LatentGenerationAttention{.sequences = apart ? tokens : batch.sequences,
+                                                               .query = apart ? 1 : batch.query,
+                                                               .keys = std::min(batch.keys, selected),
+                                                               .heads = heads,
+                                                               .kv_rank = attention.kv_lora_rank,
+                                                               .rope_dim = attention.qk_rope_head_dim,
+                                                               .kv = context.precision.kv}});
     } else {
       kernels.push_back({StepOperator::kAttention, ContextAttention{.sequences = batch.sequences,
                                                                     .query = batch.query,
@@ -241,7 +247,9 @@ KernelList latent(const OperatorContext& context, const LatentAttention& attenti
 /// token in decode, once per chunk of 64 tokens in prefill (chunkwise form, arXiv 2412.06464 section 3.3). Around it
 /// run, as in vLLM's and SGLang's Qwen3-Next (qwen3_next.py, Qwen3GatedDeltaNet): decay and write strength by a GEMM of
 /// their own, in 16 bits; what the projections wrote brought into q, k, v, gate; the convolution; and the norm of the
-/// output with its gate. In decode the gates' sigmoids and q's and k's norms are part of the recurrence's kernel.
+/// output with its gate. In decode the gates' sigmoids and q's and k's norms are part of the recurrence's kernel. Where
+/// that verifies drafts, it writes the state after each token, of which the last accepted one's is copied to the
+/// sequence's place (SGLang, mem_cache/memory_pool.py, intermediate_ssm; update_mamba_state_after_mtp_verify).
 KernelList linear(const OperatorContext& context, const LinearAttention& attention, const BatchShape& batch) {
   constexpr std::int64_t kChunk = 64;
   const std::int64_t tokens = batch.tokens();
@@ -269,10 +277,17 @@ KernelList linear(const OperatorContext& context, const LinearAttention& attenti
   }
   const std::int64_t state = value_heads * attention.key_head_dim * attention.value_head_dim;
   const std::int64_t visits = batch.sequences * ((batch.query + kChunk - 1) / kChunk);
+  const bool verifies = batch.phase == StepPhase::kDecode && batch.query > 1;
+  const Bytes one_state = static_cast<double>(state) * element_size(context.precision.state);
   const Bytes state_bytes = static_cast<double>(state * visits) * element_size(context.precision.state);
+  const Bytes written = verifies ? static_cast<double>(tokens) * one_state : state_bytes;
   kernels.push_back({StepOperator::kRecurrence, Streaming{state_bytes + elements(tokens * mixed, type),
-                                                          state_bytes + elements(tokens * value_width, type),
+                                                          written + elements(tokens * value_width, type),
                                                           flops(6.0 * static_cast<double>(state * tokens))}});
+  if (verifies) {
+    const Bytes accepted = static_cast<double>(batch.sequences) * one_state;
+    kernels.push_back({StepOperator::kRecurrence, Streaming{accepted, accepted, flops(0.0)}});
+  }
   stream(StepOperator::kRecurrence, tokens * (value_width + gate), tokens * value_width,
          8.0 * static_cast<double>(tokens * value_width));
   kernels.push_back({StepOperator::kAttentionOutput, gemm(context, tokens, context.hidden, value_width)});

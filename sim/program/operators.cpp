@@ -121,21 +121,38 @@ OperatorKernel embedding_kernel(const OperatorContext& context, std::int64_t tok
   return {StepOperator::kEmbedding, Streaming{rows, rows, flops(0.0)}};
 }
 
-KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int64_t sequences) {
-  if (vocabulary == 0 || sequences == 0) {
+KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int64_t tokens) {
+  if (vocabulary == 0 || tokens == 0) {
     return {};
   }
   const std::int64_t columns = split(vocabulary, context.tensor_parallel);
-  Gemm logits = gemm(context, sequences, columns, context.hidden);
+  Gemm logits = gemm(context, tokens, columns, context.hidden);
   logits.weight = context.precision.embedding;
   logits.activation = DataType::kFp32;
-  const double cells = static_cast<double>(sequences * vocabulary);  // gathered before, where ranks share them
-  OperatorKernel norm = norm_kernel(context, sequences);
+  const double cells = static_cast<double>(tokens * vocabulary);  // gathered before, where ranks share them
+  OperatorKernel norm = norm_kernel(context, tokens);
   norm.op = StepOperator::kLmHead;
   return {norm,
           {StepOperator::kLmHead, logits},
           {StepOperator::kSampling,
-           Streaming{bytes(4.0 * cells), bytes(8.0 * static_cast<double>(sequences)), flops(4.0 * cells)}}};
+           Streaming{bytes(4.0 * cells), bytes(8.0 * static_cast<double>(tokens)), flops(4.0 * cells)}}};
+}
+
+OperatorKernel verification_kernel(std::int64_t tokens, std::int64_t sequences) {
+  constexpr double kToken = 8.0;  // a 64-bit id
+  return {StepOperator::kVerification,
+          Streaming{bytes(2.0 * kToken * static_cast<double>(tokens)),
+                    bytes(kToken * static_cast<double>(tokens + sequences)), flops(static_cast<double>(tokens))}};
+}
+
+KernelList draft_input_kernels(const OperatorContext& context, std::int64_t tokens) {
+  const std::int64_t cells = tokens * context.hidden;
+  const Bytes rows = elements(cells, context.precision.activations);
+  const OperatorKernel norm{StepOperator::kDraftInput, Streaming{rows, rows, flops(5.0 * static_cast<double>(cells))}};
+  return {norm,
+          norm,
+          {StepOperator::kDraftInput, Streaming{2.0 * rows, 2.0 * rows, flops(0.0)}},
+          {StepOperator::kDraftInput, plain_gemm(context, tokens, context.hidden, 2 * std::int64_t{context.hidden})}};
 }
 
 }  // namespace moesim

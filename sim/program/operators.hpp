@@ -17,7 +17,8 @@ struct OperatorKernel {
 };
 using KernelList = std::vector<OperatorKernel>;
 
-/// Prompts are computed whole; generation adds one token to each sequence and runs latent attention absorbed.
+/// Prompts are computed whole; generation adds one token to each sequence, or one and drafts that it verifies, and runs
+/// latent attention absorbed.
 enum class StepPhase { kPrefill, kDecode };
 
 /// What one attention group (the tensor-parallel ranks that share sequences) computes in a step: `query` new tokens
@@ -74,7 +75,13 @@ KernelList quantise_kernels(const OperatorContext& context, std::int64_t tokens,
 KernelList cross_cache_kernels(const OperatorContext& context, const GroupedQueryAttention& attention,
                                std::int64_t tokens);
 OperatorKernel embedding_kernel(const OperatorContext& context, std::int64_t tokens);
-/// Final norm, logits [sequences, vocabulary/tensor_parallel] and greedy or top-p sampling over them.
-KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int64_t sequences);
+/// Final norm, logits [tokens, vocabulary/tensor_parallel] and greedy or top-p sampling over them.
+KernelList head_kernels(const OperatorContext& context, int vocabulary, std::int64_t tokens);
+/// Which of the sampled `tokens` agree with the drafts that they were computed from, sequence by sequence.
+OperatorKernel verification_kernel(std::int64_t tokens, std::int64_t sequences);
+/// What a module of multi-token prediction takes in (DeepSeek-V3 report, arXiv 2412.19437, section 2.2, equation 21):
+/// norms over the token's embedding and the hidden state behind it, put side by side and projected, [2·hidden, hidden].
+/// Neither split over the group nor quantised (SGLang, models/deepseek_nextn.py and qwen3_5_mtp.py: nn.Linear).
+KernelList draft_input_kernels(const OperatorContext& context, std::int64_t tokens);
 
 }  // namespace moesim

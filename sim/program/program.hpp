@@ -42,6 +42,8 @@ enum class StepOperator {
   kSendRecv,
   kLmHead,
   kSampling,
+  kVerification,
+  kDraftInput,
 };
 template <>
 struct EnumNames<StepOperator> {
@@ -68,6 +70,8 @@ struct EnumNames<StepOperator> {
       {StepOperator::kSendRecv, "send-receive"},
       {StepOperator::kLmHead, "LM head"},
       {StepOperator::kSampling, "sampling"},
+      {StepOperator::kVerification, "verification"},
+      {StepOperator::kDraftInput, "module input"},
   });
 };
 
@@ -152,7 +156,8 @@ struct Receive {
 };
 using Instruction = std::variant<RunKernel, Send, Receive>;
 
-/// Stage 0 is what comes before the first layer, stage l+1 is layer l, the last stage is the head.
+/// Stage 0 is what comes before the first layer, stage l+1 is layer l, the stage after the last layer is the head, and
+/// those after it are passes that draft tokens, one each.
 struct Program {
   std::vector<Kernel> kernels;  ///< each may run many times, on many ranks
   std::vector<Exchange> exchanges;

@@ -28,8 +28,11 @@ StepProgram StepBuilder::build() {
   const bool generates = std::any_of(layers.begin(), layers.end(),
                                      [&](const Layer& layer) { return runs(layer) && layer.stack == Stack::kDecoder; });
   if (generates) {
-    add_head();
+    // A prompt's last token alone leads to a new one; of those generated each may.
+    const BatchShape& whole = plan_.batch;
+    add_head(whole.phase == StepPhase::kDecode ? whole.tokens() : whole.sequences);
   }
+  add_drafts();
   program_.stages = stage_ + 1;
   StepProgram built{std::move(program_), {}, std::move(moe_layers_)};
   if (splits()) {
@@ -69,9 +72,9 @@ void StepBuilder::add_in_micro_batches(std::size_t first, std::size_t last) {
   interleave(turns, turns_ahead(plan_.batch.phase), program_.ranks);
 }
 
-void StepBuilder::add_head() {
+void StepBuilder::add_head(std::int64_t tokens) {
   const int vocabulary = plan_.model->architecture().vocabulary;
-  KernelList head = head_kernels(context_, vocabulary, plan_.batch.sequences);
+  KernelList head = head_kernels(context_, vocabulary, tokens);
   if (head.empty()) {
     return;
   }
@@ -79,8 +82,7 @@ void StepBuilder::add_head() {
   head.pop_back();
   all_run(std::move(head));
   if (plan_.tensor_parallel > 1) {
-    all_phases(
-        in_groups(Collective::kAllGather, bytes_of(plan_.batch.sequences * vocabulary, plan_.precision.activations)));
+    all_phases(in_groups(Collective::kAllGather, bytes_of(tokens * vocabulary, plan_.precision.activations)));
   }
   all_run({std::move(sampling)});
 }

@@ -51,6 +51,9 @@ struct StepPlan {
   Permutation permutation = Permutation::kApart;
   SharedExpertSchedule shared_experts = SharedExpertSchedule::kOverlapped;
   int micro_batches = 1;  ///< that the batch is split in (micro_batch.hpp); more than 1 only where tokens are sent
+  /// Tokens that are drafted for each sequence (draft_passes.cpp), as many as batch.query verifies beside the first; 0:
+  /// none.
+  int draft_tokens = 0;
   ReplicaChoice replica_choice = ReplicaChoice::kInTurn;
   std::uint64_t seed = 0;            ///< of random choices among copies
   std::int64_t expert_row_tile = 1;  ///< each expert's rows are filled up to a multiple of this
@@ -62,7 +65,7 @@ std::vector<std::size_t> token_offsets(std::size_t ranks, int tensor_parallel, s
 
 struct StepProgram {
   Program program;
-  /// [micro-batches][MoE layers that run]
+  /// [micro-batches][MoE layers that run], of the model itself; what drafts tokens is not in
   std::vector<std::vector<LayerTraffic>> traffic;
   std::vector<std::size_t> moe_layers;  ///< which those are, among the model's MoE layers
 };

@@ -27,6 +27,7 @@ StepBuilder::StepBuilder(const StepPlan& plan, const TaskPool& pool)
   if (splits()) {
     for (const MicroBatch& part : split_batch(plan.batch, plan.micro_batches)) {
       parts_.push_back(share_of(part));
+      parts_.back().micro_batch = static_cast<std::uint8_t>(parts_.size());
     }
   }
 }
@@ -56,25 +57,35 @@ void StepBuilder::count_all_traffic() {
   }
 }
 
-void StepBuilder::count_traffic_of(Share& share, std::size_t index) {
+RowPadding StepBuilder::padding() const {
   RowPadding padding{.tile = plan_.expert_row_tile};
   if (plan_.routing->router && plan_.routing->router->buffers) {
-    ensure(!splits(), "buffers of fixed size are those of a whole batch");
+    ensure(!splits() && plan_.draft_tokens == 0, "buffers of fixed size are those of a whole batch");
     padding.buffers = &*plan_.routing->router->buffers;
   }
+  return padding;
+}
+
+/// Of a MoE layer, by its choices for the share's tokens; `index` tells shares apart where copies are drawn.
+LayerTraffic StepBuilder::traffic_of(const Share& share, std::size_t layer, std::span<const ExpertIndex> choices,
+                                     std::size_t index) const {
+  const LayerPlacement& placement = plan_.placement->layers[layer];
+  const std::size_t k = plan_.routing->shape.k;
+  std::vector<std::uint32_t> taken;
+  if (plan_.replica_choice != ReplicaChoice::kInTurn) {
+    taken = choose_replicas(placement, {choices, k, share.first_token, plan_.cluster->gpus_per_node()},
+                            plan_.replica_choice, plan_.seed + layer + index * plan_.routing->shape.layers);
+  }
+  return count_traffic(placement, *plan_.cluster, choices, k, share.first_token, taken, padding());
+}
+
+void StepBuilder::count_traffic_of(Share& share, std::size_t index) {
   std::vector<std::optional<LayerTraffic>> counted(moe_layers_.size());
   pool_.for_each_index(moe_layers_.size(), [&](std::size_t i) {
     const std::size_t layer = moe_layers_[i];
-    const LayerPlacement& placement = plan_.placement->layers[layer];
     const std::vector<ExpertIndex> own = splits() ? choices_of(share, layer) : std::vector<ExpertIndex>();
-    const auto choices = splits() ? std::span<const ExpertIndex>(own) : plan_.routing->layer(layer);
-    const std::size_t k = plan_.routing->shape.k;
-    std::vector<std::uint32_t> taken;
-    if (plan_.replica_choice != ReplicaChoice::kInTurn) {
-      taken = choose_replicas(placement, {choices, k, share.first_token, plan_.cluster->gpus_per_node()},
-                              plan_.replica_choice, plan_.seed + layer + index * plan_.routing->shape.layers);
-    }
-    counted[i] = count_traffic(placement, *plan_.cluster, choices, k, share.first_token, taken, padding);
+    counted[i] =
+        traffic_of(share, layer, splits() ? std::span<const ExpertIndex>(own) : plan_.routing->layer(layer), index);
   });
   for (auto& traffic : counted) {
     share.traffic.push_back(std::move(*traffic));
@@ -97,26 +108,26 @@ std::vector<ExpertIndex> StepBuilder::choices_of(const Share& share, std::size_t
 }
 
 void StepBuilder::yield() {
-  if (share_ != &whole_) {
+  if (takes_turns()) {
     share_->turns.emplace_back(plan_.ranks);
   }
 }
 
 std::vector<Instruction>& StepBuilder::stream(std::size_t rank) {
-  return share_ == &whole_ ? program_.ranks[rank] : share_->turns.back()[rank];
+  return takes_turns() ? share_->turns.back()[rank] : program_.ranks[rank];
 }
 
 std::vector<RunKernel> StepBuilder::store(KernelList kernels) {
   std::vector<RunKernel> runs;
   for (OperatorKernel& item : kernels) {
-    runs.push_back({kernels_.place(std::move(item.kernel)), item.op, stage_, item.repeat, micro_batch()});
+    runs.push_back({kernels_.place(std::move(item.kernel)), item.op, stage_, item.repeat, share_->micro_batch});
   }
   return runs;
 }
 
 std::uint32_t StepBuilder::store(Exchange exchange) {
   exchange.stage = stage_;
-  exchange.micro_batch = micro_batch();
+  exchange.micro_batch = share_->micro_batch;
   program_.exchanges.push_back(std::move(exchange));
   return static_cast<std::uint32_t>(program_.exchanges.size() - 1);
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,7 @@ class StepBuilder {
     std::vector<LayerTraffic> traffic;     ///< of the MoE layers that run; of the whole only where it is not split
     std::size_t next_moe = 0;
     std::vector<Turn> turns;
+    std::uint8_t micro_batch = 0;  ///< as RunKernel and Exchange number it; 0 also of what drafts tokens
   };
 
   [[nodiscard]] bool in_place() const { return stays_in_place(plan_.dispatch); }
@@ -39,10 +41,7 @@ class StepBuilder {
   }
   [[nodiscard]] bool runs(const Layer& layer) const { return layer_runs(*plan_.model, layer, plan_.batch.phase); }
   [[nodiscard]] const BatchShape& batch() const { return share_->part.batch; }
-  /// As RunKernel and Exchange number it.
-  [[nodiscard]] std::uint8_t micro_batch() const {
-    return share_ == &whole_ ? std::uint8_t{0} : static_cast<std::uint8_t>(share_ - parts_.data() + 1);
-  }
+  [[nodiscard]] bool takes_turns() const { return share_->micro_batch > 0; }
   [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const {
     return static_cast<std::int64_t>(share_->first_token[rank + 1] - share_->first_token[rank]);
   }
@@ -51,7 +50,12 @@ class StepBuilder {
   // step.cpp
   void add_layers(std::size_t first, std::size_t last);
   void add_in_micro_batches(std::size_t first, std::size_t last);
-  void add_head();
+  void add_head(std::int64_t tokens);
+
+  // draft_passes.cpp
+  void add_drafts();
+  void add_draft(const Layer& layer, std::int64_t pass);
+  [[nodiscard]] std::vector<ExpertIndex> choices_of_draft(std::size_t layer, std::int64_t pass) const;
 
   // step_layers.cpp
   void add_layer(const Layer& layer);
@@ -67,6 +71,9 @@ class StepBuilder {
   // step_builder.cpp
   void count_all_traffic();
   void count_traffic_of(Share& share, std::size_t index);
+  [[nodiscard]] RowPadding padding() const;
+  [[nodiscard]] LayerTraffic traffic_of(const Share& share, std::size_t layer, std::span<const ExpertIndex> choices,
+                                        std::size_t index) const;
   [[nodiscard]] std::vector<ExpertIndex> choices_of(const Share& share, std::size_t layer) const;
   /// The other micro-batch has its turn now; nothing where the batch is not split.
   void yield();

@@ -128,7 +128,7 @@ void StepBuilder::add_experts(const Layer& layer) {
   });
   enum class Beside { kNothing, kDispatch, kCombine };
   const Beside beside = plan_.shared_experts == SharedExpertSchedule::kSerial ? Beside::kNothing
-                        : splits() && !decodes                                ? Beside::kCombine
+                        : takes_turns() && !decodes                           ? Beside::kCombine
                                                                               : Beside::kDispatch;
   const auto run_shared_if = [&](Beside now) {
     if (beside == now) {
@@ -144,7 +144,7 @@ void StepBuilder::add_experts(const Layer& layer) {
   const std::int64_t k = moe.experts_per_token;
   DispatchPlan dispatch{plan_.cluster, plan_.dispatch, plan_.communication_units,
                         bytes_of(context_.hidden, precision.dispatch)};
-  if (splits()) {
+  if (takes_turns()) {
     dispatch.kernels = plan_.dispatch == DispatchProtocol::kDeepEpLowLatency ? ExchangeKernels::kSendAndReceive
                                                                              : ExchangeKernels::kBesideOther;
   }

@@ -1,5 +1,7 @@
 #include "sim/report/result_json.hpp"
 
+#include <fmt/format.h>
+
 #include <string>
 #include <string_view>
 
@@ -100,7 +102,11 @@ constexpr std::size_t kLinksShown = 64;
 
 Json memory_json(const StepResult& result) {
   Json rows = Json::array();
-  for (const auto& [part, size] : result.memory[fullest_rank(result)].parts()) {
+  const MemoryFootprint& fullest = result.memory[fullest_rank(result)];
+  for (const auto& [part, size] : fullest.parts()) {
+    if (part == MemoryFootprint::kDraftModules && draft_tokens_of(result.scenario.step) == 0) {
+      continue;
+    }
     rows.push_back({{"part", std::string(part)}, {"value", size.base()}, {"unit", "B"}});
   }
   return rows;
@@ -120,9 +126,11 @@ Json step_result_json(const StepResult& result, std::string_view command) {
   json["routing"] = result.routing_provenance;
   json["attribution"] = attribution_json(result);
   json["operators"] = Json::array();
-  for (const OperatorTime& time : operator_times(result.execution)) {
+  for (const OperatorTime& time : operator_times(result.execution, result.layers)) {
     json["operators"].push_back(
-        {{"operator", std::string(name_of(time.op))}, {"value", time.time.base()}, {"unit", "s"}});
+        {{"operator", fmt::format("{}{}", time.part == StepPart::kDraft ? "draft: " : "", name_of(time.op))},
+         {"value", time.time.base()},
+         {"unit", "s"}});
   }
   json["layers"] = layers_json(result);
   json["ranks"] = ranks_json(result);

@@ -18,8 +18,11 @@ std::string step_text(const StepChoice& step) {
   const int micro_batches = micro_batches_of(step);
   const std::string split = micro_batches > 1 ? fmt::format(", in {} micro-batches", micro_batches) : "";
   if (const auto* decode = std::get_if<DecodeStep>(&step)) {
-    return fmt::format("decode, {} sequences per data-parallel rank, context {}{}",
-                       grouped(decode->sequences_per_dp_rank), grouped(decode->context), split);
+    const int drafts = decode->draft_tokens();
+    return fmt::format("decode, {} sequences per data-parallel rank, context {}{}{}",
+                       grouped(decode->sequences_per_dp_rank), grouped(decode->context),
+                       drafts == 0 ? "" : fmt::format(", {} draft token{} a sequence", drafts, drafts == 1 ? "" : "s"),
+                       split);
   }
   const auto& prefill = std::get<PrefillStep>(step);
   return fmt::format("prefill, {} prompts per data-parallel rank of {} tokens{}{}",
@@ -61,8 +64,12 @@ std::string heading(const StepResult& result) {
 
 std::string speed(const StepResult& result) {
   const double step = result.execution.end.duration().base();
-  const double rate = static_cast<double>(result.tokens) / step;
+  const double rate = result.new_tokens / step;
   std::string text = line("step time", to_text(seconds(step)));
+  if (draft_tokens_of(result.scenario.step) > 0) {
+    text += line("tokens per step", fmt::format("{:.3f} expected of each sequence", result.tokens_per_step));
+    text += line("time per output token", to_text(seconds(step / result.tokens_per_step)));
+  }
   text += line("tokens/s per GPU", grouped(std::llround(rate / static_cast<double>(result.ranks))));
   text += line("tokens/s in all", grouped(std::llround(rate)));
   for (const Metric& metric : step_metrics(result)) {
@@ -89,7 +96,10 @@ std::string time_parts(const StepResult& result) {
   text += share_line("whole step", whole, whole);
   text += "\nby operator (mean over ranks, waits included)\n";
   Duration other;
-  for (const OperatorTime& time : operator_times(result.execution)) {
+  for (const OperatorTime& time : operator_times(result.execution, result.layers)) {
+    if (time.part == StepPart::kDraft) {
+      continue;
+    }
     if (time.time / whole >= 0.005) {
       text += share_line(name_of(time.op), time.time, whole);
     } else {
@@ -98,6 +108,9 @@ std::string time_parts(const StepResult& result) {
   }
   if (other > Duration{}) {
     text += share_line("others, each below 0.5 %", other, whole);
+  }
+  if (draft_tokens_of(result.scenario.step) > 0) {
+    text += share_line("drafting, all of it", draft_time(result), whole);
   }
   return text;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <utility>
 
 #include "sim/core/error.hpp"
 #include "sim/core/quantity.hpp"
@@ -62,16 +63,19 @@ std::array<SimTime, kTimeCategories> attribution(const Execution& execution) {
   return parts;
 }
 
-std::vector<OperatorTime> operator_times(const Execution& execution) {
-  std::map<StepOperator, std::int64_t> ticks;
+std::vector<OperatorTime> operator_times(const Execution& execution, std::size_t layers) {
+  const auto head = static_cast<std::uint32_t>(layers) + 1;
+  std::map<std::pair<StepPart, StepOperator>, std::int64_t> ticks;
   for (const auto& timeline : execution.timeline) {
     for (const Segment& segment : timeline) {
-      ticks[segment.op] += (segment.end - segment.begin).ticks();
+      ticks[{segment.stage > head ? StepPart::kDraft : StepPart::kModel, segment.op}] +=
+          (segment.end - segment.begin).ticks();
     }
   }
   std::vector<OperatorTime> times;
-  for (const auto& [op, sum] : ticks) {
-    times.push_back({op, seconds(static_cast<double>(sum) * 1e-12 / static_cast<double>(execution.timeline.size()))});
+  for (const auto& [which, sum] : ticks) {
+    times.push_back({which.first, which.second,
+                     seconds(static_cast<double>(sum) * 1e-12 / static_cast<double>(execution.timeline.size()))});
   }
   return times;
 }
@@ -116,23 +120,43 @@ RouterTotals router_totals(const RouterOutcome& outcome, std::size_t tokens) {
   return totals;
 }
 
+Duration draft_time(const StepResult& result) {
+  Duration sum;
+  for (const OperatorTime& time : operator_times(result.execution, result.layers)) {
+    sum += time.part == StepPart::kDraft ? time.time : Duration{};
+  }
+  return sum;
+}
+
+namespace {
+
+constexpr std::string_view kMfu =
+    "model FLOP utilisation: operations that the model needs (two per weight and token, of routed experts two per "
+    "weight and row routed to it; attention unabsorbed and causal), each over the dense peak rate of its weights' "
+    "type, summed, / (step_time * ranks)";
+constexpr std::string_view kMfuOfAccepted =
+    "model FLOP utilisation: operations that the model needs for tokens that are kept (two per weight and token, of "
+    "routed experts two per weight and row routed to it; attention unabsorbed and causal), each over the dense peak "
+    "rate of its weights' type, summed, / (step_time * ranks)";
+
+}  // namespace
+
 std::vector<Metric> step_metrics(const StepResult& result) {
   const Execution& execution = result.execution;
   const double step = execution.end.duration().base();
   const auto ranks = static_cast<double>(result.ranks);
-  const double rate = static_cast<double>(result.tokens) / step;
+  const double rate = result.new_tokens / step;
   const ImbalanceSummary reported = reported_imbalance(result);
   const ImbalanceSummary drawn = step_imbalance(result);
+  const int drafts = draft_tokens_of(result.scenario.step);
   std::vector<Metric> metrics{
       {"step_time", step, "s", "from the start of the step until the last rank has finished it"},
-      {"tokens_per_second", rate, "tokens/s", "new tokens of all sequences / step_time"},
+      {"tokens_per_second", rate, "tokens/s",
+       drafts == 0 ? "new tokens of all sequences / step_time" : "tokens_per_step of all sequences / step_time"},
       {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
       {"flops", execution.work.base(), "FLOP",
        "floating-point operations of all kernels of all ranks; a multiply-add counts as two"},
-      {"mfu", result.model_time / seconds(step) / ranks, "1",
-       "model FLOP utilisation: operations that the model needs (two per weight and token, of routed experts two per "
-       "weight and row routed to it; attention unabsorbed and causal), each over the dense peak rate of its weights' "
-       "type, summed, / (step_time * ranks)"},
+      {"mfu", result.model_time / seconds(step) / ranks, "1", drafts == 0 ? kMfu : kMfuOfAccepted},
       {"hfu", execution.peak_time.base() / (step * ranks), "1",
        "hardware FLOP utilisation: operations of each GEMM and attention kernel as executed / the dense peak rate of "
        "the type it computes in, summed, / (step_time * ranks)"},
@@ -157,6 +181,14 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"step_load_imbalance_worst", drawn.worst, "1", "the same, largest over MoE layers"},
       {"events", static_cast<double>(execution.events), "1", "events simulated"},
   };
+  if (drafts > 0) {
+    metrics.push_back({"tokens_per_step", result.tokens_per_step, "tokens",
+                       "expected new tokens of a sequence in a step: 1 + a1 + a1 a2 + ..., with the probabilities that "
+                       "a draft token is accepted given that those before it are"});
+    metrics.push_back({"time_per_output_token", step / result.tokens_per_step, "s", "step_time / tokens_per_step"});
+    metrics.push_back({"draft_time", draft_time(result).base(), "s",
+                       "of step_time, what the passes that draft tokens take, waits included; mean over ranks"});
+  }
   if (result.router) {
     const RouterTotals totals = router_totals(*result.router, static_cast<std::size_t>(result.tokens));
     metrics.push_back({"dropped_choices", totals.dropped, "1",

@@ -28,13 +28,20 @@ std::vector<Metric> step_metrics(const StepResult& result);
 /// Throws InternalError if any rank's time is not attributed in full.
 std::array<SimTime, kTimeCategories> attribution(const Execution& execution);
 
+/// Of the model's own layers and head, or of the passes that draft tokens.
+enum class StepPart { kModel, kDraft };
+
 /// Mean over ranks of the time that each operator took, exposed communication and waits included, in the order of
-/// StepOperator; only those that took any.
+/// StepPart and StepOperator; only those that took any. `layers`: of the model.
 struct OperatorTime {
+  StepPart part;
   StepOperator op;
   Duration time;
 };
-std::vector<OperatorTime> operator_times(const Execution& execution);
+std::vector<OperatorTime> operator_times(const Execution& execution, std::size_t layers);
+
+/// Mean over ranks of what the passes that draft tokens took.
+Duration draft_time(const StepResult& result);
 
 /// A link by its use: payload carried over what it could have carried during the step.
 struct LinkUse {

@@ -75,8 +75,8 @@ ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t g
   }
   ensure(moe_layers == routed_rows.size(), "rows of MoE layers that do not run");
   if (generates) {
-    rest +=
-        2.0 * architecture.hidden * static_cast<double>(architecture.vocabulary) * static_cast<double>(batch.sequences);
+    const std::int64_t sampled = batch.phase == StepPhase::kDecode ? batch.tokens() : batch.sequences;
+    rest += 2.0 * architecture.hidden * static_cast<double>(architecture.vocabulary) * static_cast<double>(sampled);
   }
   const auto all = static_cast<double>(groups);
   return {.attention = flops(attention * all), .rest = flops(rest * all), .experts = flops(experts)};

@@ -17,7 +17,8 @@ constexpr double kMaxRoutingEntries = 4e9;
 
 BatchShape batch_of(const StepChoice& step) {
   if (const auto* decode = std::get_if<DecodeStep>(&step)) {
-    return {decode->sequences_per_dp_rank, 1, decode->context, StepPhase::kDecode};
+    const int drafts = decode->draft_tokens();
+    return {decode->sequences_per_dp_rank, 1 + drafts, decode->context + drafts, StepPhase::kDecode};
   }
   const auto& prefill = std::get<PrefillStep>(step);
   return {prefill.sequences_per_dp_rank, prefill.prompt, prefill.prompt + prefill.cached_prefix, StepPhase::kPrefill};
@@ -208,6 +209,33 @@ void check_micro_batches(const PreparedStep& step, const Place& place) {
   }
 }
 
+/// Tokens are drafted by modules of the model's own, and accepted with a probability for each.
+void check_speculation(const Scenario& scenario, const Model& model, const Place& place) {
+  const auto* decode = std::get_if<DecodeStep>(&scenario.step);
+  if (decode == nullptr || !decode->speculative) {
+    return;
+  }
+  const int drafts = decode->draft_tokens();
+  const Place where = below(place, "/step/decode/speculative");
+  std::vector<Diagnostic> faults;
+  if (drafts > 0 && draft_layer(model) == nullptr) {
+    faults.push_back({below(where, "/draft_tokens"),
+                      fmt::format("expected 0, since {} has no modules of multi-token prediction (\"multi_token_"
+                                  "prediction_layers\" of a moesim.model/1 file), and draft models of their own are "
+                                  "not modelled; found {}",
+                                  model.architecture().name, drafts)});
+  }
+  const auto* by_position = std::get_if<std::vector<double>>(&decode->speculative->acceptance.probability);
+  if (by_position != nullptr && by_position->size() != static_cast<std::size_t>(drafts)) {
+    faults.push_back({below(where, "/acceptance"),
+                      fmt::format("expected a number, or one for each of the {} draft tokens, found {} of them", drafts,
+                                  by_position->size())});
+  }
+  if (!faults.empty()) {
+    throw ConfigError(std::move(faults));
+  }
+}
+
 void check_size(const Scenario& scenario, const Model& model, const BatchShape& batch, const Place& place) {
   const double groups = static_cast<double>(scenario.parallelism.ranks) / scenario.parallelism.tensor_parallel;
   const double tokens = static_cast<double>(batch.sequences) * static_cast<double>(batch.query) * groups;
@@ -261,6 +289,7 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     request.step_tokens = batch.tokens();
     request.exchange = exchange_of(scenario, model);
     request.micro_batches = micro_batches;
+    request.draft_tokens = draft_tokens_of(scenario.step);
     const std::int64_t at_once = split_batch(batch, micro_batches).back().batch.tokens();  // the last is the largest
     request.max_dispatch_tokens = (at_once + tensor_parallel - 1) / tensor_parallel;
     if (const MixtureOfExperts* moe = model.moe()) {  // balanced, until the routing is drawn
@@ -358,6 +387,7 @@ PreparedStep prepare_step(const Scenario& scenario, const Place& place) {
   check_parallelism(scenario, step.model, step.cluster, place);
   check_communication(scenario, step.cluster, place);
   check_phase(scenario, step.model, place);
+  check_speculation(scenario, step.model, place);
   check_micro_batches(step, place);
   check_size(scenario, step.model, step.batch, place);
   if (step.model.moe() != nullptr) {

@@ -93,8 +93,24 @@ Permutation permutation_of(const PreparedStep& step) {
   return fit && fit->from->profile().has_whole_experts() ? Permutation::kInExperts : Permutation::kApart;
 }
 
+/// Of the tokens that a step computes, those that lead to new ones of their sequences.
+void count_new_tokens(StepResult& result) {
+  result.new_tokens = static_cast<double>(result.tokens);
+  const auto* decode = std::get_if<DecodeStep>(&result.scenario.step);
+  if (decode != nullptr && decode->draft_tokens() > 0) {
+    result.tokens_per_step = tokens_per_step(*decode->speculative);
+    result.new_tokens *= result.tokens_per_step / (1.0 + decode->draft_tokens());
+  }
+}
+
 /// Buffers of fixed size are laid out for all tokens of a step.
 void check_buffers(const PreparedStep& step, const StepRouting& routing, const Place& place) {
+  if (const int drafts = draft_tokens_of(step.scenario.step); drafts > 0 && routing.router && routing.router->buffers) {
+    throw ConfigError(
+        below(place, "/step/decode/speculative/draft_tokens"),
+        fmt::format("expected 0, since this router fills buffers of fixed size with all tokens of a step; found {}",
+                    drafts));
+  }
   if (step.micro_batches > 1 && routing.router && routing.router->buffers) {
     throw ConfigError(
         place_of_micro_batches(step.scenario.step, place),
@@ -209,6 +225,7 @@ StepPlan step_plan(const PreparedStep& step, const CostModel& costs) {
           .permutation = permutation_of(step),
           .shared_experts = scenario.dispatch.shared_experts,
           .micro_batches = step.micro_batches,
+          .draft_tokens = draft_tokens_of(scenario.step),
           .replica_choice = scenario.placement.replica_choice,
           .seed = scenario.seed,
           .expert_row_tile = scenario.dispatch.expert_row_tile.value_or(1)};
@@ -231,6 +248,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   result.ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
   result.layers = step.model.layers().size();
   result.tokens = step.batch.tokens() * groups;
+  count_new_tokens(result);
   for (const Layer& layer : step.model.layers()) {
     if (layer.moe_index && layer_runs(step.model, layer, step.batch.phase)) {
       result.moe_layer_index.push_back(layer.index);
@@ -259,10 +277,11 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   }
   result.padding = padding_of(built.traffic);
   const ModelWork needed = model_work(step.model, step.batch, groups, routed_rows(built.traffic));
-  result.model_work = needed.attention + needed.rest + needed.experts;
-  result.model_time = needed.attention / reference_peak(result.accelerator, result.attention_weights) +
-                      needed.rest / reference_peak(result.accelerator, result.weights) +
-                      needed.experts / reference_peak(result.accelerator, result.expert_weights);
+  const double accepted = result.new_tokens / static_cast<double>(result.tokens);  // the model needs no others
+  result.model_work = accepted * (needed.attention + needed.rest + needed.experts);
+  result.model_time = accepted * (needed.attention / reference_peak(result.accelerator, result.attention_weights) +
+                                  needed.rest / reference_peak(result.accelerator, result.weights) +
+                                  needed.experts / reference_peak(result.accelerator, result.expert_weights));
   result.router = std::move(routing.router);
   result.imbalance = imbalances(step, built);
   result.memory = footprints(step, built.traffic, place);

@@ -91,7 +91,9 @@ struct StepResult {
   std::vector<MemoryFootprint> memory;           ///< [ranks]
   std::vector<LayerImbalance> imbalance;         ///< [MoE layers]
   std::vector<std::size_t> moe_layer_index;      ///< [MoE layers]: which layer of the model
-  std::int64_t tokens = 0;                       ///< new tokens of all sequences
+  std::int64_t tokens = 0;                       ///< that the model computes, of all sequences
+  double tokens_per_step = 1.0;                  ///< expected new tokens of a sequence, in a decode step
+  double new_tokens = 0.0;                       ///< of all sequences: `tokens`, or with drafts those accepted
   std::size_t ranks = 0;
   std::size_t layers = 0;
   std::vector<std::string> link_names;  ///< [links]

@@ -14,6 +14,7 @@
 #include "sim/placement/placement.hpp"
 #include "sim/program/micro_batch.hpp"
 #include "sim/program/step.hpp"
+#include "sim/scenario/speculative.hpp"
 #include "topologies/cluster_config.hpp"
 #include "workloads/routing/routing_config.hpp"
 
@@ -53,20 +54,28 @@ inline constexpr std::string_view kMicroBatchesDoc =
     "In how many micro-batches the batch goes through the MoE layers, the one computing while the other's tokens are "
     "on their way (2: SGLang's two-batch overlap, vLLM's dual-batch overlap); absent: 1";
 
-/// One new token of every running sequence.
+/// One new token of every running sequence, or with speculative decoding one and drafts of the step before, as many as
+/// are accepted.
 struct DecodeStep {
   static constexpr std::string_view kTag = "decode";
   std::int64_t sequences_per_dp_rank = 0;
   std::int64_t context = 0;
   std::optional<int> micro_batches = std::nullopt;
+  std::optional<SpeculativeDecoding> speculative = std::nullopt;
+
+  /// Verified beside each sequence's first new token, and drafted.
+  [[nodiscard]] int draft_tokens() const { return speculative ? speculative->draft_tokens : 0; }
 
   template <class F>
   static void describe(F& f) {
     f.required("sequences_per_dp_rank", &DecodeStep::sequences_per_dp_rank,
                "Sequences of one data-parallel rank: tensor_parallel GPUs", Rules::between(1, 1 << 24));
-    f.required("context", &DecodeStep::context, "Tokens that each attends to, the new one included",
+    f.required("context", &DecodeStep::context,
+               "Tokens that each attends to, the new one included (drafts that are verified come after it)",
                Rules::between(1, 1 << 27));
     f.optional("micro_batches", &DecodeStep::micro_batches, kMicroBatchesDoc, Rules::between(1, kMostMicroBatches));
+    f.optional("speculative", &DecodeStep::speculative,
+               "Several tokens a step, drafted by the model's own modules of multi-token prediction; absent: one");
   }
 };
 
@@ -93,6 +102,12 @@ using StepChoice = std::variant<DecodeStep, PrefillStep>;
 
 inline int micro_batches_of(const StepChoice& step) {
   return std::visit([](const auto& choice) { return choice.micro_batches.value_or(1); }, step);
+}
+
+/// Tokens that are drafted for each sequence; 0: none.
+inline int draft_tokens_of(const StepChoice& step) {
+  const auto* decode = std::get_if<DecodeStep>(&step);
+  return decode != nullptr ? decode->draft_tokens() : 0;
 }
 
 /// How tokens get to their experts and back.

@@ -38,7 +38,8 @@ struct Simulated {
   double tokens = 0.0;  ///< of a step
   double ranks = 1.0;
   double per_node = 8.0;
-  Duration unsplit_time = {};  ///< of the same step in one batch, where both were run
+  Duration plain_time =
+      {};  ///< of the same step in one batch, or of as many tokens without drafts; where both were run
 };
 
 Simulated simulate(const CollectiveScenario& scenario, const Place& place) {
@@ -63,11 +64,18 @@ Simulated simulate(const CaseRun& run, const Place& place) {
     Scenario whole = split->value;
     std::visit([](auto& step) { step.micro_batches.reset(); }, whole.step);
     return {.time = run_step(split->value, place, TaskPool(1)).execution.end.duration(),
-            .unsplit_time = run_step(whole, place, TaskPool(1)).execution.end.duration()};
+            .plain_time = run_step(whole, place, TaskPool(1)).execution.end.duration()};
+  }
+  if (const auto* drafting = std::get_if<RunDrafting>(&run)) {
+    Scenario plain = drafting->value;
+    std::get<DecodeStep>(plain.step).speculative.reset();
+    const StepResult result = run_step(drafting->value, place, TaskPool(1));
+    return {.time = result.execution.end.duration(),
+            .plain_time = run_step(plain, place, TaskPool(1)).execution.end.duration() * result.tokens_per_step};
   }
   const StepResult result = run_step(std::get<RunStep>(run).value, place, TaskPool(1));
   return {.time = result.execution.end.duration(),
-          .tokens = static_cast<double>(result.tokens),
+          .tokens = result.new_tokens,
           .ranks = static_cast<double>(result.ranks),
           .per_node = static_cast<double>(result.cluster.gpus_per_node)};
 }
@@ -81,7 +89,7 @@ double figure_of(const PublishedFigure& figure, const Simulated& done, double re
     return done.rows * done.row_bytes / (time - done.notify * repeat).base();
   }
   if (std::holds_alternative<PublishedSpeedup>(figure)) {
-    return done.unsplit_time / done.time;
+    return done.plain_time / done.time;
   }
   const double per_gpu = done.tokens / done.ranks / time.base();
   return std::holds_alternative<PublishedGpuRate>(figure) ? per_gpu : per_gpu * done.per_node;
@@ -102,10 +110,14 @@ void run_case(CaseOutcome& outcome) {
     return;
   }
   const auto* split = std::get_if<RunSplit>(&outcome.of.run);
-  if (std::holds_alternative<PublishedSpeedup>(outcome.of.published) !=
-      (split != nullptr && micro_batches_of(split->value.step) > 1)) {
+  const auto* drafting = std::get_if<RunDrafting>(&outcome.of.run);
+  const bool compares = (split != nullptr && micro_batches_of(split->value.step) > 1) ||
+                        (drafting != nullptr && draft_tokens_of(drafting->value.step) > 0);
+  if (std::holds_alternative<PublishedSpeedup>(outcome.of.published) != compares) {
     outcome.verdict = CaseVerdict::kFailed;
-    outcome.note = "expected a split_step in micro-batches for a speedup, and for nothing else";
+    outcome.note =
+        "expected a split_step in micro-batches or a drafting_step with draft tokens for a speedup, and for nothing "
+        "else";
     return;
   }
   try {

@@ -44,7 +44,8 @@ struct PublishedGpuRate {
   static constexpr bool kWrapper = true;
   double value = 0.0;
 };
-/// Tokens a second of a step in micro-batches over those of the same step in one batch.
+/// Tokens a second of a step in micro-batches over those of the same step in one batch, or of a step that drafts tokens
+/// over those of one without.
 struct PublishedSpeedup {
   static constexpr std::string_view kTag = "speedup";
   static constexpr bool kWrapper = true;
@@ -75,13 +76,19 @@ struct RunSplit {
   static constexpr bool kWrapper = true;
   Scenario value;
 };
+/// A step with speculative decoding, and the same without.
+struct RunDrafting {
+  static constexpr std::string_view kTag = "drafting_step";
+  static constexpr bool kWrapper = true;
+  Scenario value;
+};
 /// Not to be simulated yet.
 struct RunWaits {
   static constexpr std::string_view kTag = "waits_for";
   static constexpr bool kWrapper = true;
   std::string value;
 };
-using CaseRun = std::variant<RunCollective, RunCollectives, RunStep, RunSplit, RunWaits>;
+using CaseRun = std::variant<RunCollective, RunCollectives, RunStep, RunSplit, RunDrafting, RunWaits>;
 
 enum class CaseRelation { kAbout, kAtLeast };
 template <>

@@ -11,6 +11,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/scenario/run.hpp"
+#include "validate/cases/drafting_servers.hpp"
 #include "validate/fit/calibrate.hpp"
 #include "validate/fit/table_file.hpp"
 #include "validate/fit/table_row.hpp"
@@ -153,41 +154,6 @@ Lengths mean_lengths(const ServingRun& run) {
 /// with --enable-mixed-chunk, which InferenceX's scripts do not.
 bool reads_prompts_beside_tokens(const ServingRun& run) { return run.backend != "sglang"; }
 
-/// What a table says of when and by what a run was measured; empty where it does not.
-struct Provenance {
-  std::string_view version;   ///< of the server
-  std::string_view measured;  ///< the day, YYYY-MM-DD
-};
-
-/// Whether a run generated several tokens a step, which is not simulated. The table does not say, but InferenceX's
-/// configurations do (SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml and perf-changelog.yaml):
-/// - TensorRT-LLM 1.2.0rc6.post3 is the image of runs of DeepSeek with multi-token prediction, post2 that of those
-///   without (pull requests 594, 620, 632, 642);
-/// - 1.1.0rc2.post2 was both, but what was measured with it since 14 January 2026 is the sweep that pull request 392
-///   began multi-token prediction with: only that has attention data-parallel over eight H200 for 128 or 256 requests;
-/// - of SGLang's Qwen3.5 in fp8 on B200, experts split over four ranks are those with prediction alone (pull requests
-///   897, 898, 918);
-/// - of its DeepSeek in fp8 on eight B200, the runs without end at 64 requests, for prompts of 8192 tokens at 4, beyond
-///   which they have four GPUs.
-bool speculates(const ServingRun& run, const Provenance& provenance) {
-  if (run.phases != ServerPhases::kAll) {
-    return false;
-  }
-  const bool deepseek = run.model.starts_with("deepseek-ai/");
-  if (run.backend == "trtllm" && deepseek) {
-    return provenance.version == "1.2.0rc6.post3" ||
-           (provenance.version == "1.1.0rc2.post2" && provenance.measured >= "2026-01-14");
-  }
-  if (run.backend != "sglang" || run.system != "b200_sxm" || run.precision != "fp8") {
-    return false;
-  }
-  if (run.model.starts_with("Qwen/Qwen3.5")) {
-    return run.tensor_parallel == 4 && run.expert_tensor_parallel == 4;
-  }
-  const std::int64_t most = run.prompt == 8192 ? 4 : 64;
-  return deepseek && provenance.version == "0.5.9" && run.expert_tensor_parallel == 8 && run.sequences > most;
-}
-
 /// "2026-01-14" of "…; measured=2026-01-14T22:26:21Z; …".
 std::string_view day_measured(std::string_view source) {
   constexpr std::string_view kBefore = "measured=";
@@ -200,11 +166,12 @@ DispatchProtocol protocol_of(const ServingRun& run) {
   return run.data_parallel > 1 ? DispatchProtocol::kAllGather : DispatchProtocol::kAllReduce;
 }
 
-/// Of servers of these phases; std::nullopt where there is none.
-std::optional<FitErrors> errors_between(const std::vector<ServingPrediction>& predictions, ServerPhases phases) {
+/// Of servers of these phases, with so many tokens a step; std::nullopt where there is none.
+std::optional<FitErrors> errors_between(const std::vector<ServingPrediction>& predictions, ServerPhases phases,
+                                        TokensPerStep tokens = TokensPerStep::kOne) {
   std::vector<double> relative;
   for (const ServingPrediction& prediction : predictions) {
-    if (prediction.run.phases == phases) {
+    if (prediction.run.phases == phases && prediction.run.tokens() == tokens) {
       relative.push_back(prediction.error());
     }
   }
@@ -212,15 +179,16 @@ std::optional<FitErrors> errors_between(const std::vector<ServingPrediction>& pr
 }
 
 std::vector<ServingErrors> group(const std::vector<ServingPrediction>& predictions) {
-  std::map<std::tuple<ServerPhases, std::string, std::string, std::string>, std::vector<double>> groups;
+  std::map<std::tuple<ServerPhases, TokensPerStep, std::string, std::string, std::string>, std::vector<double>> groups;
   for (const ServingPrediction& prediction : predictions) {
     const ServingRun& run = prediction.run;
-    groups[{run.phases, run.system, run.backend, run.model}].push_back(prediction.error());
+    groups[{run.phases, run.tokens(), run.system, run.backend, run.model}].push_back(prediction.error());
   }
   std::vector<ServingErrors> rows;
   for (auto& [key, relative] : groups) {
+    auto [phases, tokens, system, backend, model] = key;
     rows.push_back(
-        {std::get<0>(key), std::get<1>(key), std::get<2>(key), std::get<3>(key), errors_of(std::move(relative))});
+        {phases, tokens, std::move(system), std::move(backend), std::move(model), errors_of(std::move(relative))});
   }
   return rows;
 }
@@ -231,10 +199,16 @@ struct Attempt {
   SkippedRun skipped;
 };
 
-/// What one rank does of a decode step for each sequence by itself, over what it has cached.
-Duration attention_time(const Execution& execution) {
+/// What the model itself takes, without what drafts tokens after it.
+Duration model_time(const StepResult& result) { return result.execution.stage_end[result.layers + 1].duration(); }
+
+/// What one rank does in the model's own layers of a decode step for each sequence by itself, over what it has cached.
+Duration attention_time(const StepResult& result) {
   SimTime sum;
-  for (const Segment& segment : execution.timeline.front()) {
+  for (const Segment& segment : result.execution.timeline.front()) {
+    if (segment.stage > result.layers + 1) {
+      continue;
+    }
     if (segment.op == StepOperator::kAttention || segment.op == StepOperator::kIndexer ||
         segment.op == StepOperator::kRecurrence) {
       sum = sum + (segment.end - segment.begin);
@@ -247,23 +221,26 @@ Attempt predict(const ServingRun& run) {
   Attempt attempt{.prediction = {}, .skipped = {run.id, {}}};
   const Place place{run.id, ""};
   const Lengths mean = mean_lengths(run);
-  const auto decode = scenario_of(run, DecodeStep{run.sequences, mean.prompt + mean.output / 2}, attempt.skipped.kind);
+  const DecodeStep wanted{run.sequences, mean.prompt + mean.output / 2, std::nullopt, run.speculative};
+  const auto decode = scenario_of(run, wanted, attempt.skipped.kind);
   if (!decode) {
     return attempt;
   }
   try {
     const TaskPool one(1);
     ServingPrediction prediction{.run = run, .profile = std::get<ProfileName>(decode->kernels).value};
-    const Execution tokens = run_step(*decode, place, one).execution;
-    prediction.decode = tokens.end.duration();
-    prediction.per_output_token = prediction.decode;
+    const StepResult tokens = run_step(*decode, place, one);
+    prediction.decode = tokens.execution.end.duration();
+    prediction.tokens_per_step = tokens.tokens_per_step;
+    prediction.per_output_token = prediction.decode * (1.0 / tokens.tokens_per_step);
     if (run.phases == ServerPhases::kAll) {
       const bool beside = reads_prompts_beside_tokens(run);
-      const PrefillStep step{1, mean.prompt + (beside ? run.sequences : 0), 0};
+      const std::int64_t verified = run.sequences * (1 + wanted.draft_tokens());
+      const PrefillStep step{1, mean.prompt + (beside ? verified : 0), 0};
       const Scenario prefill = scenario_of(run, step, attempt.skipped.kind).value();
       prediction.prefill = run_step(prefill, place, one).execution.end.duration();
       if (beside) {
-        prediction.prefill = std::max(prediction.prefill + attention_time(tokens) - prediction.decode, Duration{});
+        prediction.prefill = std::max(prediction.prefill + attention_time(tokens) - model_time(tokens), Duration{});
       }
       prediction.per_output_token +=
           prediction.prefill * (static_cast<double>(run.sequences) / static_cast<double>(mean.output));
@@ -316,11 +293,8 @@ ServingTable read_serving_table(const std::filesystem::path& path) {
     run.expert_tensor_parallel = ways(row, prefix + "moe_tp_size");
     run.first_token = seconds(row.number("silicon_ttft_ms") * 1e-3);
     run.per_output_token = seconds(row.number("silicon_tpot_ms") * 1e-3);
-    if (speculates(run, {says_version ? row.text("backend_version") : "",
-                         says_source ? day_measured(row.text("silicon_data_source")) : ""})) {
-      table.skipped.push_back({run.id, "several tokens a step by multi-token prediction"});
-      continue;
-    }
+    run.speculative = speculative_of(run, {says_version ? row.text("backend_version") : "",
+                                           says_source ? day_measured(row.text("silicon_data_source")) : ""});
     if (ways(row, prefix + "pp_size") > 1) {
       table.skipped.push_back({run.id, "pipeline parallelism"});
       continue;
@@ -379,6 +353,7 @@ ServingValidation validate_serving(const ServingTable& table, const std::string&
   }
   result.groups = group(result.predictions);
   result.all = errors_between(result.predictions, ServerPhases::kAll);
+  result.several_tokens = errors_between(result.predictions, ServerPhases::kAll, TokensPerStep::kSeveral);
   result.disaggregated = errors_between(result.predictions, ServerPhases::kDecode);
   return result;
 }

@@ -16,6 +16,10 @@ namespace moesim {
 /// What one server does of a request: all of it, or its tokens alone, after another server has read the prompt.
 enum class ServerPhases { kAll, kDecode };
 
+/// How many tokens a server gives a sequence in a step: one, or as many as are accepted of those that the model's own
+/// modules of multi-token prediction draft.
+enum class TokensPerStep { kOne, kSeveral };
+
 /// One run of a server under steady load: the columns of aiconfigurator's table of measured runs.
 struct ServingRun {
   std::string id;
@@ -30,8 +34,11 @@ struct ServingRun {
   int tensor_parallel = 1;
   int data_parallel = 1;
   int expert_tensor_parallel = 1;
+  std::optional<SpeculativeDecoding> speculative = std::nullopt;
   Duration first_token = {};  ///< mean or median: the table does not say
   Duration per_output_token = {};
+
+  [[nodiscard]] TokensPerStep tokens() const { return speculative ? TokensPerStep::kSeveral : TokensPerStep::kOne; }
 };
 
 /// A run that cannot be simulated, and why.
@@ -48,9 +55,9 @@ struct ServingTable {
 
 /// Reads runs of one server (mode "agg"), and of servers for prompts and for tokens (mode "disagg") the latter's part,
 /// where the table says how many sequences one of them ran. Pipelined ones are skipped, and those whose requests waited
-/// longer for their first token than for all others: how many sequences ran at once is not known of them; and those
-/// whose servers are known to have predicted several tokens a step, by layout, load, version and day (columns
-/// backend_version and silicon_data_source, where there are such). Throws ConfigError naming file and line: a column
+/// longer for their first token than for all others: how many sequences ran at once is not known of them. Servers that
+/// predict several tokens a step are known by layout, load, version and day (columns backend_version and
+/// silicon_data_source, where there are such). Throws ConfigError naming file and line: a column
 /// that is missing, a number that is none or not positive.
 ServingTable read_serving_table(const std::filesystem::path& path);
 
@@ -61,7 +68,8 @@ std::optional<Scenario> scenario_of(const ServingRun& run, const StepChoice& ste
 struct ServingPrediction {
   ServingRun run;
   std::string profile;
-  Duration decode = {};   ///< one step of all sequences, half of the output generated
+  Duration decode = {};  ///< one step of all sequences, half of the output generated; with what drafts tokens
+  double tokens_per_step = 1.0;
   Duration prefill = {};  ///< what a prompt holds all sequences up for; nothing where another server reads the prompts
   Duration per_output_token = {};
   [[nodiscard]] double error() const { return per_output_token / run.per_output_token - 1.0; }
@@ -70,6 +78,7 @@ struct ServingPrediction {
 /// Errors of runs on one system with one server and model.
 struct ServingErrors {
   ServerPhases phases = ServerPhases::kAll;
+  TokensPerStep tokens = TokensPerStep::kOne;
   std::string system;
   std::string backend;
   std::string model;
@@ -79,7 +88,8 @@ struct ServingErrors {
 struct ServingValidation {
   std::vector<ServingPrediction> predictions;  ///< in the order of the table
   std::vector<ServingErrors> groups;           ///< by system, server and model, those of all phases first
-  std::optional<FitErrors> all;                ///< of servers of all phases; absent where nothing could be predicted
+  std::optional<FitErrors> all;                ///< of servers of all phases, a token a step; absent where none was
+  std::optional<FitErrors> several_tokens;     ///< of those that predict several tokens a step
   std::optional<FitErrors> disaggregated;      ///< of servers for tokens alone
   std::vector<SkippedRun> skipped;
 };
@@ -92,7 +102,9 @@ struct ServingValidation {
 /// over P + B tokens, the prompt's attention, and the sequences',
 ///   prefill = step of one prompt of P + B tokens + attention of the decode step − decode step,
 /// which takes a little too much attention, that of B tokens of the prompt more. P and O are what the clients asked for
-/// on average. A server for tokens alone stops for no prompts: its time per output token is its decode step. Times to
+/// on average. A step that gives each sequence several tokens counts for so many, and a prompt is read beside all the
+/// tokens that are verified; that modules of multi-token prediction read prompts too is left out, one layer of many.
+/// A server for tokens alone stops for no prompts: its time per output token is its decode step. Times to
 /// the first token are not predicted: prompts queue, and the tables do not say how they arrive (how many at once to
 /// begin with, how many in all), nor over what a prompt's cache moves to the other server.
 /// `system`, if not empty: only runs on that. Nothing is fitted to the runs: kernels come from the profile of the GPU

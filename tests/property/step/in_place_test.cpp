@@ -18,7 +18,7 @@ StepResult in_place(int expert_ways, const std::vector<std::string>& more = {}) 
 
 double time_of(const StepResult& result, StepOperator wanted) {
   double sum = 0.0;
-  for (const OperatorTime& time : operator_times(result.execution)) {
+  for (const OperatorTime& time : operator_times(result.execution, result.layers)) {
     sum += time.op == wanted ? time.time.base() : 0.0;
   }
   return sum;

@@ -237,35 +237,69 @@ TEST_CASE("Kernels are those of the server, or whose it runs by the published la
   CHECK(profile("sglang", "h200_sxm", "fp8", "Qwen/Qwen3.5-397B-A17B", 8) == "h200-sglang");
 }
 
-TEST_CASE("Servers that are known to predict several tokens a step are left out") {
+TEST_CASE("Servers that predict several tokens a step are known, and how many they draft") {
   const std::string header = "backend_version,silicon_data_source," + std::string(kHeader);
   // id | backend, model, system, precision, mode, prompt, output, sequences, TP, PP, attention DP, experts' TP.
-  const auto left_out = [&](const std::string& version, const std::string& day, const std::string& run) {
+  const auto drafts = [&](const std::string& version, const std::string& day, const std::string& run) {
     const ServingTable table =
         read(header + version + ",measured=" + day + "T22:26:21Z; wip=False,a," + run + ",90,6.5\n");
-    REQUIRE(table.runs.size() + table.skipped.size() == 1);
-    CHECK((table.skipped.empty() || table.skipped.front().kind == "several tokens a step by multi-token prediction"));
-    return !table.skipped.empty();
+    REQUIRE(table.runs.size() == 1);
+    const auto& speculative = table.runs.front().speculative;
+    return speculative ? speculative->draft_tokens : 0;
   };
   const std::string b200 = "trtllm,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,agg,1024,512,8,8,1,,8";
-  CHECK(left_out("1.2.0rc6.post3", "2026-02-05", b200));
-  CHECK_FALSE(left_out("1.2.0rc6.post2", "2026-02-05", b200));
+  CHECK(drafts("1.2.0rc6.post3", "2026-02-05", b200) == 3);
+  CHECK(drafts("1.2.0rc6.post2", "2026-02-05", b200) == 0);
   const std::string h200 = "trtllm,deepseek-ai/DeepSeek-R1,h200_sxm,fp8,agg,1024,1024,16,1,1,8,1";
-  CHECK(left_out("1.1.0rc2.post2", "2026-01-14", h200));
-  CHECK_FALSE(left_out("1.1.0rc2.post2", "2026-01-13", h200));
+  CHECK(drafts("1.1.0rc2.post2", "2026-01-14", h200) == 1);
+  CHECK(drafts("1.1.0rc2.post2", "2026-01-13", h200) == 0);
   const auto qwen = [](const char* tp, const char* experts_tp) {
     return std::string("sglang,Qwen/Qwen3.5-397B-A17B,b200_sxm,fp8,agg,1024,1024,16,") + tp + ",1,," + experts_tp;
   };
-  CHECK(left_out("0.5.9", "2026-03-20", qwen("4", "4")));
-  CHECK_FALSE(left_out("0.5.9", "2026-03-20", qwen("4", "1")));
-  CHECK_FALSE(left_out("0.5.9", "2026-03-20", qwen("8", "8")));
+  CHECK(drafts("0.5.9", "2026-03-20", qwen("4", "4")) == 3);
+  CHECK(drafts("0.5.9", "2026-03-20", qwen("4", "1")) == 0);
+  CHECK(drafts("0.5.9", "2026-03-20", qwen("8", "8")) == 0);
   const auto sglang = [](const char* prompt, const char* sequences) {
     return std::string("sglang,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,agg,") + prompt + ",1024," + sequences + ",8,1,,8";
   };
-  CHECK_FALSE(left_out("0.5.9", "2026-03-25", sglang("1024", "64")));
-  CHECK(left_out("0.5.9", "2026-03-25", sglang("1024", "65")));
-  CHECK_FALSE(left_out("0.5.9", "2026-03-25", sglang("8192", "4")));
-  CHECK(left_out("0.5.9", "2026-03-25", sglang("8192", "5")));
+  CHECK(drafts("0.5.9", "2026-03-25", sglang("1024", "64")) == 0);
+  CHECK(drafts("0.5.9", "2026-03-25", sglang("1024", "65")) == 2);
+  CHECK(drafts("0.5.9", "2026-03-25", sglang("8192", "4")) == 0);
+  CHECK(drafts("0.5.9", "2026-03-25", sglang("8192", "5")) == 2);
+}
+
+// One step gives each of 8 sequences 2.44 tokens of DeepSeek (published, for three drafts). Prompts are read beside 8·4
+// verified tokens; what drafts tokens is in the step, but not in what a prompt makes longer.
+TEST_CASE("A step that gives several tokens counts for so many, and errors of such runs are their own") {
+  const std::string text = "backend_version,silicon_data_source," + std::string(kHeader) +
+                           "1.2.0rc6.post3,measured=2026-02-05,a,trtllm,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,agg,1000,"
+                           "500,8,8,1,,8,90,6.5\n";
+  const ServingValidation result = validate_serving(read(text), "", TaskPool(1));
+  REQUIRE(result.predictions.size() == 1);
+  const ServingPrediction& found = result.predictions.front();
+  CHECK(found.tokens_per_step == Approx(2.44).epsilon(1e-9));
+  std::string reason;
+  const TaskPool pool(1);
+  const DecodeStep step{8, 1250, std::nullopt, found.run.speculative};
+  const StepResult tokens = run_step(*scenario_of(found.run, step, reason), {"", ""}, pool);
+  const auto prompt = run_step(*scenario_of(found.run, PrefillStep{1, 1000 + 32, 0}, reason), {"", ""}, pool);
+  double attention = 0.0;
+  double model = 0.0;
+  for (const Segment& segment : tokens.execution.timeline.front()) {
+    const double time = segment.stage > tokens.layers + 1 ? 0.0 : (segment.end - segment.begin).duration().base();
+    attention += segment.op == StepOperator::kAttention ? time : 0.0;
+    model += time;
+  }
+  CHECK(found.decode.base() == tokens.execution.end.duration().base());
+  CHECK(model < found.decode.base());
+  CHECK(found.prefill.base() == Approx(prompt.execution.end.duration().base() + attention - model).epsilon(1e-6));
+  CHECK(found.per_output_token.base() ==
+        Approx(found.decode.base() / 2.44 + found.prefill.base() * 8 / 500).epsilon(1e-9));
+  CHECK_FALSE(result.all);
+  REQUIRE(result.several_tokens);
+  CHECK(result.several_tokens->bias == Approx(found.error()));
+  REQUIRE(result.groups.size() == 1);
+  CHECK(result.groups.front().tokens == TokensPerStep::kSeveral);
 }
 
 TEST_CASE("Runs that are no single server, or of unknown models, are left out with the reason") {

@@ -297,3 +297,28 @@ TEST_CASE("An indexer is on every rank whole, and keeps a key of its own for eve
     CHECK(with.kv_cache.base() - without.kv_cache.base() == Approx(keys).epsilon(1e-9));
   }
 }
+
+// Beside the toy's weights (toy.hpp): the layer once more, 20,000 + 4·30,000 + 400, a projection of 2·100·100 and five
+// norms of 100, in 2 B; its cache of 200 B a token.
+TEST_CASE("A module that drafts adds a layer, what is before it, and a layer's cache") {
+  Architecture architecture = toy_model().architecture();
+  architecture.multi_token_prediction_layers = 1;
+  const Model model(std::move(architecture), {"toy.json", ""});
+  MemoryRequest request = toy_request(model);
+  request.step_tokens = 30;
+  const MemoryFootprint without = footprint(request);
+  request.draft_tokens = 2;
+  const MemoryFootprint with = footprint(request);
+  const double module = 2.0 * (20000 + 4 * 30000 + 400 + 2 * 100 * 100 + 5 * 100);
+  CHECK(with.draft_modules.base() == module);
+  CHECK((with.total() - without.total()).base() == module + 10 * 100 * 200.0);
+  CHECK((with.weights() - without.weights()).base() == module);
+}
+
+TEST_CASE("Recurrent layers keep a state for each draft") {
+  const Model model = load("qwen3-next-80b-a3b");
+  MemoryRequest request{.model = model, .expert_slots = slots(model, 512), .sequences = 3, .step_tokens = 12};
+  const double one = footprint(request).recurrent_state.base();
+  request.draft_tokens = 3;
+  CHECK(footprint(request).recurrent_state.base() == Approx(5.0 * one).epsilon(1e-12));
+}

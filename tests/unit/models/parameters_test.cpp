@@ -48,6 +48,23 @@ TEST_CASE("DeepSeek-V3: one layer by hand, the main model as published") {
   CHECK(total_parameters(model).total() == by_hand);
 }
 
+// README_WEIGHTS.md of DeepSeek-V3: a module has 11.5 B parameters of its own. The layer of 58 others, 7168·2·7168 and
+// norms of both inputs, of its output, and of its two parts.
+TEST_CASE("DeepSeek-V3's module of multi-token prediction has a layer of the model's last kind, and a projection") {
+  const Model model = model_of("deepseek-v3");
+  const Layer* layer = draft_layer(model);
+  REQUIRE(layer != nullptr);
+  REQUIRE(layer->moe() != nullptr);
+  CHECK(draft_input_parameters(model) == 2.0 * 7168 * 7168 + 5.0 * 7168);
+  const double module = mixer_parameters(*layer->block, 7168) + router_parameters(*layer->moe(), 7168) +
+                        256 * expert_parameters(*layer->moe(), 7168) + shared_expert_parameters(*layer->moe(), 7168) +
+                        draft_input_parameters(model);
+  CHECK(module == Approx(11.5e9).epsilon(0.01));
+  CHECK(draft_layer(model_of("kimi-k2")) == nullptr);
+  // Qwen3-Next's has full attention.
+  CHECK(std::holds_alternative<GroupedQueryAttention>(draft_layer(model_of("qwen3-next-80b-a3b"))->block->mixer));
+}
+
 TEST_CASE("DeepSeek-V3.2 is DeepSeek-V3 with an indexer in every layer") {
   // Queries of 64 heads of 128 from 1536, a key of 128 with its LayerNorm and 64 weights from 7168.
   const double indexer = 1536.0 * 64 * 128 + 7168.0 * 128 + 7168.0 * 64 + 2 * 128;

@@ -161,3 +161,20 @@ TEST_CASE("a full mask lets every pair through") {
   attention.mask = Mask::kFull;
   CHECK(demand_of(attention).work.base() == 2.0 * 15 * 4);
 }
+
+// 3 queries over the last of 10 keys see 8, 9 and 10 of them, or with a window of 4 four each, out of six in all. 2
+// sequences of 6 heads on 2 of width 5: 4·2·6·5 FLOP a pair; queries and outputs 2·3·6·5 of 2 B, keys and values 2·2·5
+// of 2 B each, once.
+TEST_CASE("Several queries of a sequence share one read of its keys") {
+  GenerationAttention attention{.sequences = 2, .query = 3, .keys = 10, .heads = 6, .kv_heads = 2, .head_dim = 5};
+  CHECK(demand_of(attention).work.base() == 240.0 * 27);
+  CHECK(demand_of(attention).traffic.base() == 2.0 * (180 * 2 + 20 * 10 * 2));
+  attention.window = 4;
+  CHECK(demand_of(attention).work.base() == 240.0 * 12);
+  CHECK(demand_of(attention).traffic.base() == 2.0 * (180 * 2 + 20 * 6 * 2));
+  // Latents of 8 + 4: 2·2·6·(12 + 8) FLOP a pair; 3·6·(12 + 8) of queries and outputs, 12·10 of the cache.
+  const LatentGenerationAttention latent{
+      .sequences = 2, .query = 3, .keys = 10, .heads = 6, .kv_rank = 8, .rope_dim = 4};
+  CHECK(demand_of(latent).work.base() == 480.0 * 27);
+  CHECK(demand_of(latent).traffic.base() == 2.0 * (360 * 2 + 120 * 2));
+}

@@ -175,3 +175,36 @@ TEST_CASE("A gate on attention's output or on shared experts is a kernel more") 
   REQUIRE(shared.size() == without + 2);
   CHECK(std::get<Gemm>(shared[without].kernel) == Gemm{.m = 5, .n = 1, .k = 32});
 }
+
+// Sparse kernels take each token by itself, as each selects keys of its own; the indexer scores a sequence's together.
+TEST_CASE("What an indexer selects is each draft's own") {
+  const KernelList kernels = mixer_kernels(context(), kSparse, {.sequences = 5, .query = 3, .keys = 300});
+  const auto attention = all_of<LatentGenerationAttention>(kernels);
+  REQUIRE(attention.size() == 1);
+  CHECK(attention[0].sequences == 15);
+  CHECK(attention[0].query == 1);
+  CHECK(attention[0].keys == 100);
+  CHECK(all_of<IndexScores>(kernels)[0] ==
+        IndexScores{.sequences = 5, .query = 3, .keys = 300, .heads = 2, .width = 16});
+}
+
+// Two value heads of 4 × 4 in fp32: 128 B a state. One token: the state of each of 5 sequences is read and written.
+// Three: read once, written after each, and the accepted one copied.
+TEST_CASE("Linear attention keeps the state after each draft") {
+  const LinearAttention linear{.key_heads = 1, .value_heads = 2, .key_head_dim = 4, .value_head_dim = 4};
+  const auto states = [&](std::int64_t query) {
+    double bytes = 0.0;
+    for (const OperatorKernel& kernel :
+         mixer_kernels(context(), linear, {.sequences = 5, .query = query, .keys = 99})) {
+      if (const auto* stream = std::get_if<Streaming>(&kernel.kernel);
+          stream != nullptr && kernel.op == StepOperator::kRecurrence) {
+        bytes += (stream->read + stream->written).base();
+      }
+    }
+    return bytes;
+  };
+  // Beside states every token's 2·4 + 8 mixed are read and 8 written, then 2·8 read and 8 written, of 2 B.
+  const double token = 2.0 * (16 + 8 + 16 + 8);
+  CHECK(states(1) == 5 * (2 * 128.0 + token));
+  CHECK(states(3) == 5 * ((1 + 3) * 128.0 + 2 * 128.0 + 3 * token));
+}
