@@ -19,9 +19,11 @@
 ///   linear       2·key heads·d_k + 3·value heads·d_v of a (q, k, v, gate, output)
 ///   feed-forward i·m·a (outputs of the m inward matrices), i·c (operand of the outward one; not with kSelective)
 ///   experts      k times that and h·c (rows), 4·E·2 (scores and probabilities)
-/// n heads, g key-value heads, d their width, r ranks of latents, i inner width, E experts, k of them per token. No
-/// dropout. Megatron's s·b·h·(18 + 4·ffn/h) is the 16-bit sum of this for multi-head attention and an ungated block
-/// with selective recompute, without its dropout masks (2 bytes).
+/// n heads, g key-value heads, d their width, r ranks of latents, i inner width, m its inward matrices, E experts, k of
+/// them per token. No dropout. Of multi-head attention and an ungated block it is s·b·h·(16 + 4·ffn/h) and the
+/// log-sum-exp in 16 bits: Korthikanti's s·b·h·(18 + 4·ffn/h) without two masks of dropout.
+/// Where inputs of activation functions and outputs of attention are kept in a narrower type (DeepSeek-V3, report
+/// 3.3.3), a is that type's there, and attention's output needs no copy.
 namespace moesim {
 
 namespace {
@@ -42,8 +44,15 @@ struct LayerBytes {
     return std::min(plain(), activation_element_size(weights).base());
   }
   [[nodiscard]] double recomputed(double size) const { return kept == KeptActivations::kAll ? size : 0.0; }
+  /// Of what is kept in a narrower type, where it is.
+  [[nodiscard]] double narrow() const {
+    return request.kept_type ? std::min(plain(), activation_element_size(*request.kept_type).base()) : plain();
+  }
   /// An output that attention keeps, and its copy for the product behind it.
   [[nodiscard]] double attention_output(double width, double heads, DataType weights) const {
+    if (request.kept_type) {
+      return width * narrow() + 4.0 * heads;
+    }
     const double copy = operand(weights) < plain() ? operand(weights) : 0.0;
     return width * (plain() + copy) + 4.0 * heads;
   }
@@ -71,7 +80,7 @@ struct LayerBytes {
         mixer);
   }
   [[nodiscard]] double inner(double width, bool gated, DataType weights) const {
-    return width * (gated ? 2.0 : 1.0) * plain() + recomputed(width * operand(weights));
+    return width * (gated ? 2.0 : 1.0) * narrow() + recomputed(width * operand(weights));
   }
   [[nodiscard]] double feed_forward(const FeedForward& block) const {
     const ReleasedTypes released = request.model.architecture().released();

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -56,6 +57,8 @@ struct TrainingMemoryRequest {
   Precision precision = {};
   StateTypes types = {};
   KeptActivations kept = KeptActivations::kAll;
+  /// Of inputs of activation functions and outputs of attention; absent: that of activations.
+  std::optional<DataType> kept_type = std::nullopt;
   OptimizerSharding sharding = OptimizerSharding::kDistributed;
   int tensor_parallel = 1;
   std::int64_t expert_parallel = 1;

@@ -14,6 +14,7 @@ inline constexpr int kCheckFailed = 1;
 void add_run(CLI::App& app);
 void add_network(CLI::App& app);
 void add_place(CLI::App& app);
+void add_train(CLI::App& app);
 void add_check(CLI::App& app, int& exit_code);
 void add_catalogue_commands(CLI::App& app);  ///< list, show, schema
 void add_collective(CLI::App& app);

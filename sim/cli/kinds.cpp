@@ -15,6 +15,7 @@
 #include "sim/program/step.hpp"
 #include "sim/report/number.hpp"
 #include "sim/scenario/run.hpp"
+#include "sim/training/layout.hpp"
 #include "topologies/cluster.hpp"
 #include "validate/cases/published.hpp"
 #include "workloads/routing/generator.hpp"
@@ -79,6 +80,16 @@ std::vector<ListRow> scenario_rows() {
 std::vector<ListRow> comparison_rows() {
   return catalogue_rows<PlacementComparisonConfig>(
       comparison_catalogue(), [](const PlacementComparisonConfig& config) { return config.description; });
+}
+std::vector<ListRow> training_rows() {
+  return catalogue_rows<Training>(training_catalogue(), [](const Training& training) { return training.description; });
+}
+std::vector<ListRow> schedule_rows() {
+  std::vector<ListRow> rows;
+  for (const PipelineSchedule& entry : pipeline_schedules()) {
+    rows.push_back({std::string(entry.name), std::string(entry.summary), std::string(entry.source)});
+  }
+  return rows;
 }
 std::vector<ListRow> generator_rows() {
   return catalogue_rows<GeneratorParameters>(generator_catalogue(), [](const GeneratorParameters& generator) {
@@ -146,6 +157,10 @@ void check_scenario(const Document& document) {
   static_cast<void>(prepare_step(decode_document<Scenario>(document), {document.name(), {}}));
 }
 
+void check_training(const Document& document) {
+  static_cast<void>(prepare_training(decode_document<Training>(document), {document.name(), {}}, TaskPool(1)));
+}
+
 void check_comparison(const Document& document) {
   const Place place{document.name(), {}};
   const auto config = decode_document<PlacementComparisonConfig>(document);
@@ -182,6 +197,8 @@ std::span<const Kind> kinds() {
        schema_of<Scenario>, check_scenario},
       {"comparisons", "moesim.placement-comparison/1", "strategies of expert placement, compared", comparison_rows,
        [] { return &comparison_catalogue(); }, schema_of<PlacementComparisonConfig>, check_comparison},
+      {"trainings", "moesim.training/1", "training steps ready to run", training_rows,
+       [] { return &training_catalogue(); }, schema_of<Training>, check_training},
       {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
        [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
       {"cases", "moesim.cases/1", "published figures to be held against", case_file_rows,
@@ -190,6 +207,7 @@ std::span<const Kind> kinds() {
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
       {"protocols", "", "ways of dispatch and combine", protocol_rows, nullptr, nullptr, nullptr},
       {"collectives", "", "algorithms of collectives", collective_rows, nullptr, nullptr, nullptr},
+      {"schedules", "", "orders of passes in a pipeline", schedule_rows, nullptr, nullptr, nullptr},
   };
   return kKinds;
 }

@@ -131,6 +131,7 @@ std::vector<TrainingMemoryRequest> memory_requests(const Training& training, con
     request.types = {optimizer.parameters, training.gradients.weights, optimizer.master, optimizer.first_moment,
                      optimizer.second_moment};
     request.kept = kept_with(training.recompute);
+    request.kept_type = training.kept_activations;
     request.sharding = optimizer.states;
     request.tensor_parallel = training.parallelism.tensor_parallel;
     request.expert_parallel = training.parallelism.expert_parallel;

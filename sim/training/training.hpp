@@ -153,6 +153,7 @@ struct Training {
   std::string schedule = "1f1b";
   BatchConfig batch;
   Recompute recompute = Recompute::kNone;
+  std::optional<DataType> kept_activations;
   WeightGradients weight_gradients = WeightGradients::kAtOnce;
   RoutingConfig routing;
   std::int64_t routing_samples = 2;
@@ -182,6 +183,9 @@ struct Training {
     f.optional("recompute", &T::recompute,
                "What is not kept for backward passes: nothing; norms, latent up-projections and activation functions; or "
                "whole layers");
+    f.optional("kept_activations", &T::kept_activations,
+               "Type in which inputs of activation functions and outputs of attention are kept for backward passes; "
+               "absent: that of activations");
     f.optional("weight_gradients", &T::weight_gradients,
                "When gradients of weights are computed in a whole backward pass");
     f.required("routing", &T::routing, "Which experts the tokens choose");
