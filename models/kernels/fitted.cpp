@@ -287,6 +287,10 @@ class FittedModel final : public CostModel {
       : profile_(profile), accelerator_(accelerator), base_(make_cost_model(profile.base, accelerator)) {}
 
   [[nodiscard]] KernelCost cost(const Kernel& kernel) const override {
+    if (const auto* backward = std::get_if<ContextAttentionBackward>(&kernel)) {
+      return backward_cost(this->cost(backward->forward), *backward, profile_.base.attention_backward_rate,
+                           accelerator_.memory_bandwidth);
+    }
     KernelCost cost = base_->cost(kernel);
     const auto found = lookup(kernel);
     if (!found || !(cost.time > Duration{})) {
@@ -305,6 +309,9 @@ class FittedModel final : public CostModel {
   }
 
   [[nodiscard]] std::vector<std::string> warnings(const Kernel& kernel) const override {
+    if (const auto* backward = std::get_if<ContextAttentionBackward>(&kernel)) {
+      return warnings(backward->forward);
+    }
     const auto found = lookup(kernel);
     if (!found) {
       std::vector<std::string> all = base_->warnings(kernel);
