@@ -14,7 +14,8 @@
 ///   norms        h·a each (input), h·c (output, the operand of what follows)           output not with kSelective
 ///   grouped      (n + 2·g)·d·a (q, k, v), n·d·a (output, as FlashAttention keeps it), n·4 (log-sum-exp), n·d·c where
 ///                the output's operand is narrower; (n + g)·d·a before norms over heads
-///   latent       (r_q + r_kv + rope)·a (latents), (r_q + r_kv)·c (normed), n·(2·(nope + rope) + v)·a (q, k, v; these and
+///   latent       (r_q + r_kv + rope)·a (latents), (r_q + r_kv)·c (normed), n·(2·(nope + rope) + v)·a (q, k, v; these
+///   and
 ///                the normed not with kSelective), n·v·a, n·4, n·v·c as above
 ///   linear       2·key heads·d_k + 3·value heads·d_v of a (q, k, v, gate, output)
 ///   feed-forward i·m·a (outputs of the m inward matrices), i·c (operand of the outward one; not with kSelective)
@@ -64,20 +65,20 @@ struct LayerBytes {
     return (queries + 2.0 * keys) * plain() + normed + attention_output(queries, a.heads, weights);
   }
   [[nodiscard]] double mixer(const Mixer& mixer, DataType weights) const {
-    return std::visit(
-        Visitor{[&](const GroupedQueryAttention& a) { return grouped(a, weights); },
-                [&](const LatentAttention& a) {
-                  const double ranks = static_cast<double>(a.q_lora_rank) + a.kv_lora_rank;
-                  const double head = a.qk_nope_head_dim + a.qk_rope_head_dim;
-                  return (ranks + a.qk_rope_head_dim) * plain() + recomputed(ranks * operand(weights)) +
-                         recomputed(a.heads * (2.0 * head + a.v_head_dim) * plain()) +
-                         attention_output(static_cast<double>(a.heads) * a.v_head_dim, a.heads, weights);
-                },
-                [&](const LinearAttention& a) {
-                  return plain() * (2.0 * a.key_heads * a.key_head_dim + 3.0 * a.value_heads * a.value_head_dim);
-                },
-                [&](const Lstm& a) { return 6.0 * a.units * plain(); }},
-        mixer);
+    return std::visit(Visitor{[&](const GroupedQueryAttention& a) { return grouped(a, weights); },
+                              [&](const LatentAttention& a) {
+                                const double ranks = static_cast<double>(a.q_lora_rank) + a.kv_lora_rank;
+                                const double head = a.qk_nope_head_dim + a.qk_rope_head_dim;
+                                return (ranks + a.qk_rope_head_dim) * plain() + recomputed(ranks * operand(weights)) +
+                                       recomputed(a.heads * (2.0 * head + a.v_head_dim) * plain()) +
+                                       attention_output(static_cast<double>(a.heads) * a.v_head_dim, a.heads, weights);
+                              },
+                              [&](const LinearAttention& a) {
+                                return plain() *
+                                       (2.0 * a.key_heads * a.key_head_dim + 3.0 * a.value_heads * a.value_head_dim);
+                              },
+                              [&](const Lstm& a) { return 6.0 * a.units * plain(); }},
+                      mixer);
   }
   [[nodiscard]] double inner(double width, bool gated, DataType weights) const {
     return width * (gated ? 2.0 : 1.0) * narrow() + recomputed(width * operand(weights));
@@ -191,8 +192,7 @@ TrainingFootprint training_footprint(const TrainingMemoryRequest& request) {
   const LayerBytes whole{request, KeptActivations::kAll};
   const double vocabulary = request.model.architecture().vocabulary;
   const StateTypes& types = request.types;
-  const Bytes state =
-      element_size(types.master) + element_size(types.first_moment) + element_size(types.second_moment);
+  const Bytes state = element_size(types.master) + element_size(types.first_moment) + element_size(types.second_moment);
   const bool sharded = request.sharding == OptimizerSharding::kDistributed;
   TrainingFootprint out;
   double widest = 0.0;

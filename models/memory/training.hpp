@@ -74,13 +74,13 @@ struct TrainingMemoryRequest {
 };
 
 struct TrainingFootprint {
-  Bytes weights;          ///< in the type that the model keeps, and casts of them for products in 8 bits
-  Bytes expert_weights;   ///< the same of routed experts
-  Bytes gradients;        ///< all
-  Bytes optimizer;        ///< master weights and moments
-  Bytes activations;      ///< kept for backward passes
-  Bytes logits;           ///< and their softmax
-  Bytes working_set;      ///< of the layer that computes
+  Bytes weights;         ///< in the type that the model keeps, and casts of them for products in 8 bits
+  Bytes expert_weights;  ///< the same of routed experts
+  Bytes gradients;       ///< all
+  Bytes optimizer;       ///< master weights and moments
+  Bytes activations;     ///< kept for backward passes
+  Bytes logits;          ///< and their softmax
+  Bytes working_set;     ///< of the layer that computes
   Bytes communication_buffers;
   Bytes reserve;
 

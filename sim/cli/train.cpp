@@ -1,7 +1,7 @@
+#include <fmt/format.h>
+
 #include <memory>
 #include <optional>
-
-#include <fmt/format.h>
 
 #include "sim/cli/commands.hpp"
 #include "sim/cli/deliver.hpp"

@@ -28,8 +28,8 @@ struct EnumNames<Collective> {
                                                               {Collective::kSendRecv, "send_recv"}});
 };
 
-/// All groups of `size` ranks, each the `stride`-th after the one before (1: neighbours), among ranks 0 … ranks−1 run the
-/// same collective at once. Only rings know strides.
+/// All groups of `size` ranks, each the `stride`-th after the one before (1: neighbours), among ranks 0 … ranks−1 run
+/// the same collective at once. Only rings know strides.
 struct CollectiveGroups {
   const Cluster* cluster = nullptr;
   std::size_t ranks = 0;

@@ -37,7 +37,8 @@ bool is_mesh(const CollectiveGroups& groups) {
 
 /// Whether the group that starts at `first` has rings of its own over all its links.
 bool rings_fill_mesh(const CollectiveGroups& groups, std::size_t first) {
-  return groups.stride == 1 && is_mesh(groups) && groups.cluster->same_scale_up(RankId(first), RankId(first + groups.size - 1));
+  return groups.stride == 1 && is_mesh(groups) &&
+         groups.cluster->same_scale_up(RankId(first), RankId(first + groups.size - 1));
 }
 
 /// The way of a channel's ring through a node of `width` GPUs, by step: c, c + 1, … on a switch. On a mesh zigzag, c,

@@ -140,14 +140,13 @@ std::string training_share(std::string_view label, SimTime part, SimTime whole) 
 std::string training_heading(const TrainingResult& result) {
   const Training& training = result.training;
   const TrainingParallelism& p = training.parallelism;
-  std::string text =
-      fmt::format("training of {} on {} x {} ({}, {} nodes)\n", result.model_name, p.ranks, result.accelerator.name,
-                  result.cluster.name, result.cluster.nodes.value_or(1));
+  std::string text = fmt::format("training of {} on {} x {} ({}, {} nodes)\n", result.model_name, p.ranks,
+                                 result.accelerator.name, result.cluster.name, result.cluster.nodes.value_or(1));
   text += fmt::format("{} sequences of {} tokens a step, in {} micro-batches of {}\n",
                       grouped(training.batch.global_batch), grouped(training.batch.sequence_length),
                       result.layout.shape.micro_batches, training.batch.micro_batch);
-  text += fmt::format("DP{} x TP{} x PP{}{}, {}; experts EP{} x DP{}\n", result.layout.data_parallel,
-                      p.tensor_parallel, p.pipeline_parallel,
+  text += fmt::format("DP{} x TP{} x PP{}{}, {}; experts EP{} x DP{}\n", result.layout.data_parallel, p.tensor_parallel,
+                      p.pipeline_parallel,
                       p.virtual_stages > 1 ? fmt::format(" of {} virtual stages", p.virtual_stages) : "",
                       training.schedule, p.expert_parallel, result.layout.stage_ranks / result.layout.group_ranks);
   text += fmt::format("dispatch {}, recompute {}, optimizer states {}\n", name_of(training.dispatch.protocol),
@@ -196,10 +195,10 @@ std::string stage_rows(const TrainingResult& result) {
       in_flight += chunk.micro_batches;
     }
     const SimTime bubble = result.pipeline.bubble(rank);
-    text += fmt::format("  {:<6}{:>5}{:>8}{:>11}{:>11}{:>9}{:>10}{:>11}\n", rank, "", layers,
-                        to_text(passes.duration()), to_text(bubble.duration()),
-                        percent(bubble.duration() / result.pipeline.end.duration()), in_flight,
-                        to_text(result.memory[rank].total()));
+    text +=
+        fmt::format("  {:<6}{:>5}{:>8}{:>11}{:>11}{:>9}{:>10}{:>11}\n", rank, "", layers, to_text(passes.duration()),
+                    to_text(bubble.duration()), percent(bubble.duration() / result.pipeline.end.duration()), in_flight,
+                    to_text(result.memory[rank].total()));
   }
   return text;
 }
@@ -230,7 +229,8 @@ std::vector<Metric> training_metrics(const TrainingResult& result) {
       {"tokens_per_second", rate, "tokens/s", "tokens of all sequences of a step / step_time"},
       {"tokens_per_second_per_gpu", rate / ranks, "tokens/s", "tokens_per_second / ranks"},
       {"tflops_per_gpu", causal * 1e-12, "TFLOP/s",
-       "operations that the model needs (two per weight and token, or row of a routed expert, forward, four backward, LM "
+       "operations that the model needs (two per weight and token, or row of a routed expert, forward, four backward, "
+       "LM "
        "head included, embedding not; attention causal; nothing that is computed again) / (step_time * ranks)"},
       {"tflops_per_gpu_not_causal", full * 1e-12, "TFLOP/s",
        "the same with attention of every token to all of its sequence, but in layers with windows"},
@@ -307,11 +307,11 @@ std::string training_table(const TrainingResult& result) {
   text += result.ranks.size() > 1 ? stage_rows(result) : "";
   text += training_memory(result);
   text += fmt::format("\nmodel\n");
-  text += training_line("parameters", fmt::format("{}, {} active per token",
-                                                  short_count(result.parameters_total.total()),
-                                                  short_count(result.parameters_active.total())));
-  text += training_line("load max/mean", fmt::format("{:.3f} mean, {:.3f} worst", result.imbalance_mean,
-                                                     result.imbalance_worst));
+  text +=
+      training_line("parameters", fmt::format("{}, {} active per token", short_count(result.parameters_total.total()),
+                                              short_count(result.parameters_active.total())));
+  text += training_line("load max/mean",
+                        fmt::format("{:.3f} mean, {:.3f} worst", result.imbalance_mean, result.imbalance_worst));
   return text;
 }
 

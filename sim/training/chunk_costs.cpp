@@ -99,12 +99,12 @@ PassCost simulate_pass(const PreparedTraining& prepared, const PassKeys& keys, c
     return chunk_plan(prepared, stage, samples.empty() ? nullptr : &samples[sample]);
   };
   const TaskPool alone(1);
-  const ChunkProgram built = key.pass == Pass::kForwardBackward
-                                 ? build_overlapped(plan(key.kind, key.sample),
-                                                    plan(key.backward_kind, key.backward_sample), alone)
-                                 : build_pass(plan(key.kind, key.sample), key.pass, alone);
-  const Execution execution = execute(built.program, prepared.cluster, costs, prepared.profile.communication,
-                                      prepared.training.fidelity);
+  const ChunkProgram built =
+      key.pass == Pass::kForwardBackward
+          ? build_overlapped(plan(key.kind, key.sample), plan(key.backward_kind, key.backward_sample), alone)
+          : build_pass(plan(key.kind, key.sample), key.pass, alone);
+  const Execution execution =
+      execute(built.program, prepared.cluster, costs, prepared.profile.communication, prepared.training.fidelity);
   PassCost cost;
   cost.time = execution.end;
   cost.parts = attribution(execution);

@@ -40,7 +40,7 @@ struct PassCost {
   double bytes_intra_node = 0.0;
   double bytes_inter_node = 0.0;
   std::vector<double> imbalance = {};  ///< [MoE layers of a forward pass]: routed tokens, max over ranks / mean
-  double expert_load = 1.0;  ///< rows of the fullest rank in all layers of a forward pass / mean over ranks
+  double expert_load = 1.0;            ///< rows of the fullest rank in all layers of a forward pass / mean over ranks
   std::vector<std::string> warnings = {};
 };
 

@@ -21,8 +21,8 @@ class DualPipeRank {
     std::size_t first_micro_batch = 0;
   };
 
-  /// `depth`: stages of a way up to its middle; `place`: 0 at the ends … depth−1 in the middle; `micro_batches`: of each
-  /// way.
+  /// `depth`: stages of a way up to its middle; `place`: 0 at the ends … depth−1 in the middle; `micro_batches`: of
+  /// each way.
   DualPipeRank(std::size_t depth, std::size_t place, std::size_t micro_batches, std::array<Way, 2> ways)
       : depth_(depth), place_(place), micro_batches_(micro_batches), ways_(ways) {}
 

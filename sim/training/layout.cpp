@@ -47,10 +47,11 @@ class LayoutCheck {
   void batch() {
     const BatchConfig& batch = training_.batch;
     const std::int64_t at_once = training_.parallelism.data_parallel() * batch.micro_batch;
-    expect(batch.global_batch % at_once == 0, "/batch/global_batch",
-           fmt::format("expected a multiple of {}, the {} sequences of a micro-batch of each of {} data-parallel ranks; "
-                       "found {}",
-                       at_once, batch.micro_batch, training_.parallelism.data_parallel(), batch.global_batch));
+    expect(
+        batch.global_batch % at_once == 0, "/batch/global_batch",
+        fmt::format("expected a multiple of {}, the {} sequences of a micro-batch of each of {} data-parallel ranks; "
+                    "found {}",
+                    at_once, batch.micro_batch, training_.parallelism.data_parallel(), batch.global_batch));
     stop();
   }
 
@@ -79,8 +80,9 @@ class LayoutCheck {
     const DispatchProtocol protocol = training_.dispatch.protocol;
     if (model_.moe() != nullptr && p.expert_parallel > 1) {
       const auto obstacle = dispatch_obstacle(protocol, cluster_, static_cast<std::size_t>(p.expert_parallel));
-      expect(obstacle.empty() || stays_in_place(protocol), "/dispatch/protocol",
-             fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}", name_of(protocol), obstacle));
+      expect(
+          obstacle.empty() || stays_in_place(protocol), "/dispatch/protocol",
+          fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}", name_of(protocol), obstacle));
     }
     expect(!stays_in_place(protocol), "/dispatch/protocol",
            fmt::format("expected a protocol that sends tokens, found \"{}\"", name_of(protocol)));

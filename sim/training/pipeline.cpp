@@ -133,8 +133,7 @@ class PipelineSimulation {
   }
   void send(std::size_t from, const StageVisit& to, SimTime end, SendWay way) {
     const std::size_t rank = schedule_.rank_of(shape_, to);
-    (way == SendWay::kForward ? activations_ : gradients_)[to] =
-        from == rank ? end : end + send_time_(from, rank, way);
+    (way == SendWay::kForward ? activations_ : gradients_)[to] = from == rank ? end : end + send_time_(from, rank, way);
     if (rank != from) {
       start(rank);
     }

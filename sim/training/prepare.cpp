@@ -25,6 +25,19 @@ PlacementProblem expert_problem(const PreparedTraining& prepared) {
   return problem;
 }
 
+/// Parts of models whose backward passes are not known.
+void check_known(const PreparedTraining& prepared, const Place& place) {
+  ChunkPlan whole;
+  whole.model = &prepared.model;
+  whole.last_layer = prepared.model.layers().size();
+  whole.sequence_length = prepared.training.batch.sequence_length;
+  whole.dispatch = prepared.training.dispatch.protocol;
+  if (const auto obstacle = chunk_obstacle(whole); !obstacle.empty()) {
+    throw ModelError(
+        fmt::format("{}: {} cannot be trained here: {}", place.text(), prepared.model.architecture().name, obstacle));
+  }
+}
+
 /// Strategies that look at loads see those of the recording, or else of the first sample.
 void place_training(PreparedTraining& prepared, const Place& place, const TaskPool& pool) {
   const PlacementConfig& config = prepared.training.placement;
@@ -74,10 +87,10 @@ PreparedTraining prepare_training(const Training& training, const Place& place, 
                             .routing = nullptr,
                             .placement = {}};
   prepared.layout = lay_out(training, prepared.model, prepared.cluster, place);
+  check_known(prepared, below(place, "/model"));
   check_training_fits(prepared, 1.0, place);
   if (prepared.model.moe() != nullptr) {
-    prepared.routing =
-        make_routing_source(training.routing, routing_needs(prepared.model), below(place, "/routing"));
+    prepared.routing = make_routing_source(training.routing, routing_needs(prepared.model), below(place, "/routing"));
     place_training(prepared, place, pool);
   }
   return prepared;

@@ -149,8 +149,8 @@ TrainingResult run_training(const Training& training, const Place& place, const 
   StageKinds kinds = kinds_of(prepared.model, prepared.layout.stages);
   result.kind_of_stage = kinds.kind_of;
   const auto micro_batches = prepared.layout.shape.micro_batches;
-  const PassKeys keys(std::move(kinds), std::min<std::size_t>(static_cast<std::size_t>(training.routing_samples),
-                                                              micro_batches));
+  const PassKeys keys(std::move(kinds),
+                      std::min<std::size_t>(static_cast<std::size_t>(training.routing_samples), micro_batches));
   result.costs = simulate_passes(prepared, keys, *costs, pool, result.warnings);
   const StageSends sends(prepared, *costs);
   result.longest_send = sends.longest();
@@ -170,8 +170,7 @@ TrainingResult run_training(const Training& training, const Place& place, const 
   add_work(keys, result);
   add_imbalance(result);
   result.masked_work = spared_by_mask(prepared, training.batch.global_batch);
-  result.inputs =
-      input_files(training.model, training.cluster, training.kernels, training.routing, training.placement);
+  result.inputs = input_files(training.model, training.cluster, training.kernels, training.routing, training.placement);
   return result;
 }
 

@@ -31,18 +31,18 @@ enum class TrainingTime {
 };
 template <>
 struct EnumNames<TrainingTime> {
-  static constexpr auto names =
-      std::to_array<std::pair<TrainingTime, std::string_view>>({{TrainingTime::kCompute, "compute"},
-                                                                {TrainingTime::kMemory, "HBM-bound"},
-                                                                {TrainingTime::kOverhead, "overhead"},
-                                                                {TrainingTime::kExposedDispatch, "exposed dispatch"},
-                                                                {TrainingTime::kExposedCombine, "exposed combine"},
-                                                                {TrainingTime::kExposedCollective, "exposed collective"},
-                                                                {TrainingTime::kImbalanceWait, "imbalance wait"},
-                                                                {TrainingTime::kBubble, "bubble"},
-                                                                {TrainingTime::kGradientReduce, "exposed gradient reduction"},
-                                                                {TrainingTime::kOptimizer, "optimizer"},
-                                                                {TrainingTime::kParameterGather, "exposed parameter gathering"}});
+  static constexpr auto names = std::to_array<std::pair<TrainingTime, std::string_view>>(
+      {{TrainingTime::kCompute, "compute"},
+       {TrainingTime::kMemory, "HBM-bound"},
+       {TrainingTime::kOverhead, "overhead"},
+       {TrainingTime::kExposedDispatch, "exposed dispatch"},
+       {TrainingTime::kExposedCombine, "exposed combine"},
+       {TrainingTime::kExposedCollective, "exposed collective"},
+       {TrainingTime::kImbalanceWait, "imbalance wait"},
+       {TrainingTime::kBubble, "bubble"},
+       {TrainingTime::kGradientReduce, "exposed gradient reduction"},
+       {TrainingTime::kOptimizer, "optimizer"},
+       {TrainingTime::kParameterGather, "exposed parameter gathering"}});
 };
 inline constexpr std::size_t kTrainingTimes = EnumNames<TrainingTime>::names.size();
 inline constexpr std::size_t kPasses = EnumNames<Pass>::names.size();
@@ -78,12 +78,12 @@ struct TrainingResult {
   SimTime longest_send;
   StepEnds ends;
   SimTime step;
-  std::vector<PipelineRankTime> ranks;    ///< [pipeline ranks]
-  std::vector<TrainingFootprint> memory;  ///< [pipeline ranks]
+  std::vector<PipelineRankTime> ranks;                ///< [pipeline ranks]
+  std::vector<TrainingFootprint> memory;              ///< [pipeline ranks]
   std::vector<std::vector<ChunkInFlight>> in_flight;  ///< [pipeline ranks]
-  Flops model_work;                       ///< of the step; attention causal
-  Flops masked_work;                      ///< what a causal mask spares, of that not counted
-  Flops work;                             ///< as executed
+  Flops model_work;                                   ///< of the step; attention causal
+  Flops masked_work;                                  ///< what a causal mask spares, of that not counted
+  Flops work;                                         ///< as executed
   Duration peak_time;
   double bytes_intra_node = 0.0;  ///< of dispatches and collectives inside passes
   double bytes_inter_node = 0.0;

@@ -58,8 +58,8 @@ std::string v_needs(const PipelineShape& shape) {
 constexpr PipelineSchedule kSchedules[] = {
     {"gpipe", "all forward passes, then all backward passes", "Huang et al. 2019, arXiv 1811.06965", one_stage_a_rank,
      rank_in_turn, one_chunk_only, gpipe_order},
-    {"1f1b", "one forward, one backward pass in turn, as soon as there is one to run", "PipeDream-Flush, arXiv 2006.09503",
-     one_stage_a_rank, rank_in_turn, one_chunk_only, one_f_one_b_order},
+    {"1f1b", "one forward, one backward pass in turn, as soon as there is one to run",
+     "PipeDream-Flush, arXiv 2006.09503", one_stage_a_rank, rank_in_turn, one_chunk_only, one_f_one_b_order},
     {"interleaved-1f1b", "the same with several virtual stages a rank", "Megatron-LM, arXiv 2104.04473 section 2.2",
      all_chunks, rank_in_turn, whole_rounds, interleaved_order},
     {"overlapped-1f1b",
@@ -71,8 +71,8 @@ constexpr PipelineSchedule kSchedules[] = {
      "DeepSeek-V3 report, arXiv 2412.19437 section 3.2.1; deepseek-ai/DualPipe", one_stage_a_rank, rank_both_ways,
      both_ways_need, dualpipe_order, 2},
     {"dualpipe-v", "its half, folded: each rank has a stage on the way there and one on the way back",
-     "Qi et al. 2025, \"DualPipe could be better without the Dual\"; deepseek-ai/DualPipe", two_stages_a_rank, rank_of_v,
-     v_needs, dualpipe_v_order},
+     "Qi et al. 2025, \"DualPipe could be better without the Dual\"; deepseek-ai/DualPipe", two_stages_a_rank,
+     rank_of_v, v_needs, dualpipe_v_order},
 };
 
 }  // namespace

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "sim/execute/execute.hpp"
 #include "sim/core/quantity.hpp"
+#include "sim/execute/execute.hpp"
 
 namespace moesim {
 
@@ -95,9 +95,9 @@ SimTime ParameterSync::run(Collective collective, const CollectiveGroups& groups
   const auto [found, is_new] = known_.try_emplace(std::tuple(collective, groups.stride, bytes));
   if (is_new) {
     const CollectivePhases phases = usual_algorithm(collective, groups).build(groups, bytes);
-    found->second = execute(collective_program(phases, groups.ranks), prepared_.cluster, costs_,
-                            prepared_.profile.communication)
-                        .end;
+    found->second =
+        execute(collective_program(phases, groups.ranks), prepared_.cluster, costs_, prepared_.profile.communication)
+            .end;
   }
   return found->second;
 }

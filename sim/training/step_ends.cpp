@@ -12,17 +12,16 @@ namespace {
 /// Between begin and end of an item, the moment when `done` of its `count` layers are through.
 SimTime moment(const PlacedItem& item, std::size_t done, std::size_t count) {
   const std::int64_t length = (item.end - item.begin).ticks();
-  return item.begin +
-         SimTime::from_ticks(length * static_cast<std::int64_t>(done) / static_cast<std::int64_t>(count));
+  return item.begin + SimTime::from_ticks(length * static_cast<std::int64_t>(done) / static_cast<std::int64_t>(count));
 }
 
 /// The pass that makes the last gradients of a stage's weights on a rank; absent where the rank has no such stage.
 const PlacedItem* last_gradients(const std::vector<PlacedItem>& items, std::size_t stage) {
   const auto found = std::find_if(items.rbegin(), items.rend(), [&](const PlacedItem& placed) {
     const ScheduleItem& item = placed.item;
-    return item.pass == Pass::kForwardBackward ? item.backward.stage == stage
-                                               : item.visit.stage == stage && (item.pass == Pass::kBackward ||
-                                                                               item.pass == Pass::kBackwardWeight);
+    return item.pass == Pass::kForwardBackward
+               ? item.backward.stage == stage
+               : item.visit.stage == stage && (item.pass == Pass::kBackward || item.pass == Pass::kBackwardWeight);
   });
   return found == items.rend() ? nullptr : &*found;
 }
@@ -128,9 +127,7 @@ SimTime gather_delay(const PreparedTraining& prepared, const PipelineRun& run,
 SimTime optimizer_time(const PreparedTraining& prepared, const TrainingMemoryRequest& request, const CostModel& costs) {
   const StateTypes& types = request.types;
   const bool sharded = request.sharding == OptimizerSharding::kDistributed;
-  const auto part = [&](double count, std::int64_t ranks) {
-    return count / static_cast<double>(sharded ? ranks : 1);
-  };
+  const auto part = [&](double count, std::int64_t ranks) { return count / static_cast<double>(sharded ? ranks : 1); };
   const ReleasedTypes released = prepared.model.architecture().released();
   Streaming update;
   Streaming cast;
@@ -142,9 +139,8 @@ SimTime optimizer_time(const PreparedTraining& prepared, const TrainingMemoryReq
     update.read += own * (state + 2.0 * element_size(types.gradients));
     update.written += own * (state + element_size(types.parameters));
     update.written += (count.dense + count.experts) * element_size(types.gradients);
-    for (const auto& [parameters, type] :
-         {std::pair(count.dense, request.precision.matrix_weights(released)),
-          std::pair(count.experts, request.precision.expert_weights(released))}) {
+    for (const auto& [parameters, type] : {std::pair(count.dense, request.precision.matrix_weights(released)),
+                                           std::pair(count.experts, request.precision.expert_weights(released))}) {
       if (element_size(type) < bytes(2.0)) {
         cast.read += parameters * element_size(types.parameters);
         cast.written += 2.0 * parameters * element_size(type);

@@ -47,11 +47,13 @@ struct TrainingParallelism {
     f.optional("virtual_stages", &P::virtual_stages,
                "Stages of a pipeline rank, for schedules that have several (dualpipe-v: 2)", Rules::between(1, 1024));
     f.optional("expert_parallel", &P::expert_parallel,
-               "Ranks that the routed experts are spread over; divides the ranks of a stage", Rules::between(1, 1 << 20));
-    f.optional("layers_per_stage", &P::layers_per_stage,
-               "Of each stage in the model's order; absent: as even as can be, the first and the last stage, which have "
-               "the embedding and the head, first to have one less",
-               Rules::at_least(1));
+               "Ranks that the routed experts are spread over; divides the ranks of a stage",
+               Rules::between(1, 1 << 20));
+    f.optional(
+        "layers_per_stage", &P::layers_per_stage,
+        "Of each stage in the model's order; absent: as even as can be, the first and the last stage, which have "
+        "the embedding and the head, first to have one less",
+        Rules::at_least(1));
   }
 };
 
@@ -175,14 +177,16 @@ struct Training {
     f.required("model", &T::model, "`moesim list models`, a moesim.model/1 file, or a Hugging Face config.json");
     f.required("cluster", &T::cluster, "`moesim list clusters` or a moesim.cluster/1 file");
     f.optional("kernels", &T::kernels, "Profile of kernel and communication costs");
-    f.optional("precision", &T::precision, "Types that products are computed in (weights), activations, and what is sent");
+    f.optional("precision", &T::precision,
+               "Types that products are computed in (weights), activations, and what is sent");
     f.optional("gradients", &T::gradients, "Types of gradients");
     f.required("parallelism", &T::parallelism, "How the model is spread over GPUs");
     f.optional("schedule", &T::schedule, "Of the pipeline: `moesim list schedules`");
     f.required("batch", &T::batch, "Sequences of a step");
-    f.optional("recompute", &T::recompute,
-               "What is not kept for backward passes: nothing; norms, latent up-projections and activation functions; or "
-               "whole layers");
+    f.optional(
+        "recompute", &T::recompute,
+        "What is not kept for backward passes: nothing; norms, latent up-projections and activation functions; or "
+        "whole layers");
     f.optional("kept_activations", &T::kept_activations,
                "Type in which inputs of activation functions and outputs of attention are kept for backward passes; "
                "absent: that of activations");
@@ -190,7 +194,8 @@ struct Training {
                "When gradients of weights are computed in a whole backward pass");
     f.required("routing", &T::routing, "Which experts the tokens choose");
     f.optional("routing_samples", &T::routing_samples,
-               "Micro-batches whose routing is drawn and simulated; the step's take them in turn", Rules::between(1, 64));
+               "Micro-batches whose routing is drawn and simulated; the step's take them in turn",
+               Rules::between(1, 64));
     f.optional("placement", &T::placement, "Which experts live where");
     f.optional("dispatch", &T::dispatch, "How tokens travel");
     f.optional("optimizer", &T::optimizer, "Its states, and how gradients and parameters travel");

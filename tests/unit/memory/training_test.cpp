@@ -23,7 +23,6 @@ Model plain_layers(int layers) {
   return Model(std::move(architecture), {"plain.json", ""});
 }
 
-
 }  // namespace
 
 TEST_CASE("parameters of all ranks' chunks are the model's", "[training]") {
@@ -129,8 +128,8 @@ TEST_CASE("micro-batches in flight count as often as they are", "[training]") {
   request.tokens = 10;
   request.chunks = {{0, 2, true, false, 7}, {2, 4, false, true, 3}};
   const TrainingFootprint held = training_footprint(request);
-  CHECK(held.activations.base() == Approx(7 * kept_bytes(request, request.chunks[0]).base() +
-                                          3 * kept_bytes(request, request.chunks[1]).base()));
+  CHECK(held.activations.base() ==
+        Approx(7 * kept_bytes(request, request.chunks[0]).base() + 3 * kept_bytes(request, request.chunks[1]).base()));
   CHECK(held.logits.base() == 3 * 10 * 1000 * 6.0);
   Bytes sum;
   for (const auto& part : held.parts()) {

@@ -86,17 +86,20 @@ TEST_CASE("what does not divide is said where it stands", "[training]") {
   training = qwen(64);
   training.parallelism.tensor_parallel = 8;
   training.parallelism.expert_parallel = 4;
-  CHECK(fault_of(training) == "test#/parallelism/expert_parallel: expected a multiple of tensor_parallel = 8, since "
-                              "experts are whole on each rank; found 4");
+  CHECK(fault_of(training) ==
+        "test#/parallelism/expert_parallel: expected a multiple of tensor_parallel = 8, since "
+        "experts are whole on each rank; found 4");
   training = qwen(64);
   training.batch.global_batch = 1000;
-  CHECK(fault_of(training) == "test#/batch/global_batch: expected a multiple of 64, the 1 sequences of a micro-batch of "
-                              "each of 64 data-parallel ranks; found 1000");
+  CHECK(fault_of(training) ==
+        "test#/batch/global_batch: expected a multiple of 64, the 1 sequences of a micro-batch of "
+        "each of 64 data-parallel ranks; found 1000");
   training = qwen(24);
   training.parallelism.pipeline_parallel = 3;
   training.schedule = "dualpipe";
-  CHECK(fault_of(training) == "test#/schedule: expected a schedule that runs here, found \"dualpipe\": it needs an even "
-                              "number of pipeline ranks; found 3");
+  CHECK(fault_of(training) ==
+        "test#/schedule: expected a schedule that runs here, found \"dualpipe\": it needs an even "
+        "number of pipeline ranks; found 3");
   training = qwen(16);
   training.parallelism.pipeline_parallel = 2;
   training.parallelism.layers_per_stage = {24, 23};

@@ -84,10 +84,9 @@ TEST_CASE("uneven stages take what relaxing all constraints by brute force gives
       return known;
     };
     const PassTime pass_time = [&](const ScheduleItem& item) {
-      return SimTime::from_ticks(item.pass == Pass::kForwardBackward
-                                     ? time_of(Pass::kForward, item.visit.stage) +
-                                           time_of(Pass::kBackward, item.backward.stage)
-                                     : time_of(item.pass, item.visit.stage));
+      return SimTime::from_ticks(item.pass == Pass::kForwardBackward ? time_of(Pass::kForward, item.visit.stage) +
+                                                                           time_of(Pass::kBackward, item.backward.stage)
+                                                                     : time_of(item.pass, item.visit.stage));
     };
     const SendTime send_time = [](std::size_t from, std::size_t to, SendWay way) {
       return SimTime::from_ticks(static_cast<std::int64_t>(1 + from + 2 * to + (way == SendWay::kForward ? 0 : 5)));
