@@ -181,7 +181,7 @@ std::string training_speed(const TrainingResult& result) {
 }
 
 std::string stage_rows(const TrainingResult& result) {
-  std::string text = fmt::format("\n  {:<6}{:>5}{:>8}{:>11}{:>11}{:>9}{:>10}{:>11}\n", "rank", "", "layers", "passes",
+  std::string text = fmt::format("\n  {:<13}{:>7}{:>12}{:>12}{:>9}{:>11}{:>11}\n", "pipeline rank", "layers", "passes",
                                  "bubble", "", "in flight", "HBM");
   for (std::size_t rank = 0; rank < result.ranks.size(); ++rank) {
     SimTime passes;
@@ -195,10 +195,9 @@ std::string stage_rows(const TrainingResult& result) {
       in_flight += chunk.micro_batches;
     }
     const SimTime bubble = result.pipeline.bubble(rank);
-    text +=
-        fmt::format("  {:<6}{:>5}{:>8}{:>11}{:>11}{:>9}{:>10}{:>11}\n", rank, "", layers, to_text(passes.duration()),
-                    to_text(bubble.duration()), percent(bubble.duration() / result.pipeline.end.duration()), in_flight,
-                    to_text(result.memory[rank].total()));
+    text += fmt::format("  {:<13}{:>7}{:>12}{:>12}{:>9}{:>11}{:>11}\n", rank, layers, to_text(passes.duration()),
+                        to_text(bubble.duration()), percent(bubble.duration() / result.pipeline.end.duration()),
+                        in_flight, to_text(result.memory[rank].total()));
   }
   return text;
 }
