@@ -115,7 +115,15 @@ std::string remedy_text(const PreparedTraining& prepared, double expert_load) {
       found.push_back(remedy.name);
     }
   }
-  return found.empty() ? "no single change of recompute, optimizer, parallelism or micro-batch makes it fit"
+  for (const PipelineSchedule& schedule : pipeline_schedules()) {
+    Training changed = prepared.training;
+    changed.schedule = schedule.name;
+    if (fits(changed, prepared, expert_load)) {  // the first will do
+      found.push_back(fmt::format("schedule \"{}\"", schedule.name));
+      break;
+    }
+  }
+  return found.empty() ? "no single change of recompute, optimizer, parallelism, micro-batch or schedule makes it fit"
                        : fmt::format("it fits with {}", fmt::join(found, ", or with "));
 }
 
