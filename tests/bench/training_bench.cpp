@@ -1,6 +1,7 @@
 // How long it takes to lay out and simulate what four of DeepSeek-V3's layers do with a micro-batch of 4096 tokens a
 // rank in training, on 64 H800 with DeepEP's normal kernels: a pass by itself, and a forward and a backward pass beside
-// each other. pass_ms is the simulated time.
+// each other, with perfectly balanced routing, as DeepSeek profiled such a pair (deepseek-ai/profile-data, README,
+// "Training"). pass_ms is the simulated time.
 #include <benchmark/benchmark.h>
 
 #include <memory>
@@ -23,6 +24,7 @@ PreparedStep prepared(const std::string& kernels) {
   document.set("/parallelism={\"ranks\":64}");
   document.set("/placement={\"strategy\":\"contiguous\"}");
   document.set("/step={\"prefill\":{\"sequences_per_dp_rank\":1,\"prompt\":4096}}");
+  document.set("/routing={\"balanced\":{}}");
   document.set("/kernels=\"" + kernels + "\"");
   return prepare_step(decode_document<Scenario>(document), {"benchmark", {}});
 }

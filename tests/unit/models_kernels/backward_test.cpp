@@ -125,3 +125,31 @@ TEST_CASE("Products of backward passes cost what such shapes do") {
     }
   }
 }
+
+// DeepSeek-V3's experts, four to a rank with 8192 rows each: the tiles of a dense product of 32,768 rows, and hardly
+// more bytes. Rows that fill no tile of 128 cost as much as if they did. One row for each of 32 experts: the weights'
+// bytes, 32 times those of the dense product of as many rows, at its share of the HBM's bandwidth.
+TEST_CASE("A grouped product takes the time of a dense one's tiles, and of its own weights") {
+  const auto model = fitted_h100();
+  const GroupedGemm even{.rows = {8192, 8192, 8192, 8192}, .n = 4096, .k = 7168};
+  const double dense = model->cost(Gemm{.m = 32768, .n = 4096, .k = 7168}).time.base();
+  CHECK(model->cost(even).time.base() == Approx(dense).epsilon(1e-9));
+  GroupedGemm ragged = even;
+  ragged.rows = {8191, 8100, 8065, 8192};
+  CHECK(model->cost(ragged).time == model->cost(even).time);
+  GroupedGemm few = even;
+  few.rows.assign(32, 1);
+  const KernelCost weights = model->cost(few);
+  CHECK(weights.bound == Bound::kMemory);
+  CHECK(weights.time.base() >= 32.0 * 4096 * 7168 * 2 / 3.35e12);
+  CHECK(weights.time.base() <= 2.0 * 32.0 * 4096 * 7168 * 2 / 3.35e12);
+  // Its gradient: four of [7168, 4096] over 8192 rows each have the tiles of [28,672, 4096] over 8192.
+  GroupedGemm gradient = even;
+  gradient.activation = DataType::kFp32;
+  gradient.over = GroupedOver::kDepth;
+  const Gemm stacked{.m = 4 * 7168, .n = 4096, .k = 8192, .activation = DataType::kFp32, .product = Product::kAdded};
+  CHECK(model->cost(gradient).time.base() == Approx(model->cost(stacked).time.base()).epsilon(1e-9));
+  CHECK(model->warnings(even).back() ==
+        "profile h100-trtllm has no fit for grouped_gemm: dense products of as many tiles stand in");
+  CHECK(model->cost(GroupedGemm{.rows = {0, 0}, .n = 8, .k = 8}).time.base() == 0.0);
+}
