@@ -36,7 +36,7 @@ DataType operand_type(DataType weight, DataType activation) {
 }
 
 /// m, n, k [elements], w, a, c [B/element] of weights, inputs, outputs:
-///   work = 2·m·n·k·batch,  traffic = batch·(m·k·a + k·n·w + m·n·c)
+///   work = 2·m·n·k·batch,  traffic = batch·(m·k·a + k·n·w + m·n·c), with 2·m·n·c where C is added to
 /// Each matrix passes HBM once, which holds while the two inputs' tiles fit L2 (aiconfigurator's speed of light).
 KernelDemand demand(const Gemm& gemm) {
   if (gemm.m == 0 || gemm.n == 0 || gemm.k == 0 || gemm.batch == 0) {
@@ -46,15 +46,19 @@ KernelDemand demand(const Gemm& gemm) {
   const double n = number(gemm.n);
   const double k = number(gemm.k);
   const double batch = number(gemm.batch);
+  const double visits = gemm.product == Product::kAdded ? 2.0 : 1.0;
   return {.work = flops(2.0 * m * n * k * batch),
-          .traffic = batch * (m * k * activation_element_size(operand_type(gemm.weight, gemm.activation)) +
-                              k * n * element_size(gemm.weight) + m * n * activation_element_size(gemm.activation)),
+          .traffic =
+              batch * (m * k * activation_element_size(operand_type(gemm.weight, gemm.activation)) +
+                       k * n * element_size(gemm.weight) + visits * m * n * activation_element_size(gemm.activation)),
           .compute = gemm.weight};
 }
 
 /// R = Σ rows_e, A = experts with rows_e > 0:
 ///   work = 2·R·n·k,  traffic = R·k·a + A·k·n·w + R·n·c
 /// Only activated experts' weights are read: what makes decode depend on A more than on R (METRO, arXiv 2512.09277).
+/// Over the depth both operands are rows, and the gradients of the activated experts' weights are read and written:
+///   traffic = R·k·a + R·n·a + 2·A·k·n·c
 KernelDemand demand(const GroupedGemm& gemm) {
   double rows = 0.0;
   double activated = 0.0;
@@ -65,6 +69,12 @@ KernelDemand demand(const GroupedGemm& gemm) {
   }
   const double n = number(gemm.n);
   const double k = number(gemm.k);
+  if (gemm.over == GroupedOver::kDepth) {
+    return {.work = flops(2.0 * rows * n * k),
+            .traffic = rows * (n + k) * activation_element_size(operand_type(gemm.weight, gemm.activation)) +
+                       2.0 * activated * k * n * element_size(gemm.activation),
+            .compute = gemm.weight};
+  }
   return {.work = flops(2.0 * rows * n * k),
           .traffic = rows * k * activation_element_size(operand_type(gemm.weight, gemm.activation)) +
                      activated * k * n * element_size(gemm.weight) +
@@ -94,6 +104,25 @@ KernelDemand demand(const ContextAttention& a) {
   return {.work = flops(2.0 * sequences * number(a.heads) * pairs * widths),
           .traffic = sequences * (activations + cache),
           .compute = attention_compute(a.kv)};
+}
+
+/// Forward's symbols; products QKᵀ again, dO·Vᵀ, Pᵀ·dO, dS·K and dSᵀ·Q (FlashAttention-2, arXiv 2307.08691, section
+/// 3.1.2):
+///   work = 2·S·h·P·(3·d + 2·v)
+///   traffic = S·(q·h·(2·d + 2·v)·2 B + U·g·(d + v)·(b + 2 B))   Q, O, dO in, dQ out; K and V in, their gradients out
+/// Sums in fp32 that some kernels keep dQ in between are left out.
+KernelDemand demand(const ContextAttentionBackward& backward) {
+  const ContextAttention& a = backward.forward;
+  const KernelDemand forward = demand(a);
+  const double widths = number(a.qk_head_dim + a.v_head_dim);
+  if (!(forward.work > Flops{})) {
+    return forward;
+  }
+  const Bytes once = number(a.sequences) * number(a.query) * number(a.heads) * widths * attention_activation();
+  const Bytes cache = forward.traffic - once;
+  return {.work = forward.work * (number(3 * a.qk_head_dim + 2 * a.v_head_dim) / widths),
+          .traffic = 2.0 * once + cache * (1.0 + attention_activation() / element_size(a.kv)),
+          .compute = forward.compute};
 }
 
 /// S sequences, q queries, K keys, h and g query and KV heads of width d, P = attended_pairs(q, K, window), U = keys
@@ -221,6 +250,20 @@ ExpertParts parts_of(const Experts& experts) {
                       .written = cells * activation_element_size(operand_type(experts.weight, experts.activation)),
                       .work = flops(5.0 * cells)};
   return parts;
+}
+
+KernelCost backward_cost(const KernelCost& forward, const ContextAttentionBackward& kernel, double rate,
+                         Bandwidth bandwidth) {
+  KernelCost cost = forward;
+  cost.demand = demand(kernel);
+  if (!(forward.demand.work > Flops{})) {
+    return cost;
+  }
+  const double more = cost.demand.work / forward.demand.work;
+  cost.busy = std::max(forward.busy * (more / rate), cost.demand.traffic / bandwidth);
+  cost.time = forward.time - forward.busy + cost.busy;
+  cost.peak_time = forward.peak_time * more;
+  return cost;
 }
 
 KernelDemand demand_of(const Kernel& kernel) {

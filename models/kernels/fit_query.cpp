@@ -430,6 +430,7 @@ std::optional<FittableKernel> fittable(const Kernel& kernel) {
     std::optional<FittableKernel> operator()(const LatentGenerationAttention& k) const { return k; }
     std::optional<FittableKernel> operator()(const GroupedGemm&) const { return std::nullopt; }
     std::optional<FittableKernel> operator()(const IndexScores&) const { return std::nullopt; }
+    std::optional<FittableKernel> operator()(const ContextAttentionBackward&) const { return std::nullopt; }
     std::optional<FittableKernel> operator()(const Streaming& k) const { return k; }
   };
   return std::visit(Visitor{}, kernel);

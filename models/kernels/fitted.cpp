@@ -290,12 +290,42 @@ std::int64_t queries_of(const Kernel& kernel) {
   return latent != nullptr ? latent->query : 1;
 }
 
+/// The dense product that stands for a grouped one, of which no table has any: as many tiles of as much depth. Over the
+/// rows, all experts' rows, each expert's filled up to whole tiles, which libraries ask for (deepseek-ai/DeepGEMM,
+/// README, "aligned to the GEMM M block size"); over the depth, the activated experts' gradients one above the other,
+/// each as deep as they are on average.
+Gemm dense_like(const GroupedGemm& grouped) {
+  constexpr std::int64_t kTile = 128;
+  std::int64_t activated = 0;
+  std::int64_t rows = 0;
+  std::int64_t filled = 0;
+  for (const std::int64_t count : grouped.rows) {
+    activated += count > 0 ? 1 : 0;
+    rows += count;
+    filled += (count + kTile - 1) / kTile * kTile;
+  }
+  Gemm dense{.m = filled, .n = grouped.n, .k = grouped.k, .weight = grouped.weight, .activation = grouped.activation};
+  if (grouped.over == GroupedOver::kDepth && activated > 0) {
+    dense.m = activated * grouped.k;
+    dense.k = (rows + activated - 1) / activated;
+    dense.product = Product::kAdded;
+  }
+  return dense;
+}
+
 class FittedModel final : public CostModel {
  public:
   FittedModel(const KernelProfile& profile, const Accelerator& accelerator)
       : profile_(profile), accelerator_(accelerator), base_(make_cost_model(profile.base, accelerator)) {}
 
   [[nodiscard]] KernelCost cost(const Kernel& kernel) const override {
+    if (const auto* backward = std::get_if<ContextAttentionBackward>(&kernel)) {
+      return backward_cost(this->cost(backward->forward), *backward, profile_.base.attention_backward_rate,
+                           accelerator_.memory_bandwidth);
+    }
+    if (const auto* grouped = std::get_if<GroupedGemm>(&kernel); grouped != nullptr && lookup(dense_like(*grouped))) {
+      return cost_of_grouped(*grouped);
+    }
     KernelCost cost = base_->cost(kernel);
     const auto found = lookup(kernel);
     if (!found || !(cost.time > Duration{})) {
@@ -316,6 +346,15 @@ class FittedModel final : public CostModel {
   }
 
   [[nodiscard]] std::vector<std::string> warnings(const Kernel& kernel) const override {
+    if (const auto* backward = std::get_if<ContextAttentionBackward>(&kernel)) {
+      return warnings(backward->forward);
+    }
+    if (const auto* grouped = std::get_if<GroupedGemm>(&kernel); grouped != nullptr && lookup(dense_like(*grouped))) {
+      std::vector<std::string> all = warnings(dense_like(*grouped));
+      all.push_back(fmt::format("profile {} has no fit for {}: dense products of as many tiles stand in", profile_.name,
+                                title_of(kernel)));
+      return all;
+    }
     const auto found = lookup(kernel);
     if (!found) {
       std::vector<std::string> all = base_->warnings(kernel);
@@ -365,6 +404,26 @@ class FittedModel final : public CostModel {
   }
 
  private:
+  /// At the utilisation of the dense product that stands for it: as long as that takes, and longer as far as more bytes
+  /// take longer at full speed, since every expert has weights of its own.
+  [[nodiscard]] KernelCost cost_of_grouped(const GroupedGemm& grouped) const {
+    const auto light = [this](const KernelCost& cost) {
+      return std::max(cost.peak_time, cost.demand.traffic / accelerator_.memory_bandwidth);
+    };
+    KernelCost own = base_->cost(grouped);
+    if (!(own.time > Duration{})) {
+      return own;
+    }
+    const KernelCost dense = cost(dense_like(grouped));
+    const bool moves_longer = own.demand.traffic / accelerator_.memory_bandwidth > own.peak_time;
+    const double longer = std::max(1.0, light(own) / light(dense));
+    own.busy = dense.busy * longer;
+    own.time = dense.time - dense.busy + own.busy;
+    own.bound = moves_longer ? Bound::kMemory : dense.bound;
+    own.confidence = Confidence::kExtrapolated;
+    return own;
+  }
+
   [[nodiscard]] std::optional<KernelProfile::Choice> lookup(const Kernel& kernel) const {
     const std::optional<FittableKernel> fittable_kernel = fittable(kernel);
     return fittable_kernel ? profile_.choose_on(accelerator_, *fittable_kernel) : std::nullopt;

@@ -18,6 +18,9 @@
 /// the same.
 namespace moesim {
 
+/// What becomes of a product: it is written, or added to what is there.
+enum class Product { kStored, kAdded };
+
 /// C[m, n] = A[m, k]·B[k, n], `batch` times with different B (heads of an absorbed MLA projection).
 struct Gemm {
   std::int64_t m = 0;
@@ -26,18 +29,24 @@ struct Gemm {
   std::int64_t batch = 1;
   DataType weight = DataType::kBf16;      ///< type of B, and of the tensor cores' inputs
   DataType activation = DataType::kBf16;  ///< type of C; A has the type of the tensor cores' inputs
+  Product product = Product::kStored;
 
   bool operator==(const Gemm&) const = default;
 };
 
+/// Which dimension of a grouped GEMM differs from expert to expert: that of C's rows, or the one that is summed over.
+enum class GroupedOver { kRows, kDepth };
+
 /// One GEMM per expert over the rows that arrived for it: C_e[rows_e, n] = A_e[rows_e, k]·B_e[k, n]. Experts without
-/// rows cost nothing: their weights are not read.
+/// rows cost nothing: their weights are not read. Over the depth, gradients of weights: C_e[k, n] += A_e[rows_e, k]ᵀ·
+/// B_e[rows_e, n].
 struct GroupedGemm {
   std::vector<std::int64_t> rows = {};  ///< per local expert
   std::int64_t n = 0;
   std::int64_t k = 0;
-  DataType weight = DataType::kBf16;
-  DataType activation = DataType::kBf16;
+  DataType weight = DataType::kBf16;      ///< that the tensor cores multiply
+  DataType activation = DataType::kBf16;  ///< type of C
+  GroupedOver over = GroupedOver::kRows;
 
   bool operator==(const GroupedGemm&) const = default;
 };
@@ -98,6 +107,14 @@ struct ContextAttention {
   bool operator==(const ContextAttention&) const = default;
 };
 
+/// The gradients of queries, keys and values from that of the output, scores computed again (FlashAttention-2, arXiv
+/// 2307.08691, section 3.1.2).
+struct ContextAttentionBackward {
+  ContextAttention forward;
+
+  bool operator==(const ContextAttentionBackward&) const = default;
+};
+
 /// The last `query` tokens of each of `sequences`, over `keys` cached tokens each, themselves included: one new token,
 /// or one and drafts after it that are verified. A causal mask, at most `window` keys per query if that is not 0.
 struct GenerationAttention {
@@ -150,7 +167,7 @@ struct Streaming {
 };
 
 using Kernel = std::variant<Gemm, GroupedGemm, ContextAttention, GenerationAttention, LatentGenerationAttention,
-                            Streaming, Experts, IndexScores>;
+                            Streaming, Experts, IndexScores, ContextAttentionBackward>;
 
 /// The kernels that do an expert block's work when nothing is fused: two grouped GEMMs around a streaming activation,
 /// which also quantises its output for the second.
@@ -200,6 +217,12 @@ struct KernelCost {
   Bound bound = Bound::kOverhead;                 ///< of the busy part; kOverhead where there is none
   Confidence confidence = Confidence::kMeasured;  ///< CostModel::warnings says why
 };
+
+/// Attention's backward kernel, of which tables of serving systems have none, from what its forward kernel costs:
+///   busy = forward's busy · (5 products / 2 products) / rate,  fixed times as the forward kernel's
+/// with `rate` the share of the forward kernel's FLOP/s that the backward one reaches.
+KernelCost backward_cost(const KernelCost& forward, const ContextAttentionBackward& kernel, double rate,
+                         Bandwidth bandwidth);
 
 /// Time of one kernel that runs alone on one GPU.
 class CostModel {

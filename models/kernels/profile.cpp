@@ -60,8 +60,11 @@ void check_domains(const DomainTable& table, const Place& place, std::vector<Dia
 
 Operator operator_of(const Kernel& kernel) {
   // An expert block is priced by its grouped GEMMs' terms, and so are an indexer's scores: one library's kernels, with
-  // the same instructions in fp8 (DeepGEMM).
-  static_assert(std::variant_size_v<Kernel> == EnumNames<Operator>::names.size() + 2);
+  // the same instructions in fp8 (DeepGEMM). Attention's backward kernel is priced by its forward one.
+  static_assert(std::variant_size_v<Kernel> == EnumNames<Operator>::names.size() + 3);
+  if (std::holds_alternative<ContextAttentionBackward>(kernel)) {
+    return Operator::kContextAttention;
+  }
   const bool grouped = std::holds_alternative<Experts>(kernel) || std::holds_alternative<IndexScores>(kernel);
   return grouped ? Operator::kGroupedGemm : EnumNames<Operator>::names[kernel.index()].first;
 }

@@ -110,6 +110,7 @@ struct RooflineProfile {
   std::vector<std::string> measured_on;                     ///< accelerators, by name
   std::map<DataType, std::vector<RateFallback>> fallbacks;  ///< in order of preference
   std::map<Operator, OperatorProfile> operators;
+  double attention_backward_rate = 1.0;  ///< FLOP/s of attention's backward kernel over its forward kernel's
   CommunicationProfile communication;
   std::map<std::string, std::string> sources;
   std::vector<std::string> unverified;
@@ -122,6 +123,8 @@ struct RooflineProfile {
     f.required("measured_on", &RooflineProfile::measured_on, "Accelerators measured; on others costs are extrapolated");
     f.required("fallbacks", &RooflineProfile::fallbacks, "Type → what to compute in where the accelerator lacks it");
     f.required("operators", &RooflineProfile::operators, "Terms by kind of kernel");
+    f.optional("attention_backward_rate", &RooflineProfile::attention_backward_rate,
+               "FLOP/s of attention's backward kernel over its forward kernel's", Rules{.positive = true});
     f.required("communication", &RooflineProfile::communication, "Dispatch, combine and collectives");
     f.required("sources", &RooflineProfile::sources, "Field → source of its figure; \"*\" for all others");
     f.optional("unverified", &RooflineProfile::unverified, "Fields whose figure was assumed, not read in a source");

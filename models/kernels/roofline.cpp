@@ -67,6 +67,7 @@ DataType stored_type(const Kernel& kernel) {
     DataType operator()(const Streaming&) const { return DataType::kBf16; }
     DataType operator()(const Experts& k) const { return k.weight; }
     DataType operator()(const IndexScores&) const { return DataType::kFp8Block; }
+    DataType operator()(const ContextAttentionBackward& k) const { return k.forward.kv; }
   };
   return std::visit(Visitor{}, kernel);
 }
@@ -74,7 +75,10 @@ DataType stored_type(const Kernel& kernel) {
 class RooflineModel final : public CostModel {
  public:
   RooflineModel(const RooflineProfile& profile, const Accelerator& accelerator)
-      : name_(profile.name), accelerator_(accelerator), bandwidth_(accelerator.memory_bandwidth) {
+      : name_(profile.name),
+        accelerator_(accelerator),
+        bandwidth_(accelerator.memory_bandwidth),
+        attention_backward_rate_(profile.attention_backward_rate) {
     check_profile(profile, {profile.name, ""});
     for (const auto& [op, name] : EnumNames<Operator>::names) {
       const OperatorProfile& terms = profile.operators.at(op);
@@ -95,6 +99,9 @@ class RooflineModel final : public CostModel {
   [[nodiscard]] KernelCost cost(const Kernel& kernel) const override {
     if (const auto* experts = std::get_if<Experts>(&kernel)) {
       return sum_of_parts(*experts);
+    }
+    if (const auto* backward = std::get_if<ContextAttentionBackward>(&kernel)) {
+      return backward_cost(cost(backward->forward), *backward, attention_backward_rate_, bandwidth_);
     }
     KernelCost cost;
     cost.demand = demand_of(kernel);
@@ -130,6 +137,9 @@ class RooflineModel final : public CostModel {
         }
       }
       return all;
+    }
+    if (const auto* backward = std::get_if<ContextAttentionBackward>(&kernel)) {
+      return warnings(backward->forward);
     }
     const KernelDemand demand = demand_of(kernel);
     if (demand.work == Flops{} && demand.traffic == Bytes{}) {
@@ -262,6 +272,7 @@ class RooflineModel final : public CostModel {
   std::string name_;
   Accelerator accelerator_;
   Bandwidth bandwidth_;
+  double attention_backward_rate_;
   std::string unmeasured_;
   std::array<Range, kOperators> ranges_;
   std::array<std::array<std::array<Resolved, kTypes>, kTypes>, kOperators> table_;

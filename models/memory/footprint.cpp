@@ -27,7 +27,18 @@ double replicated_parameters(const LatentAttention& a, double hidden, double) {
 double replicated_parameters(const LinearAttention&, double, double) { return 0.0; }
 double replicated_parameters(const Lstm&, double, double) { return 0.0; }
 
-/// total/TP + replicated·(1 − 1/TP): a replicated parameter is on every rank instead of one in TP.
+/// Elements of the up-projections of keys and values that generation multiplies queries and outputs with. Prompts read
+/// them as the checkpoint has them, quantised in blocks with the rest of their matrix; cut by heads they are kept once
+/// more (vLLM's W_UK_T and W_UV, SGLang's w_kc and w_vc). In 16 bits they are views of the same memory.
+double absorbed_parameters(const Block& block, int tensor_parallel) {
+  const auto* latent = std::get_if<LatentAttention>(&block.mixer);
+  return latent == nullptr ? 0.0
+                           : static_cast<double>(latent->heads) / tensor_parallel *
+                                 (latent->qk_nope_head_dim + latent->v_head_dim) * latent->kv_lora_rank;
+}
+
+}  // namespace
+
 double mixer_parameters_per_rank(const Block& block, int hidden, int tensor_parallel) {
   const double total = mixer_parameters(block, hidden);
   if (tensor_parallel == 1) {
@@ -40,18 +51,6 @@ double mixer_parameters_per_rank(const Block& block, int hidden, int tensor_para
   }
   return total / ranks + replicated * (1.0 - 1.0 / ranks);
 }
-
-/// Elements of the up-projections of keys and values that generation multiplies queries and outputs with. Prompts read
-/// them as the checkpoint has them, quantised in blocks with the rest of their matrix; cut by heads they are kept once
-/// more (vLLM's W_UK_T and W_UV, SGLang's w_kc and w_vc). In 16 bits they are views of the same memory.
-double absorbed_parameters(const Block& block, int tensor_parallel) {
-  const auto* latent = std::get_if<LatentAttention>(&block.mixer);
-  return latent == nullptr ? 0.0
-                           : static_cast<double>(latent->heads) / tensor_parallel *
-                                 (latent->qk_nope_head_dim + latent->v_head_dim) * latent->kv_lora_rank;
-}
-
-}  // namespace
 
 std::array<MemoryFootprint::Part, 13> MemoryFootprint::parts() const {
   return {{{"embedding and LM head", embedding},

@@ -88,6 +88,10 @@ struct MemoryFootprint {
 
 MemoryFootprint footprint(const MemoryRequest& request);
 
+/// A rank's share of an attention or recurrent layer: total/TP + replicated·(1 − 1/TP), since a replicated parameter is
+/// on every rank instead of one in TP.
+double mixer_parameters_per_rank(const Block& block, int hidden, int tensor_parallel);
+
 /// What one more token adds to a rank's cache, before any sliding window is full.
 Bytes kv_bytes_per_token(const Model& model, DataType kv, int tensor_parallel,
                          KvSharding sharding = KvSharding::kHeads);

@@ -15,6 +15,7 @@ void add_run(CLI::App& app);
 void add_network(CLI::App& app);
 void add_place(CLI::App& app);
 void add_sweep(CLI::App& app);
+void add_train(CLI::App& app);
 void add_check(CLI::App& app, int& exit_code);
 void add_catalogue_commands(CLI::App& app);  ///< list, show, schema
 void add_collective(CLI::App& app);

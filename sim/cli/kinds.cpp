@@ -16,6 +16,7 @@
 #include "sim/program/step.hpp"
 #include "sim/report/number.hpp"
 #include "sim/scenario/run.hpp"
+#include "sim/training/layout.hpp"
 #include "topologies/cluster.hpp"
 #include "validate/cases/published.hpp"
 #include "workloads/routing/generator.hpp"
@@ -84,6 +85,16 @@ std::vector<ListRow> comparison_rows() {
 std::vector<ListRow> sweep_rows() {
   return catalogue_rows<SweepConfig>(sweep_catalogue(), [](const SweepConfig& config) { return config.description; });
 }
+std::vector<ListRow> training_rows() {
+  return catalogue_rows<Training>(training_catalogue(), [](const Training& training) { return training.description; });
+}
+std::vector<ListRow> schedule_rows() {
+  std::vector<ListRow> rows;
+  for (const PipelineSchedule& entry : pipeline_schedules()) {
+    rows.push_back({std::string(entry.name), std::string(entry.summary), std::string(entry.source)});
+  }
+  return rows;
+}
 std::vector<ListRow> generator_rows() {
   return catalogue_rows<GeneratorParameters>(generator_catalogue(), [](const GeneratorParameters& generator) {
     return fmt::format("top-{} of {} experts, {} layers{}", generator.experts_per_token, generator.experts,
@@ -150,6 +161,10 @@ void check_scenario(const Document& document) {
   static_cast<void>(prepare_step(decode_document<Scenario>(document), {document.name(), {}}));
 }
 
+void check_training(const Document& document) {
+  static_cast<void>(prepare_training(decode_document<Training>(document), {document.name(), {}}, TaskPool(1)));
+}
+
 void check_comparison(const Document& document) {
   const Place place{document.name(), {}};
   const auto config = decode_document<PlacementComparisonConfig>(document);
@@ -193,6 +208,8 @@ std::span<const Kind> kinds() {
        [] { return &comparison_catalogue(); }, schema_of<PlacementComparisonConfig>, check_comparison},
       {"sweeps", "moesim.sweep/1", "a scenario under all combinations of values", sweep_rows,
        [] { return &sweep_catalogue(); }, schema_of<SweepConfig>, check_sweep},
+      {"trainings", "moesim.training/1", "training steps ready to run", training_rows,
+       [] { return &training_catalogue(); }, schema_of<Training>, check_training},
       {"generators", "moesim.routing-generator/1", "routing like a recorded model's", generator_rows,
        [] { return &generator_catalogue(); }, schema_of<GeneratorParameters>, check_generator},
       {"cases", "moesim.cases/1", "published figures to be held against", case_file_rows,
@@ -201,6 +218,7 @@ std::span<const Kind> kinds() {
       {"placements", "", "strategies that place experts", placement_rows, nullptr, nullptr, nullptr},
       {"protocols", "", "ways of dispatch and combine", protocol_rows, nullptr, nullptr, nullptr},
       {"collectives", "", "algorithms of collectives", collective_rows, nullptr, nullptr, nullptr},
+      {"schedules", "", "orders of passes in a pipeline", schedule_rows, nullptr, nullptr, nullptr},
   };
   return kKinds;
 }

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
     moesim::add_network(app);
     moesim::add_place(app);
     moesim::add_sweep(app);
+    moesim::add_train(app);
     moesim::add_check(app, exit_code);
     moesim::add_catalogue_commands(app);
     moesim::add_collective(app);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "sim/config/decode.hpp"
+#include "sim/execute/attribution.hpp"
 
 namespace moesim {
 

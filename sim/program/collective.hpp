@@ -28,11 +28,13 @@ struct EnumNames<Collective> {
                                                               {Collective::kSendRecv, "send_recv"}});
 };
 
-/// All groups of `size` neighbours among ranks 0 … ranks−1 run the same collective at once.
+/// All groups of `size` ranks, each the `stride`-th after the one before (1: neighbours), among ranks 0 … ranks−1 run
+/// the same collective at once. Only rings know strides.
 struct CollectiveGroups {
   const Cluster* cluster = nullptr;
   std::size_t ranks = 0;
   std::size_t size = 0;
+  std::size_t stride = 1;
 };
 
 /// One after the other on each rank, which does not wait for others between them beyond what it receives: an exchange,

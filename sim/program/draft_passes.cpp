@@ -8,8 +8,7 @@
 /// speculative/eagle_worker.py, forward_draft_extend_after_decode and draft_forward; vLLM, v1/spec_decode/eagle.py). Of
 /// m modules pass i runs module i mod m (vLLM, models/deepseek_mtp.py).
 ///
-/// - The first pass takes the hidden states of all 1 + d tokens that were verified, those rejected too: shapes are
-/// fixed,
+/// - The first pass takes the hidden states of all 1 + d tokens that were verified, those rejected too: shapes are fixed,
 ///   so that a CUDA graph holds them (accepted_tokens of all columns in TensorRT-LLM; num_tokens_per_req =
 ///   speculative_num_steps + 1 in SGLang; vLLM unless disable_padded_drafter_batch). It fills the module's cache.
 /// - Each pass after it takes one token of each sequence, the one drafted last.
@@ -33,7 +32,7 @@ void StepBuilder::add_drafts() {
 }
 
 void StepBuilder::add_draft(const Layer& layer, std::int64_t pass) {
-  ++stage_;
+  set_stage(stage() + 1);
   BatchShape batch = plan_.batch;
   if (pass > 0) {
     batch.query = 1;
@@ -46,13 +45,13 @@ void StepBuilder::add_draft(const Layer& layer, std::int64_t pass) {
     share.traffic.push_back(
         traffic_of(share, *layer.moe_index, choices, parts_.size() + static_cast<std::size_t>(pass)));
   }
-  share_ = &share;
+  work_on(share);
   all_run({embedding_kernel(context_, batch.tokens())});
   sum_over_group();
   all_run(draft_input_kernels(context_, batch.tokens()));
   add_layer(layer);
   add_head(batch.sequences);
-  share_ = &whole_;
+  work_on(whole_);
 }
 
 /// [tokens of the pass, k]: as in the model's layer of that kind, since nobody recorded the module's own. Each pass

@@ -14,6 +14,7 @@ class Hash {
   void operator()(const Gemm& k) { add(k.m, k.n, k.k, k.batch); }
   void operator()(const GroupedGemm& k) { add(k.rows, k.n, k.k); }
   void operator()(const ContextAttention& k) { add(k.sequences, k.query, k.keys, k.heads); }
+  void operator()(const ContextAttentionBackward& k) { (*this)(k.forward); }
   void operator()(const GenerationAttention& k) { add(k.sequences, k.query, k.keys, k.heads); }
   void operator()(const LatentGenerationAttention& k) { add(k.sequences, k.query, k.keys, k.heads); }
   void operator()(const Streaming& k) { add(k.read.base(), k.written.base()); }

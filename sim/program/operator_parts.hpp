@@ -25,6 +25,13 @@ inline Gemm plain_gemm(const OperatorContext& context, std::int64_t m, std::int6
   return plain;
 }
 
+/// Type in which a GEMM with weights of type `weight` takes its other operand: 8-bit weights want 8-bit inputs,
+/// 4-bit weights are multiplied with the activations as they are.
+inline DataType input_type(const OperatorContext& context, DataType weight) {
+  const bool eight_bit = weight == DataType::kFp8 || weight == DataType::kFp8Block || weight == DataType::kInt8;
+  return eight_bit ? weight : context.precision.activations;
+}
+
 /// The share of one of `parts` ranks, rounded up: the widest rank sets the pace.
 inline std::int64_t split(int count, int parts) { return (count + parts - 1) / parts; }
 

@@ -9,13 +9,6 @@ namespace moesim {
 
 namespace {
 
-/// Type in which a GEMM with weights of type `weight` takes its other operand: 8-bit weights want 8-bit inputs,
-/// 4-bit weights are multiplied with the activations as they are.
-DataType input_type(const OperatorContext& context, DataType weight) {
-  const bool eight_bit = weight == DataType::kFp8 || weight == DataType::kFp8Block || weight == DataType::kInt8;
-  return eight_bit ? weight : context.precision.activations;
-}
-
 /// SwiGLU, GEGLU or a plain activation between the two GEMMs of a feed-forward block, with the quantisation of its
 /// output for the second.
 OperatorKernel activation_kernel(const OperatorContext& context, StepOperator op, DataType weight, std::int64_t rows,

@@ -37,7 +37,8 @@ bool is_mesh(const CollectiveGroups& groups) {
 
 /// Whether the group that starts at `first` has rings of its own over all its links.
 bool rings_fill_mesh(const CollectiveGroups& groups, std::size_t first) {
-  return is_mesh(groups) && groups.cluster->same_scale_up(RankId(first), RankId(first + groups.size - 1));
+  return groups.stride == 1 && is_mesh(groups) &&
+         groups.cluster->same_scale_up(RankId(first), RankId(first + groups.size - 1));
 }
 
 /// The way of a channel's ring through a node of `width` GPUs, by step: c, c + 1, … on a switch. On a mesh zigzag, c,
@@ -61,15 +62,26 @@ std::vector<RankId> ring_order(const CollectiveGroups& groups, std::size_t first
   for (std::size_t place = 0; place < groups.size; ++place) {
     const std::size_t node = place / width;
     const std::size_t step = node % 2 == 0 ? place % width : width - 1 - place % width;
-    order.emplace_back(first + node * width + column_of(channel, step, width, mesh));
+    order.emplace_back(first + groups.stride * (node * width + column_of(channel, step, width, mesh)));
   }
   return order;
+}
+
+/// Of each group.
+std::vector<std::size_t> first_ranks(const CollectiveGroups& groups) {
+  std::vector<std::size_t> first;
+  for (std::size_t block = 0; block < groups.ranks; block += groups.size * groups.stride) {
+    for (std::size_t offset = 0; offset < groups.stride; ++offset) {
+      first.push_back(block + offset);
+    }
+  }
+  return first;
 }
 
 }  // namespace
 
 std::size_t channel_count(const CollectiveGroups& groups) {
-  const std::size_t width = groups.cluster->gpus_per_node();
+  const std::size_t width = std::max<std::size_t>(1, groups.cluster->gpus_per_node() / groups.stride);
   return groups.size > width && groups.size % width == 0 ? width : 1;
 }
 
@@ -105,10 +117,10 @@ CollectivePhases ring(StepOperator op, ProfiledCollective profiled, const Collec
   Exchange exchange = collective_exchange(op, profiled, groups);
   exchange.local_bytes = bytes * local_share(op, groups.size);
   exchange.port_bytes = part * steps;
-  for (std::size_t first = 0; first < groups.ranks; first += groups.size) {
+  for (const std::size_t first : first_ranks(groups)) {
     std::vector<RankId> everybody;
-    for (std::size_t rank = first; rank < first + groups.size; ++rank) {
-      everybody.emplace_back(rank);
+    for (std::size_t i = 0; i < groups.size; ++i) {
+      everybody.emplace_back(first + i * groups.stride);
     }
     const bool sender_only = groups.size > kLargeRing || detail == RingDetail::kEveryStep;
     for (const RingHop& hop : ring_hops(groups, first)) {

@@ -24,7 +24,7 @@ StepProgram StepBuilder::build() {
   } else {
     add_layers(0, layers.size());
   }
-  stage_ = static_cast<std::uint32_t>(layers.size()) + 1;
+  set_stage(static_cast<std::uint32_t>(layers.size()) + 1);
   const bool generates = std::any_of(layers.begin(), layers.end(),
                                      [&](const Layer& layer) { return runs(layer) && layer.stack == Stack::kDecoder; });
   if (generates) {
@@ -33,8 +33,7 @@ StepProgram StepBuilder::build() {
     add_head(whole.phase == StepPhase::kDecode ? whole.tokens() : whole.sequences);
   }
   add_drafts();
-  program_.stages = stage_ + 1;
-  StepProgram built{std::move(program_), {}, std::move(moe_layers_)};
+  StepProgram built{take(stage() + 1), {}, std::move(moe_layers_)};
   if (splits()) {
     for (Share& part : parts_) {
       built.traffic.push_back(std::move(part.traffic));
@@ -49,7 +48,7 @@ StepProgram StepBuilder::build() {
 void StepBuilder::add_layers(std::size_t first, std::size_t last) {
   for (std::size_t l = first; l < last; ++l) {
     const Layer& layer = plan_.model->layers()[l];
-    stage_ = static_cast<std::uint32_t>(l) + 1;
+    set_stage(static_cast<std::uint32_t>(l) + 1);
     if (runs(layer)) {
       add_layer(layer);
     } else if (layer.block->cross_attention && plan_.batch.phase == StepPhase::kPrefill) {
@@ -63,13 +62,13 @@ void StepBuilder::add_layers(std::size_t first, std::size_t last) {
 void StepBuilder::add_in_micro_batches(std::size_t first, std::size_t last) {
   std::vector<std::vector<Turn>> turns;
   for (Share& part : parts_) {
-    share_ = &part;
+    work_on(part);
     yield();
     add_layers(first, last);
     turns.push_back(std::move(part.turns));
   }
-  share_ = &whole_;
-  interleave(turns, turns_ahead(plan_.batch.phase), program_.ranks);
+  work_on(whole_);
+  interleave(turns, turns_ahead(plan_.batch.phase), streams());
 }
 
 void StepBuilder::add_head(std::int64_t tokens) {

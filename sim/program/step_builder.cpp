@@ -12,7 +12,8 @@ double bytes_of(std::int64_t elements, DataType type) {
 }
 
 StepBuilder::StepBuilder(const StepPlan& plan, const TaskPool& pool)
-    : plan_(plan),
+    : ProgramWriter(*plan.cluster, plan.ranks, plan.tensor_parallel),
+      plan_(plan),
       pool_(pool),
       context_{plan.model->architecture().hidden,
                plan.tensor_parallel,
@@ -22,7 +23,6 @@ StepBuilder::StepBuilder(const StepPlan& plan, const TaskPool& pool)
                plan.cluster->accelerator().compute_capability.value_or(0)},
       mixer_context_(context_),
       whole_(share_of({plan.batch, 0})) {
-  program_.ranks.resize(plan.ranks);
   mixer_context_.weights = plan.precision.attention_weights(plan.model->architecture().released());
   if (splits()) {
     for (const MicroBatch& part : split_batch(plan.batch, plan.micro_batches)) {
@@ -30,6 +30,12 @@ StepBuilder::StepBuilder(const StepPlan& plan, const TaskPool& pool)
       parts_.back().micro_batch = static_cast<std::uint8_t>(parts_.size());
     }
   }
+  work_on(whole_);
+}
+
+void StepBuilder::work_on(Share& share) {
+  share_ = &share;
+  aim({&share.first_token, share.micro_batch > 0 ? &share.turns : nullptr, share.micro_batch});
 }
 
 StepBuilder::Share StepBuilder::share_of(const MicroBatch& part) const {
@@ -105,72 +111,6 @@ std::vector<ExpertIndex> StepBuilder::choices_of(const Share& share, std::size_t
     choices.insert(choices.end(), own.begin(), own.end());
   }
   return choices;
-}
-
-void StepBuilder::yield() {
-  if (takes_turns()) {
-    share_->turns.emplace_back(plan_.ranks);
-  }
-}
-
-std::vector<Instruction>& StepBuilder::stream(std::size_t rank) {
-  return takes_turns() ? share_->turns.back()[rank] : program_.ranks[rank];
-}
-
-std::vector<RunKernel> StepBuilder::store(KernelList kernels) {
-  std::vector<RunKernel> runs;
-  for (OperatorKernel& item : kernels) {
-    runs.push_back({kernels_.place(std::move(item.kernel)), item.op, stage_, item.repeat, share_->micro_batch});
-  }
-  return runs;
-}
-
-std::uint32_t StepBuilder::store(Exchange exchange) {
-  exchange.stage = stage_;
-  exchange.micro_batch = share_->micro_batch;
-  program_.exchanges.push_back(std::move(exchange));
-  return static_cast<std::uint32_t>(program_.exchanges.size() - 1);
-}
-
-void StepBuilder::run(std::size_t rank, const std::vector<RunKernel>& kernels) {
-  auto& own = stream(rank);
-  own.insert(own.end(), kernels.begin(), kernels.end());
-}
-
-void StepBuilder::all_run(KernelList kernels) {
-  const auto stored = store(std::move(kernels));
-  for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-    run(rank, stored);
-  }
-}
-
-StepBuilder::Begun StepBuilder::begin(CollectivePhases phases) {
-  Begun begun{std::move(phases)};
-  if (!begun.phases.empty()) {
-    if (auto* exchange = std::get_if<Exchange>(&begun.phases.front())) {
-      begun.exchange = store(std::move(*exchange));
-      all_do(Send{*begun.exchange});
-    }
-  }
-  return begun;
-}
-
-/// The rest of them, one after the other.
-void StepBuilder::finish(Begun begun) {
-  for (std::size_t i = 0; i < begun.phases.size(); ++i) {
-    if (i == 0 && begun.exchange) {
-      all_do(Receive{*begun.exchange});
-    } else if (auto* exchange = std::get_if<Exchange>(&begun.phases[i])) {
-      const std::uint32_t index = store(std::move(*exchange));
-      all_do(Send{index});
-      all_do(Receive{index});
-    } else {
-      auto& kernels = std::get<std::vector<Kernel>>(begun.phases[i]);
-      for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-        run(rank, store(KernelList{{StepOperator::kPermute, std::move(kernels[rank])}}));
-      }
-    }
-  }
 }
 
 double StepBuilder::group_bytes() const {

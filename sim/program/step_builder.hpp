@@ -8,15 +8,14 @@
 #include <utility>
 #include <vector>
 
-#include "sim/program/kernel_index.hpp"
-#include "sim/program/micro_batch.hpp"
+#include "sim/program/program_writer.hpp"
 #include "sim/program/step.hpp"
 
 namespace moesim {
 
 /// Appends instructions to the ranks' streams while walking through the layers, for the whole batch or for one
 /// micro-batch after the other.
-class StepBuilder {
+class StepBuilder : private ProgramWriter {
  public:
   StepBuilder(const StepPlan& plan, const TaskPool& pool);
 
@@ -42,9 +41,6 @@ class StepBuilder {
   [[nodiscard]] bool runs(const Layer& layer) const { return layer_runs(*plan_.model, layer, plan_.batch.phase); }
   [[nodiscard]] const BatchShape& batch() const { return share_->part.batch; }
   [[nodiscard]] bool takes_turns() const { return share_->micro_batch > 0; }
-  [[nodiscard]] std::int64_t tokens_of(std::size_t rank) const {
-    return static_cast<std::int64_t>(share_->first_token[rank + 1] - share_->first_token[rank]);
-  }
   [[nodiscard]] Share share_of(const MicroBatch& part) const;
 
   // step.cpp
@@ -75,50 +71,8 @@ class StepBuilder {
   [[nodiscard]] LayerTraffic traffic_of(const Share& share, std::size_t layer, std::span<const ExpertIndex> choices,
                                         std::size_t index) const;
   [[nodiscard]] std::vector<ExpertIndex> choices_of(const Share& share, std::size_t layer) const;
-  /// The other micro-batch has its turn now; nothing where the batch is not split.
-  void yield();
-  std::vector<Instruction>& stream(std::size_t rank);
-  /// Adds a list of kernels that all ranks run with the same shapes, or one rank with its own.
-  std::vector<RunKernel> store(KernelList kernels);
-  std::uint32_t store(Exchange exchange);
-  void run(std::size_t rank, const std::vector<RunKernel>& kernels);
-  void all_run(KernelList kernels);
-  /// Kernels over each rank's own tokens; ranks with as many tokens share them.
-  template <class MakeKernels>
-  void all_run_own_tokens(MakeKernels make) {
-    std::vector<std::pair<std::int64_t, std::vector<RunKernel>>> known;
-    for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-      const std::int64_t tokens = tokens_of(rank);
-      auto found = std::find_if(known.begin(), known.end(), [&](const auto& entry) { return entry.first == tokens; });
-      if (found == known.end()) {
-        known.emplace_back(tokens, tokens > 0 ? store(make(tokens)) : std::vector<RunKernel>{});
-        found = known.end() - 1;
-      }
-      run(rank, found->second);
-    }
-  }
-  template <class I>
-  void all_do(I instruction) {
-    for (std::size_t rank = 0; rank < plan_.ranks; ++rank) {
-      stream(rank).emplace_back(instruction);
-    }
-  }
-  /// Phases that have begun: the first one's Send is out, its Receive is not.
-  struct Begun {
-    CollectivePhases phases;
-    std::optional<std::uint32_t> exchange = std::nullopt;  ///< absent where the first phase is none
-  };
-  Begun begin(CollectivePhases phases);
-  void finish(Begun begun);
-  void all_phases(CollectivePhases phases) { finish(begin(std::move(phases))); }
-
-  [[nodiscard]] CollectiveGroups groups() const {
-    return {plan_.cluster, plan_.ranks, static_cast<std::size_t>(plan_.tensor_parallel)};
-  }
+  void work_on(Share& share);
   [[nodiscard]] double group_bytes() const;
-  [[nodiscard]] CollectivePhases in_groups(Collective collective, double size) const {
-    return usual_algorithm(collective, groups()).build(groups(), size);
-  }
   void reduce_scatter();
   void all_gather();
   void sum_over_group();
@@ -132,9 +86,6 @@ class StepBuilder {
   std::vector<Share> parts_;  ///< the micro-batches; none where the batch is not split
   Share* share_ = &whole_;    ///< whose instructions are added
   std::vector<std::size_t> moe_layers_;
-  Program program_;
-  KernelIndex kernels_{program_.kernels};
-  std::uint32_t stage_ = 0;
 };
 
 /// Of so many elements of a type.

@@ -57,6 +57,9 @@ std::string_view no_box(const CollectiveGroups& groups) {
   if (groups.cluster->config().scale_up.kind != ScaleUpKind::kTorus) {
     return "it needs a torus";
   }
+  if (groups.stride != 1) {
+    return "it needs groups of neighbours";
+  }
   return box_of(groups).empty() ? "it needs boxes of chips: last dimensions, whole but for the first of them" : "";
 }
 

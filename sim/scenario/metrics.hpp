@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "sim/core/quantity.hpp"
+#include "sim/execute/attribution.hpp"
 #include "sim/scenario/run.hpp"
 
 namespace moesim {
@@ -23,10 +24,6 @@ struct Metric {
 
 /// The figures of a step, in the order in which they are printed.
 std::vector<Metric> step_metrics(const StepResult& result);
-
-/// Ticks by category, mean over ranks, rounded so that they add up to the step to the tick (largest remainder).
-/// Throws InternalError if any rank's time is not attributed in full.
-std::array<SimTime, kTimeCategories> attribution(const Execution& execution);
 
 /// Of the model's own layers and head, or of the passes that draft tokens.
 enum class StepPart { kModel, kDraft };

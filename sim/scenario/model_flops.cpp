@@ -82,6 +82,15 @@ ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t g
   return {.attention = flops(attention * all), .rest = flops(rest * all), .experts = flops(experts)};
 }
 
+Flops masked_attention_work(const Mixer& mixer, const BatchShape& batch) {
+  const auto* grouped = std::get_if<GroupedQueryAttention>(&mixer);
+  const auto* latent = std::get_if<LatentAttention>(&mixer);
+  if ((grouped != nullptr && !grouped->window) || (latent != nullptr && !latent->indexer)) {
+    return flops(attention_flops(mixer, batch, Mask::kFull) - attention_flops(mixer, batch, Mask::kCausal));
+  }
+  return {};
+}
+
 FlopRate reference_peak(const Accelerator& accelerator, DataType weights) {
   for (const DataType type : {multiplied_as(weights, accelerator), DataType::kBf16}) {
     if (const auto found = accelerator.peak.find(type); found != accelerator.peak.end()) {

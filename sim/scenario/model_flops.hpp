@@ -28,6 +28,10 @@ struct ModelWork {
 ModelWork model_work(const Model& model, const BatchShape& batch, std::int64_t groups,
                      std::span<const double> routed_rows);
 
+/// What attention to all keys of prompts would take beyond what a causal mask leaves of it; none where a window or an
+/// indexer picks the keys.
+Flops masked_attention_work(const Mixer& mixer, const BatchShape& batch);
+
 /// Dense peak rate of the type in which weights of type `weights` are computed (multiplied_as, models/kernels), else
 /// bf16, else the highest that the accelerator has.
 FlopRate reference_peak(const Accelerator& accelerator, DataType weights);

@@ -106,25 +106,9 @@ void check_expert_parallelism(const Scenario& scenario, const Model& model, cons
 }
 
 void check_parallelism(const Scenario& scenario, const Model& model, const Cluster& cluster, const Place& place) {
-  const std::int64_t ranks = scenario.parallelism.ranks;
-  const int tensor_parallel = scenario.parallelism.tensor_parallel;
-  std::vector<Diagnostic> faults;
-  const Place where = below(place, "/parallelism/tensor_parallel");
-  if (ranks % tensor_parallel != 0) {
-    faults.push_back({where, fmt::format("expected a divisor of the {} ranks, found {}", ranks, tensor_parallel)});
-  }
-  if (!keeps_to_nodes(cluster, tensor_parallel)) {
-    faults.push_back({where, fmt::format("expected a divisor or a multiple of the {} GPUs of a node, found {}",
-                                         cluster.gpus_per_node(), tensor_parallel)});
-  }
-  for (const auto& [name, block] : model.architecture().blocks) {
-    for (const Heads& heads : heads_of(block)) {
-      if (!splits(heads, tensor_parallel)) {
-        faults.push_back({where, fmt::format("expected a divisor of the {} {} of the layers \"{}\", found {}",
-                                             heads.count, heads.what, name, tensor_parallel)});
-      }
-    }
-  }
+  std::vector<Diagnostic> faults =
+      tensor_parallel_faults(model, cluster, scenario.parallelism.ranks, scenario.parallelism.tensor_parallel,
+                             below(place, "/parallelism/tensor_parallel"));
   check_expert_parallelism(scenario, model, place, faults);
   if (!faults.empty()) {
     throw ConfigError(std::move(faults));
@@ -249,11 +233,13 @@ void check_size(const Scenario& scenario, const Model& model, const BatchShape& 
   }
 }
 
-ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
-  if (scenario.parallelism.ranks == 1 || model.moe() == nullptr || stays_in_place(scenario.dispatch.protocol)) {
+}  // namespace
+
+ExpertExchange exchange_of(DispatchProtocol protocol, std::int64_t ranks, const Model& model) {
+  if (ranks == 1 || model.moe() == nullptr || stays_in_place(protocol)) {
     return ExpertExchange::kNone;
   }
-  switch (scenario.dispatch.protocol) {
+  switch (protocol) {
     case DispatchProtocol::kDeepEpLowLatency:
       return ExpertExchange::kLowLatency;
     case DispatchProtocol::kAllGather:
@@ -263,7 +249,26 @@ ExpertExchange exchange_of(const Scenario& scenario, const Model& model) {
   }
 }
 
-}  // namespace
+std::vector<Diagnostic> tensor_parallel_faults(const Model& model, const Cluster& cluster, std::int64_t ranks,
+                                               int tensor_parallel, const Place& where) {
+  std::vector<Diagnostic> faults;
+  if (ranks % tensor_parallel != 0) {
+    faults.push_back({where, fmt::format("expected a divisor of the {} ranks, found {}", ranks, tensor_parallel)});
+  }
+  if (!keeps_to_nodes(cluster, tensor_parallel)) {
+    faults.push_back({where, fmt::format("expected a divisor or a multiple of the {} GPUs of a node, found {}",
+                                         cluster.gpus_per_node(), tensor_parallel)});
+  }
+  for (const auto& [name, block] : model.architecture().blocks) {
+    for (const Heads& heads : heads_of(block)) {
+      if (!splits(heads, tensor_parallel)) {
+        faults.push_back({where, fmt::format("expected a divisor of the {} {} of the layers \"{}\", found {}",
+                                             heads.count, heads.what, name, tensor_parallel)});
+      }
+    }
+  }
+  return faults;
+}
 
 std::vector<MemoryRequest> PreparedStep::memory_requests() const {
   const auto ranks = static_cast<std::size_t>(scenario.parallelism.ranks);
@@ -287,7 +292,7 @@ std::vector<MemoryRequest> PreparedStep::memory_requests() const {
     request.tokens_per_sequence = batch.keys;
     request.encoder_tokens = batch.keys;
     request.step_tokens = batch.tokens();
-    request.exchange = exchange_of(scenario, model);
+    request.exchange = exchange_of(scenario.dispatch.protocol, scenario.parallelism.ranks, model);
     request.micro_batches = micro_batches;
     request.draft_tokens = draft_tokens_of(scenario.step);
     const std::int64_t at_once = split_batch(batch, micro_batches).back().batch.tokens();  // the last is the largest

@@ -156,7 +156,8 @@ std::vector<InputFile> hashed(std::span<const std::filesystem::path> paths) {
   return inputs;
 }
 
-std::vector<InputFile> input_files(const Scenario& scenario) {
+std::vector<InputFile> input_files(const ModelChoice& model, const ClusterChoice& cluster, const ProfileChoice& kernels,
+                                   const RoutingConfig& routing, const PlacementConfig& placement) {
   std::vector<std::filesystem::path> paths;
   std::visit(
       [&]<class M>(const M& choice) {
@@ -169,20 +170,24 @@ std::vector<InputFile> input_files(const Scenario& scenario) {
           }
         }
       },
-      scenario.model);
-  if (const auto* file = std::get_if<ClusterFile>(&scenario.cluster)) {
+      model);
+  if (const auto* file = std::get_if<ClusterFile>(&cluster)) {
     paths.push_back(file->value.resolved);
   }
-  if (const auto* file = std::get_if<ProfileFile>(&scenario.kernels)) {
+  if (const auto* file = std::get_if<ProfileFile>(&kernels)) {
     paths.push_back(file->value.resolved);
   }
-  for (auto& path : files_of(scenario.routing)) {
+  for (auto& path : files_of(routing)) {
     paths.push_back(std::move(path));
   }
-  if (scenario.placement.file) {
-    paths.push_back(scenario.placement.file->resolved);
+  if (placement.file) {
+    paths.push_back(placement.file->resolved);
   }
   return hashed(paths);
+}
+
+std::vector<InputFile> input_files(const Scenario& scenario) {
+  return input_files(scenario.model, scenario.cluster, scenario.kernels, scenario.routing, scenario.placement);
 }
 
 TokenBatch token_batch(const PreparedStep& step) {

@@ -48,6 +48,13 @@ RoutingNeeds routing_needs(const Model& model);
 /// What strategies are asked: of the model, the ranks and the copies that the scenario allows; without loads.
 PlacementProblem placement_problem(const PreparedStep& step);
 
+/// Why groups of so many neighbours cannot share the model's attention; `where` is what says how many.
+std::vector<Diagnostic> tensor_parallel_faults(const Model& model, const Cluster& cluster, std::int64_t ranks,
+                                               int tensor_parallel, const Place& where);
+
+/// Which buffers a dispatch over so many ranks has.
+ExpertExchange exchange_of(DispatchProtocol protocol, std::int64_t ranks, const Model& model);
+
 /// Throws ConfigError or ModelError. `place` is the scenario's file.
 PreparedStep prepare_step(const Scenario& scenario, const Place& place);
 
@@ -60,7 +67,9 @@ struct InputFile {
 /// The files with their contents' SHA-256. Throws ConfigError where one cannot be read.
 std::vector<InputFile> hashed(std::span<const std::filesystem::path> paths);
 
-/// The files that a scenario names.
+/// The files that a scenario names, or what else has these parts.
+std::vector<InputFile> input_files(const ModelChoice& model, const ClusterChoice& cluster, const ProfileChoice& kernels,
+                                   const RoutingConfig& routing, const PlacementConfig& placement);
 std::vector<InputFile> input_files(const Scenario& scenario);
 
 /// Routed tokens of one MoE layer: max over ranks / mean over ranks.

@@ -9,6 +9,7 @@
 #include "sim/config/codec.hpp"
 #include "sim/core/error.hpp"
 #include "sim/scenario/run.hpp"
+#include "sim/training/run.hpp"
 
 namespace moesim {
 
@@ -72,6 +73,13 @@ Simulated simulate(const CaseRun& run, const Place& place) {
     const StepResult result = run_step(drafting->value, place, TaskPool(1));
     return {.time = result.execution.end.duration(),
             .plain_time = run_step(plain, place, TaskPool(1)).execution.end.duration() * result.tokens_per_step};
+  }
+  if (const auto* training = std::get_if<RunTraining>(&run)) {
+    const TrainingResult result = run_training(training->value, place, TaskPool(1));
+    return {.time = result.step.duration(),
+            .tokens = static_cast<double>(result.tokens),
+            .ranks = static_cast<double>(training->value.parallelism.ranks),
+            .per_node = static_cast<double>(result.cluster.gpus_per_node)};
   }
   const StepResult result = run_step(std::get<RunStep>(run).value, place, TaskPool(1));
   return {.time = result.execution.end.duration(),

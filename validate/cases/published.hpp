@@ -14,6 +14,7 @@
 #include "sim/core/task_pool.hpp"
 #include "sim/scenario/collective.hpp"
 #include "sim/scenario/scenario.hpp"
+#include "sim/training/training.hpp"
 
 /// Runs that others published, and what is to be simulated to be held against them. Nothing is fitted to them.
 namespace moesim {
@@ -82,13 +83,20 @@ struct RunDrafting {
   static constexpr bool kWrapper = true;
   Scenario value;
 };
+/// One step of a training run.
+struct RunTraining {
+  static constexpr std::string_view kTag = "training";
+  static constexpr bool kWrapper = true;
+  Training value;
+};
 /// Not to be simulated yet.
 struct RunWaits {
   static constexpr std::string_view kTag = "waits_for";
   static constexpr bool kWrapper = true;
   std::string value;
 };
-using CaseRun = std::variant<RunCollective, RunCollectives, RunStep, RunSplit, RunDrafting, RunWaits>;
+using CaseRun =
+    std::variant<RunCollective, RunCollectives, RunStep, RunSplit, RunDrafting, RunTraining, RunWaits>;
 
 enum class CaseRelation { kAbout, kAtLeast };
 template <>

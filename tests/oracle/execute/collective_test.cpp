@@ -322,3 +322,22 @@ TEST_CASE("rings over meshes take each link once, and each NIC") {
   }
   CHECK(execution.bytes_inter_node == Approx(3 * 4 * 11.0 / 12.0 * size / 4.0).epsilon(1e-12));
 }
+
+// Every second GPU of a node, two groups at once, each with links of its own: as four neighbours. Every eighth GPU of
+// four nodes: a group on each rail, which all hops keep to.
+TEST_CASE("rings of ranks with a stride take as long as rings of neighbours on links like theirs") {
+  const double size = 8e6;
+  const auto strided = [&](const Cluster& cluster, std::size_t ranks, std::size_t stride) {
+    return ring(StepOperator::kReduceScatter, ProfiledCollective::kReduceScatter, {&cluster, ranks, 4, stride}, size,
+                RingDetail::kFolded);
+  };
+  const Cluster node = nodes_of(8, 1);
+  CHECK(time_of(run(node, strided(node, 8, 2), 8)) == within_ticks(3 * (kAlpha + size / 4 / kNvlink), 6));
+
+  const Cluster four = nodes_of(8, 4);
+  const CollectivePhases phases = strided(four, 32, 8);
+  for (const Transfer& transfer : std::get<Exchange>(phases.front()).transfers) {
+    CHECK(transfer.from.index() % 8 == transfer.to.index() % 8);
+  }
+  CHECK(time_of(run(four, phases, 32)) == within_ticks(3 * (kNetworkLatency + size / 4 / kNic), 6));
+}

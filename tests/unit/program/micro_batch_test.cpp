@@ -4,38 +4,13 @@
 #include <string>
 #include <variant>
 
-#include "sim/core/random.hpp"
 #include "sim/program/step.hpp"
+#include "three_layers.hpp"
 
 using namespace moesim;
+using namespace moesim::test;
 
 namespace {
-
-constexpr std::size_t kRanks = 4;
-
-/// DeepSeek-V2-Lite's dense block in one layer, and its MoE block (64 experts, top-6, shared ones) in the next two.
-Model three_layers() {
-  Architecture small = load_model(ModelName{"deepseek-v2-lite"}, {"test", ""}).architecture();
-  std::string dense;
-  std::string moe;
-  for (const auto& [name, block] : small.blocks) {
-    (std::holds_alternative<MixtureOfExperts>(block.feed_forward) ? moe : dense) = name;
-  }
-  small.layers = {{{dense}, 1}, {{moe}, 2}};
-  return {std::move(small), {"test", ""}};
-}
-
-/// Two nodes of two GPUs.
-Cluster two_nodes() {
-  ClusterConfig config;
-  config.name = "test";
-  config.accelerator = "h200-sxm";
-  config.gpus_per_node = 2;
-  config.nodes = 2;
-  config.network = Network{};
-  config.network->nic = "connectx-7-ndr";
-  return build_cluster(config, {"test", {}});
-}
 
 struct Fixture {
   Model model = three_layers();
@@ -43,19 +18,10 @@ struct Fixture {
   Placement placement;
   StepRouting routing;
 
-  /// Choices at random; experts of one layer are all different.
   StepPlan plan(const BatchShape& batch, int micro_batches, DispatchProtocol protocol, int tensor_parallel = 1) {
     const auto groups = static_cast<std::int64_t>(kRanks) / tensor_parallel;
     placement = place_experts({}, {.layers = 2, .experts = 64, .ranks = kRanks}, {});
-    routing.shape = {.tokens = static_cast<std::size_t>(batch.tokens() * groups), .layers = 2, .k = 6, .experts = 64};
-    routing.choices.clear();
-    RandomStream random(3, "micro-batches");
-    for (std::size_t i = 0; i < routing.shape.tokens * 2; ++i) {
-      const auto first = static_cast<std::uint16_t>(random.uniform() * 64);
-      for (std::uint16_t j = 0; j < 6; ++j) {
-        routing.choices.push_back(static_cast<std::uint16_t>((first + 7 * j) % 64));
-      }
-    }
+    routing = random_routing(static_cast<std::size_t>(batch.tokens() * groups));
     StepPlan made;
     made.model = &model;
     made.cluster = &cluster;

@@ -1,0 +1,1 @@
+moesim_bench(bench_training LIBRARIES moesim_scenario SOURCES training_bench.cpp)
