@@ -79,7 +79,8 @@ void add_ends(const PreparedTraining& prepared, const CostModel& costs,
 
 /// Passes of all pipeline ranks and expert-parallel groups.
 void add_work(const PassKeys& keys, TrainingResult& result) {
-  const double groups = static_cast<double>(result.layout.stage_ranks / result.layout.group_ranks);
+  const std::size_t all_groups = result.layout.stage_ranks / result.layout.group_ranks;
+  const auto groups = static_cast<double>(all_groups);
   for (const auto& rank : result.pipeline.ranks) {
     for (const PlacedItem& placed : rank) {
       const PassCost& cost = result.costs.at(keys.of(placed.item));

@@ -108,17 +108,17 @@ std::vector<std::size_t> most_in_flight(const std::vector<ScheduleItem>& order, 
   double heaviest = 0.0;
   const auto weighed = [&] { return std::inner_product(now.begin(), now.end(), weight.begin(), 0.0); };
   for (const ScheduleItem& item : order) {
+    if (item.pass == Pass::kForwardBackward) {
+      --now[item.backward.stage];
+    } else if (item.pass == Pass::kBackward || item.pass == Pass::kBackwardWeight) {
+      --now[item.visit.stage];
+    }
     if (item.pass == Pass::kForward || item.pass == Pass::kForwardBackward) {
       ++now[item.visit.stage];
       if (const double sum = weighed(); sum > heaviest) {
         heaviest = sum;
         most = now;
       }
-    }
-    if (item.pass == Pass::kForwardBackward) {
-      --now[item.backward.stage];
-    } else if (item.pass == Pass::kBackward || item.pass == Pass::kBackwardWeight) {
-      --now[item.visit.stage];
     }
   }
   return most;

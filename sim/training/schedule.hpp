@@ -61,7 +61,8 @@ std::vector<std::size_t> stages_of_rank(const PipelineSchedule& schedule, const 
 
 /// What a rank has to keep for backward passes: micro-batches in flight, [stages], at the moment when `weighed` by the
 /// size of a stage's activations they are most. One is in flight from the start of its forward pass to the end of the
-/// last pass that needs it (its weight gradients, where those are put off).
+/// last pass that needs it (its weight gradients, where those are put off). A forward pass beside a backward one takes
+/// up layer by layer what the other gives back, so that the two count as one.
 std::vector<std::size_t> most_in_flight(const std::vector<ScheduleItem>& order, std::span<const double> weight);
 
 }  // namespace moesim

@@ -4,6 +4,7 @@
 #include "scenarios.hpp"
 #include "sim/execute/execute.hpp"
 #include "sim/program/training_pass.hpp"
+#include "sim/scenario/model_flops.hpp"
 
 using namespace moesim;
 using namespace moesim::test;
@@ -31,6 +32,14 @@ class OlmoeChunk {
     plan.sequence_length = 1024;
     plan.dispatch = step_.scenario.dispatch.protocol;
     return plan;
+  }
+  /// What a prefill step of all layers needs, but for its head, counted by parameters rather than by kernels.
+  [[nodiscard]] double work_of_layers() const {
+    const double rows = static_cast<double>(routing_.shape.tokens * routing_.shape.k);
+    const std::vector<double> routed(routing_.shape.layers, rows);
+    const Architecture& shape = step_.model.architecture();
+    const ModelWork work = model_work(step_.model, step_.batch, 16, routed);
+    return (work.attention + work.rest + work.experts).base() - 16.0 * 2.0 * shape.hidden * shape.vocabulary;
   }
   [[nodiscard]] Execution run(const Program& program) const {
     return execute(program, step_.cluster, *costs_, step_.profile.communication);
@@ -129,4 +138,20 @@ TEST_CASE("recomputing more takes longer, and a backward pass longer than a forw
     // All of a forward pass once more, whose last results nobody waits for elsewhere either.
     CHECK((full - kept).duration().base() == Approx(forward.duration().base()).epsilon(0.05));
   }
+}
+
+// Sixteen layers by kernels and by parameters, which count the gains of norms over heads too. The head has logits of
+// all 16·1024 tokens.
+TEST_CASE("a forward pass of all layers needs what a prefill step needs, and a backward pass twice that") {
+  const OlmoeChunk chunk;
+  ChunkPlan plan = chunk.plan();
+  plan.first_layer = 0;
+  plan.last_layer = 16;
+  const double layers = chunk.work_of_layers();
+  CHECK(build_pass(plan, Pass::kForward, TaskPool(1)).model_work.base() == Approx(layers).epsilon(1e-4));
+  plan.ends = ChunkEnds::kBoth;
+  const double head = 2.0 * 2048 * 50304 * 16 * 1024;
+  CHECK(build_pass(plan, Pass::kForward, TaskPool(1)).model_work.base() == Approx(layers + head).epsilon(1e-4));
+  CHECK(build_pass(plan, Pass::kBackward, TaskPool(1)).model_work.base() ==
+        Approx(2.0 * (layers + head)).epsilon(1e-4));
 }

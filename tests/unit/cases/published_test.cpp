@@ -7,6 +7,7 @@
 #include "sim/config/document.hpp"
 #include "sim/core/error.hpp"
 #include "sim/scenario/run.hpp"
+#include "sim/training/run.hpp"
 
 using namespace moesim;
 
@@ -142,4 +143,22 @@ TEST_CASE("The cases that come with the program decode, and no two have the same
     }
   }
   CHECK(names.size() >= 30);
+}
+
+TEST_CASE("A training is held against the time of its step, or the tokens that a GPU has of it") {
+  Training training;
+  training.model = ModelName{"olmoe-1b-7b"};
+  training.cluster = ClusterName{"hgx-h200"};
+  training.parallelism.ranks = 8;
+  training.parallelism.expert_parallel = 8;
+  training.batch = {512, 1, 16};
+  training.routing = BalancedRouting{};
+  training.dispatch.protocol = DispatchProtocol::kNaive;
+  const double step = run_training(training, {"test", ""}, TaskPool(1)).step.duration().base();
+  const auto outcomes = validated({published("step", PublishedTime{seconds(step)}, RunTraining{training}, 0.01),
+                                   published("rate", PublishedGpuRate{1000.0}, RunTraining{training}, 0.01)});
+  for (const CaseOutcome& outcome : outcomes) {
+    REQUIRE(outcome.predicted);
+    CHECK(*outcome.predicted == Approx(outcome.of.name == "step" ? step : 512.0 * 16 / 8 / step));
+  }
 }
