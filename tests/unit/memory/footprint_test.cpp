@@ -2,7 +2,7 @@
 
 #include "models/memory/memory.hpp"
 #include "sim/core/quantity.hpp"
-#include "toy.hpp"
+#include "tests/unit/memory/toy.hpp"
 
 using namespace moesim;
 
