@@ -2,6 +2,7 @@
 
 #include "models/memory/memory.hpp"
 #include "sim/core/quantity.hpp"
+#include "tests/unit/memory/toy.hpp"
 
 using namespace moesim;
 
