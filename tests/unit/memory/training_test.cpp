@@ -23,11 +23,13 @@ Model plain_layers(int layers) {
   return Model(std::move(architecture), {"plain.json", ""});
 }
 
+Model trained_model(const char* name) { return load_model(ModelName{name}, {"test", ""}); }
+
 }  // namespace
 
 TEST_CASE("parameters of all ranks' chunks are the model's", "[training]") {
   for (const char* name : {"deepseek-v3", "qwen3-30b-a3b", "gpt-oss-120b", "mixtral-8x7b"}) {
-    const Model model = load(name);
+    const Model model = trained_model(name);
     const std::size_t layers = model.layers().size();
     TrainingMemoryRequest request{.model = model};
     request.expert_parallel = model.moe()->experts;
@@ -63,7 +65,7 @@ TEST_CASE("a parameter takes 18 bytes, with a distributed optimizer 6 + 12 / DP"
 }
 
 TEST_CASE("states of experts are shared by the ranks that have the same experts", "[training]") {
-  const Model model = load("qwen3-30b-a3b");
+  const Model model = trained_model("qwen3-30b-a3b");
   TrainingMemoryRequest request{.model = model};
   request.expert_parallel = 8;
   request.data_parallel = 16;
@@ -90,14 +92,14 @@ TEST_CASE("activations kept for a layer are those of the closed form", "[trainin
   request.kept = KeptActivations::kSelective;
   CHECK(kept_bytes(request, chunk).base() == 3 * 1000 * selective / 4);
   request.kept = KeptActivations::kLayerInputs;
-  CHECK(kept_bytes(request, chunk).base() == 3 * 1000 * 2 * 128 / 4);
+  CHECK(kept_bytes(request, chunk).base() == 3 * 1000 * 2 * 128 / 4.0);
 }
 
 // A token: norms 2·2·2048 in bf16 and 2·2048 operands in fp8; q, k, v (32 + 2·4)·128·2, before their norms 36·128·2,
 // output 32·128·(2 + 1), 32·4; eight rows of 2048 operands, 2·768·2 inputs and 768 outputs of SwiGLU; 8·128 of the
 // router.
 TEST_CASE("activations of an fp8 MoE layer", "[training]") {
-  const Model model = load("qwen3-30b-a3b");
+  const Model model = trained_model("qwen3-30b-a3b");
   TrainingMemoryRequest request{.model = model, .precision = {.weights = DataType::kFp8}};
   request.tokens = 1;
   const double attention = 40 * 128 * 2 + 36 * 128 * 2 + 32 * 128 * 3 + 32 * 4;
