@@ -38,24 +38,33 @@ std::vector<SweepBound> bounds_of(const SweepConfig& config, const Place& place)
   return bounds;
 }
 
-/// A cost is only there where GPUs have a price.
-void check_priced(const SweepConfig& config, const std::vector<Scenario>& scenarios, const Place& place) {
-  const auto wants = [&](Figure figure, const std::string& at) {
-    if (figure == Figure::kCostPerMillionTokens &&
-        std::any_of(scenarios.begin(), scenarios.end(), [](const Scenario& s) { return !s.price_per_gpu; })) {
-      throw ConfigError(below(place, at),
-                        "expected a scenario with price_per_gpu, found one without; \"set\": "
-                        "{\"/price_per_gpu\": \"2 USD/h\"} gives it one");
+/// What a scenario must have for a figure to be there; empty: nothing, or it has it.
+std::string_view missing_for(Figure figure, const Scenario& scenario) {
+  if (figure == Figure::kCostPerMillionTokens && !scenario.price_per_gpu) {
+    return "a scenario with price_per_gpu, found one without; \"set\": {\"/price_per_gpu\": \"2 USD/h\"} gives it one";
+  }
+  if (figure == Figure::kTimePerOutputToken && !std::holds_alternative<DecodeStep>(scenario.step)) {
+    return "a scenario with a decode step, found one with a prefill step, which generates nothing";
+  }
+  return {};
+}
+
+void check_figures(const SweepConfig& config, const std::vector<Scenario>& scenarios, const Place& place) {
+  const auto check = [&](Figure figure, const std::string& at) {
+    for (const Scenario& scenario : scenarios) {
+      if (const std::string_view missing = missing_for(figure, scenario); !missing.empty()) {
+        throw ConfigError(below(place, at), fmt::format("expected {}", missing));
+      }
     }
   };
   for (std::size_t i = 0; i < config.limits.size(); ++i) {
-    wants(config.limits[i].metric, fmt::format("/limits/{}/metric", i));
+    check(config.limits[i].metric, fmt::format("/limits/{}/metric", i));
   }
   for (std::size_t i = 0; i < config.objectives.size(); ++i) {
-    wants(config.objectives[i].metric, fmt::format("/objectives/{}/metric", i));
+    check(config.objectives[i].metric, fmt::format("/objectives/{}/metric", i));
   }
   for (std::size_t i = 0; i < config.show.size(); ++i) {
-    wants(config.show[i], fmt::format("/show/{}", i));
+    check(config.show[i], fmt::format("/show/{}", i));
   }
 }
 
@@ -165,6 +174,9 @@ std::optional<double> SweepPoint::figure(Figure figure) const {
     return static_cast<double>(gpus);
   }
   const Metric* metric = find_metric(metrics, figure);
+  if (metric == nullptr && figure == Figure::kTimePerOutputToken) {
+    metric = find_metric(metrics, Figure::kStepTime);
+  }
   return metric == nullptr ? std::nullopt : std::optional(metric->value);
 }
 
@@ -189,7 +201,7 @@ SweepPlan plan_sweep(const SweepConfig& config, const Place& place) {
     plan.at.push_back(values_at(config, i));
     plan.scenarios.push_back(scenario_at(config, base, plan.at.back(), place));
   }
-  check_priced(config, plan.scenarios, place);
+  check_figures(config, plan.scenarios, place);
   return plan;
 }
 

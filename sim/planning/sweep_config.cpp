@@ -24,6 +24,7 @@ const Catalogue& sweep_catalogue() {
 const UnitTable* units_of(Figure figure) {
   switch (figure) {
     case Figure::kStepTime:
+    case Figure::kTimePerOutputToken:
       return &unit_table<Duration>();
     case Figure::kHbmPeakPerRank:
     case Figure::kBytesInterNode:

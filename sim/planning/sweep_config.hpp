@@ -18,9 +18,11 @@
 
 namespace moesim {
 
-/// What a sweep may limit, rank or show: metrics of a step by their names in its result, and the GPUs it takes.
+/// What a sweep may limit, rank or show: metrics of a step by their names in its result (time_per_output_token also of
+/// decode steps that draft nothing, where it is the step's time), and the GPUs it takes.
 enum class Figure {
   kStepTime,
+  kTimePerOutputToken,
   kTokensPerSecond,
   kTokensPerSecondPerGpu,
   kCostPerMillionTokens,
@@ -36,6 +38,7 @@ template <>
 struct EnumNames<Figure> {
   static constexpr auto names =
       std::to_array<std::pair<Figure, std::string_view>>({{Figure::kStepTime, "step_time"},
+                                                          {Figure::kTimePerOutputToken, "time_per_output_token"},
                                                           {Figure::kTokensPerSecond, "tokens_per_second"},
                                                           {Figure::kTokensPerSecondPerGpu, "tokens_per_second_per_gpu"},
                                                           {Figure::kCostPerMillionTokens, "cost_per_million_tokens"},

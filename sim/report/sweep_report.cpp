@@ -38,6 +38,8 @@ std::string_view heading(Figure figure) {
   switch (figure) {
     case Figure::kStepTime:
       return "step time";
+    case Figure::kTimePerOutputToken:
+      return "per token";
     case Figure::kTokensPerSecond:
       return "tokens/s";
     case Figure::kTokensPerSecondPerGpu:
@@ -79,9 +81,13 @@ std::vector<AxisColumn> axis_columns(const Sweep& sweep) {
   return columns;
 }
 
-/// Step time and what a GPU gives, then what limits, objectives and the sweep itself name, each once.
+/// A time, what a GPU gives and holds, then what limits, objectives and the sweep itself name, each once.
 std::vector<Figure> shown_figures(const SweepConfig& config) {
-  std::vector<Figure> figures{Figure::kStepTime, Figure::kTokensPerSecondPerGpu, Figure::kHbmPeakPerRank};
+  const bool per_token =
+      std::any_of(config.objectives.begin(), config.objectives.end(),
+                  [](const SweepObjective& objective) { return objective.metric == Figure::kTimePerOutputToken; });
+  std::vector<Figure> figures{per_token ? Figure::kTimePerOutputToken : Figure::kStepTime,
+                              Figure::kTokensPerSecondPerGpu, Figure::kHbmPeakPerRank};
   const auto add = [&](Figure figure) {
     if (std::find(figures.begin(), figures.end(), figure) == figures.end()) {
       figures.push_back(figure);

@@ -79,12 +79,14 @@ TEST_CASE("sweep: faults end with exit code 2 and name the place") {
     return outcome.err;
   };
   CHECK(fault("/limits/0/metric=step_tim") ==
-        "error: sweep.json#/limits/0/metric: expected one of step_time, tokens_per_second, tokens_per_second_per_gpu, "
+        "error: sweep.json#/limits/0/metric: expected one of step_time, time_per_output_token, tokens_per_second, "
+        "tokens_per_second_per_gpu, "
         "cost_per_million_tokens, mfu, hfu, hbm_utilisation, hbm_peak_per_rank, bytes_inter_node, "
         "load_imbalance_mean, gpus, found \"step_tim\"; did you mean \"step_time\"?\n");
   CHECK(fault("/axes/1={\"/step/decode/contexts\": [1024]}")
             .starts_with("error: sweep.json#/axes: with /parallelism/ranks=1, /step/decode/contexts=1024: "
-                         "scenario mixtral-8x7b-decode-h100#/step/decode: expected a known key, found \"contexts\"; did you mean \"context\"?"));
+                         "scenario mixtral-8x7b-decode-h100#/step/decode: expected a known key, found \"contexts\"; "
+                         "did you mean \"context\"?"));
   CHECK(fault("/axes=[]") == "error: sweep.json#/axes: expected an array of at least 1, found an array of 0\n");
   CHECK(fault("/axes=[{\"/parallelism/ranks\": [1]}]")
             .starts_with("error: sweep.json: none of 1 points can run; the first: "));

@@ -185,6 +185,13 @@ TEST_CASE("a sweep's faults are found before anything runs, and say where they a
   CHECK(with([](SweepConfig& c) { c.scenario = {"mixtral", "mixtral"}; })
             .starts_with("sweep.json#/scenario: expected a scenario file or the name of a scenario, found \"mixtral\", "
                          "which is neither"));
+  CHECK(with([](SweepConfig& c) {
+          c.scenario = {"deepseek-v3-prefill-h200", "deepseek-v3-prefill-h200"};
+          c.axes.pop_back();
+          c.limits[0].metric = Figure::kTimePerOutputToken;
+        }) ==
+        "sweep.json#/limits/0/metric: expected a scenario with a decode step, found one with a prefill step, "
+        "which generates nothing");
   // Values that no scenario may have are the sweep's fault, not a point's: a slip would else be a table of refusals.
   CHECK(with([](SweepConfig& c) { c.axes[1].value.begin()->second = {8, 0}; }) ==
         "sweep.json#/axes: with /parallelism/ranks=4, /parallelism/tensor_parallel=1, "
@@ -203,4 +210,6 @@ TEST_CASE("a sweep's figures are metrics of a step, by name") {
     CAPTURE(name);
     CHECK(sweep.points.front().figure(figure).has_value());
   }
+  // Nothing is drafted: a step is a token.
+  CHECK(sweep.points.front().figure(Figure::kTimePerOutputToken) == sweep.points.front().figure(Figure::kStepTime));
 }
