@@ -35,20 +35,24 @@ std::int64_t greatest(std::int64_t most, Predicate good) {
   return low;
 }
 
+/// Of as many tokens a step as `part` is of `whole`, rows of experts and dispatch buffers with them.
+MemoryRequest with_share_of_tokens(MemoryRequest request, std::int64_t part, std::int64_t whole) {
+  const auto scaled = [&](std::int64_t value) { return (value * part + whole - 1) / whole; };
+  request.step_tokens = scaled(request.step_tokens);
+  request.max_dispatch_tokens = scaled(request.max_dispatch_tokens);
+  if (request.expert_rows) {
+    request.expert_rows = scaled(*request.expert_rows);
+  }
+  return request;
+}
+
 /// In generation every sequence brings the same number of tokens to a step; in a prompt's step they do not depend on
 /// how many sequences are resident.
-MemoryRequest with_sequences(MemoryRequest request, std::int64_t sequences) {
-  if (request.phase == ServingPhase::kGeneration && request.sequences > 0) {
-    const auto scaled = [&](std::int64_t value) {
-      return (value * sequences + request.sequences - 1) / request.sequences;
-    };
-    request.step_tokens = scaled(request.step_tokens);
-    if (request.expert_rows) {
-      request.expert_rows = scaled(*request.expert_rows);
-    }
-  }
-  request.sequences = sequences;
-  return request;
+MemoryRequest with_sequences(const MemoryRequest& request, std::int64_t sequences) {
+  const bool generates = request.phase == ServingPhase::kGeneration && request.sequences > 0;
+  MemoryRequest changed = generates ? with_share_of_tokens(request, sequences, request.sequences) : request;
+  changed.sequences = sequences;
+  return changed;
 }
 
 std::string sequences_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
@@ -71,15 +75,25 @@ std::string step_remedy(const MemoryRequest& request, const Accelerator& acceler
   if (request.phase == ServingPhase::kGeneration) {
     return {};
   }
-  MemoryRequest changed = request;
   const std::int64_t most = greatest(request.step_tokens - 1, [&](std::int64_t tokens) {
-    changed.step_tokens = tokens;
-    if (request.expert_rows) {
-      changed.expert_rows = *request.expert_rows * tokens / request.step_tokens;
-    }
-    return fits(changed, accelerator);
+    return fits(with_share_of_tokens(request, tokens, request.step_tokens), accelerator);
   });
   return most > 0 ? fmt::format("at most {} tokens per step", most) : "";
+}
+
+/// Fewer drafts are also fewer tokens that a step verifies.
+std::string draft_remedy(const MemoryRequest& request, const Accelerator& accelerator) {
+  const auto with_drafts = [&](std::int64_t drafts) {
+    MemoryRequest changed = with_share_of_tokens(request, 1 + drafts, 1 + request.draft_tokens);
+    changed.draft_tokens = static_cast<int>(drafts);
+    return changed;
+  };
+  if (request.draft_tokens == 0 || !fits(with_drafts(0), accelerator)) {
+    return {};
+  }
+  const std::int64_t most =
+      greatest(request.draft_tokens - 1, [&](std::int64_t drafts) { return fits(with_drafts(drafts), accelerator); });
+  return most > 0 ? fmt::format("at most {} draft tokens", most) : "no draft tokens";
 }
 
 bool is_allowed(const MemoryRequest& request, int expert_ranks, int tensor_parallel) {
@@ -156,8 +170,8 @@ std::string precision_remedy(const MemoryRequest& request, const Accelerator& ac
 
 std::string remedies(const MemoryRequest& request, const Accelerator& accelerator) {
   std::vector<std::string> found;
-  for (const auto& remedy :
-       {sequences_remedy, length_remedy, step_remedy, expert_ranks_remedy, tensor_parallel_remedy, precision_remedy}) {
+  for (const auto& remedy : {sequences_remedy, length_remedy, step_remedy, draft_remedy, expert_ranks_remedy,
+                             tensor_parallel_remedy, precision_remedy}) {
     if (std::string text = remedy(request, accelerator); !text.empty()) {
       found.push_back(std::move(text));
     }

@@ -34,6 +34,9 @@ std::vector<SweepBound> bounds_of(const SweepConfig& config, const Place& place)
     if (limit.at_least) {
       bound.at_least = value_of(limit.metric, *limit.at_least, below(here, "/at_least"));
     }
+    if (bound.at_most && bound.at_least && *bound.at_least > *bound.at_most) {
+      throw ConfigError(here, "expected at_least to be no more than at_most, found it to be more");
+    }
   }
   return bounds;
 }
@@ -61,7 +64,13 @@ void check_figures(const SweepConfig& config, const std::vector<Scenario>& scena
     check(config.limits[i].metric, fmt::format("/limits/{}/metric", i));
   }
   for (std::size_t i = 0; i < config.objectives.size(); ++i) {
-    check(config.objectives[i].metric, fmt::format("/objectives/{}/metric", i));
+    const Figure metric = config.objectives[i].metric;
+    check(metric, fmt::format("/objectives/{}/metric", i));
+    const auto before = config.objectives.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::any_of(config.objectives.begin(), before, [&](const auto& other) { return other.metric == metric; })) {
+      throw ConfigError(below(place, fmt::format("/objectives/{}/metric", i)),
+                        fmt::format("expected each metric once, found {} twice", name_of(metric)));
+    }
   }
   for (std::size_t i = 0; i < config.show.size(); ++i) {
     check(config.show[i], fmt::format("/show/{}", i));
@@ -157,10 +166,11 @@ void gather(Sweep& sweep, std::vector<Ran> ran) {
       }
     }
   }
+  const auto points = static_cast<std::size_t>(
+      std::count_if(sweep.points.begin(), sweep.points.end(), [](const SweepPoint& point) { return point.ran(); }));
   for (auto& [warning, count] : warnings) {
-    const bool all = count == sweep.points.size();
-    sweep.warnings.push_back(all ? std::move(warning)
-                                 : fmt::format("{} of {} points: {}", count, sweep.points.size(), warning));
+    sweep.warnings.push_back(count == points ? std::move(warning)
+                                             : fmt::format("{} of {} points: {}", count, points, warning));
   }
 }
 
@@ -174,9 +184,6 @@ std::optional<double> SweepPoint::figure(Figure figure) const {
     return static_cast<double>(gpus);
   }
   const Metric* metric = find_metric(metrics, figure);
-  if (metric == nullptr && figure == Figure::kTimePerOutputToken) {
-    metric = find_metric(metrics, Figure::kStepTime);
-  }
   return metric == nullptr ? std::nullopt : std::optional(metric->value);
 }
 

@@ -70,6 +70,31 @@ void check_pointer(const std::string& pointer, const Place& place) {
   }
 }
 
+/// Whether what one pointer names is what the other names, or holds it.
+bool overlap(std::string_view a, std::string_view b) {
+  const auto holds = [](std::string_view outer, std::string_view inner) {
+    return inner.starts_with(outer) && (inner.size() == outer.size() || inner[outer.size()] == '/');
+  };
+  return holds(a, b) || holds(b, a);
+}
+
+/// A value that another axis, or another pointer of the same one, writes over would stand in the table and not in the
+/// run.
+void check_apart(const SweepConfig& config, const Place& place) {
+  std::vector<std::string_view> seen;
+  for (std::size_t axis = 0; axis < config.axes.size(); ++axis) {
+    for (const auto& [pointer, values] : config.axes[axis].value) {
+      for (const std::string_view other : seen) {
+        if (overlap(pointer, other)) {
+          throw ConfigError(pointer_place(place, fmt::format("/axes/{}", axis), pointer),
+                            fmt::format("expected pointers that do not name the same value, found \"{}\", too", other));
+        }
+      }
+      seen.push_back(pointer);
+    }
+  }
+}
+
 std::size_t length_of(const SweepAxis& axis) { return axis.value.begin()->second.size(); }
 
 void check_axis(const SweepAxis& axis, const std::string& at, const Place& place) {
@@ -122,6 +147,7 @@ std::size_t count_points(const SweepConfig& config, const Place& place) {
                         fmt::format("expected at most {} combinations, found more", kMostPoints));
     }
   }
+  check_apart(config, place);
   return points;
 }
 

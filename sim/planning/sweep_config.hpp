@@ -18,8 +18,7 @@
 
 namespace moesim {
 
-/// What a sweep may limit, rank or show: metrics of a step by their names in its result (time_per_output_token also of
-/// decode steps that draft nothing, where it is the step's time), and the GPUs it takes.
+/// What a sweep may limit, rank or show: metrics of a step by their names in its result, and the GPUs it takes.
 enum class Figure {
   kStepTime,
   kTimePerOutputToken,
@@ -138,7 +137,7 @@ double value_of(Figure figure, const Json& value, const Place& place);
 Document base_document(const SweepConfig& config, const Place& place);
 
 /// How many combinations there are. Throws ConfigError for axes without values, with lists of unequal length, with
-/// what is no JSON pointer, or with more combinations than kMostPoints.
+/// what is no JSON pointer, with pointers to the same value, or with more combinations than kMostPoints.
 inline constexpr std::size_t kMostPoints = 100'000;
 std::size_t count_points(const SweepConfig& config, const Place& place);
 

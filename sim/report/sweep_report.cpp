@@ -105,8 +105,21 @@ std::vector<Figure> shown_figures(const SweepConfig& config) {
   return figures;
 }
 
-/// The largest part of the step's time: what to mend first.
-std::string most_of(const SweepPoint& point) {
+/// All figures that any point has, in their order: what is drafted or dropped has figures of its own.
+std::vector<Metric> all_metrics(const Sweep& sweep) {
+  std::vector<Metric> all;
+  for (const SweepPoint& point : sweep.points) {
+    auto at = all.begin();
+    for (const Metric& metric : point.metrics) {
+      const auto same = std::find_if(all.begin(), all.end(), [&](const Metric& m) { return m.name == metric.name; });
+      at = same != all.end() ? same + 1 : all.insert(at, metric) + 1;
+    }
+  }
+  return all;
+}
+
+/// Of the step's time: what to mend first.
+std::string largest_part(const SweepPoint& point) {
   const auto largest = std::max_element(point.attribution.begin(), point.attribution.end());
   const double whole = point.figure(Figure::kStepTime).value();
   return fmt::format("{} {}", EnumNames<TimeCategory>::names[largest - point.attribution.begin()].second,
@@ -179,7 +192,7 @@ std::vector<std::string> cells(const Sweep& sweep, const SweepPoint& point, cons
     const auto value = point.figure(figure);
     line.push_back(value ? figure_text(figure, *value) : "-");
   }
-  line.push_back(point.ran() ? most_of(point) : "cannot run");
+  line.push_back(point.ran() ? largest_part(point) : "cannot run");
   if (!sweep.config.limits.empty()) {
     line.push_back(!point.ran() ? "-" : point.within_limits ? "yes" : "no");
   }
@@ -206,7 +219,7 @@ std::string sweep_table(const Sweep& sweep) {
   for (const Figure figure : figures) {
     head.emplace_back(heading(figure));
   }
-  head.emplace_back("most of the time");
+  head.emplace_back("largest part");
   if (!sweep.config.limits.empty()) {
     head.emplace_back("within");
   }
@@ -248,8 +261,8 @@ Json sweep_json(const Sweep& sweep) {
   json["base"] = Codec<Scenario>::encode(sweep.base);
   const std::vector<AxisColumn> columns = axis_columns(sweep);
   json["figures"] = Json::array();
-  const auto first = std::find_if(sweep.points.begin(), sweep.points.end(), [](const auto& p) { return p.ran(); });
-  for (const Metric& metric : first->metrics) {
+  json["figures"].push_back({{"name", "gpus"}, {"unit", "1"}, {"definition", "GPUs that the step runs on"}});
+  for (const Metric& metric : all_metrics(sweep)) {
     json["figures"].push_back({{"name", std::string(metric.name)},
                                {"unit", std::string(metric.unit)},
                                {"definition", std::string(metric.definition)}});
@@ -298,13 +311,13 @@ std::string quoted(std::string text) {
 
 std::string sweep_csv(const Sweep& sweep) {
   const std::vector<AxisColumn> columns = axis_columns(sweep);
-  const auto first = std::find_if(sweep.points.begin(), sweep.points.end(), [](const auto& p) { return p.ran(); });
+  const std::vector<Metric> all = all_metrics(sweep);
   std::string text;
   for (const AxisColumn& column : columns) {
     text += quoted(column.pointer) + ',';
   }
   text += "obstacle,within_limits,front,gpus";
-  for (const Metric& metric : first->metrics) {
+  for (const Metric& metric : all) {
     text += fmt::format(",{}", metric.name);
   }
   text += '\n';
@@ -314,7 +327,7 @@ std::string sweep_csv(const Sweep& sweep) {
     }
     text += fmt::format("{},{},{}", quoted(point.obstacle), point.within_limits, point.on_front);
     text += point.ran() ? fmt::format(",{}", point.gpus) : ",";
-    for (const Metric& metric : first->metrics) {
+    for (const Metric& metric : all) {
       const auto same = std::find_if(point.metrics.begin(), point.metrics.end(),
                                      [&](const Metric& other) { return other.name == metric.name; });
       text += same == point.metrics.end() ? "," : fmt::format(",{}", same->value);

@@ -154,11 +154,14 @@ std::vector<Metric> step_metrics(const StepResult& result) {
       {"step_load_imbalance_worst", drawn.worst, "1", "the same, largest over MoE layers"},
       {"events", static_cast<double>(execution.events), "1", "events simulated"},
   };
+  if (std::holds_alternative<DecodeStep>(result.scenario.step)) {
+    metrics.push_back({"time_per_output_token", step / result.tokens_per_step, "s",
+                       drafts == 0 ? "step_time: a step is a token" : "step_time / tokens_per_step"});
+  }
   if (drafts > 0) {
     metrics.push_back({"tokens_per_step", result.tokens_per_step, "tokens",
                        "expected new tokens of a sequence in a step: 1 + a1 + a1 a2 + ..., with the probabilities that "
                        "a draft token is accepted given that those before it are"});
-    metrics.push_back({"time_per_output_token", step / result.tokens_per_step, "s", "step_time / tokens_per_step"});
     metrics.push_back({"draft_time", draft_time(result).base(), "s",
                        "of step_time, what the passes that draft tokens take, waits included; mean over ranks"});
   }

@@ -192,6 +192,16 @@ TEST_CASE("a sweep's faults are found before anything runs, and say where they a
         }) ==
         "sweep.json#/limits/0/metric: expected a scenario with a decode step, found one with a prefill step, "
         "which generates nothing");
+  CHECK(with([](SweepConfig& c) { c.axes[1].value["/step/decode"] = {1, 2, 3}; }) ==
+        "sweep.json#/axes/1/~1step~1decode~1sequences_per_dp_rank: expected pointers that do not name the same value, "
+        "found \"/step/decode\", too");
+  CHECK(with([](SweepConfig& c) { c.axes.push_back(c.axes[1]); }) ==
+        "sweep.json#/axes/2/~1step~1decode~1sequences_per_dp_rank: expected pointers that do not name the same value, "
+        "found \"/step/decode/sequences_per_dp_rank\", too");
+  CHECK(with([](SweepConfig& c) { c.limits[0].at_least = Json("11 s"); }) ==
+        "sweep.json#/limits/0: expected at_least to be no more than at_most, found it to be more");
+  CHECK(with([](SweepConfig& c) { c.objectives.push_back({Figure::kStepTime, Goal::kMaximise}); }) ==
+        "sweep.json#/objectives/2/metric: expected each metric once, found step_time twice");
   // Values that no scenario may have are the sweep's fault, not a point's: a slip would else be a table of refusals.
   CHECK(with([](SweepConfig& c) { c.axes[1].value.begin()->second = {8, 0}; }) ==
         "sweep.json#/axes: with /parallelism/ranks=4, /parallelism/tensor_parallel=1, "

@@ -70,6 +70,41 @@ TEST_CASE("Remedies are computed: each fits, and the next step does not") {
   CHECK(passes([](MemoryRequest& request) { request.precision.kv = DataType::kFp8; }));
 }
 
+TEST_CASE("Dispatch buffers and drafts shrink with the step: the remedies say the most that fits") {
+  const Model model = load_model(ModelName{"deepseek-v3"}, {"test", ""});
+  const Accelerator h200 = find_accelerator("h200-sxm", {"test", ""});
+  const auto request = [&](std::int64_t sequences, int drafts) {
+    return MemoryRequest{.model = model,
+                         .precision = {.weights = DataType::kFp8Block},
+                         .expert_ranks = 32,
+                         .expert_slots = std::vector<std::size_t>(model.moe_layers(), 8),
+                         .sequences = sequences,
+                         .tokens_per_sequence = 4096,
+                         .step_tokens = sequences * (1 + drafts),
+                         .draft_tokens = drafts,
+                         .expert_rows = sequences * (1 + drafts) * 8,
+                         .exchange = ExpertExchange::kLowLatency,
+                         .max_dispatch_tokens = sequences * (1 + drafts)};
+  };
+  // "at most 335 sequences": the number before what it counts.
+  const auto most = [](const std::string& text, const std::string& counted) {
+    const std::size_t end = text.find(counted);
+    REQUIRE(end != std::string::npos);
+    return std::stoll(text.substr(text.rfind(' ', end - 1) + 1));
+  };
+  for (const int drafts : {0, 1, 8}) {
+    CAPTURE(drafts);
+    const std::int64_t sequences = most(complaint(request(900, drafts), h200), " sequences per rank");
+    CHECK(complaint(request(sequences, drafts), h200).empty());
+    CHECK_FALSE(complaint(request(sequences + 1, drafts), h200).empty());
+    if (drafts == 8) {  // two more sequences fit with fewer drafts
+      const auto fewer = static_cast<int>(most(complaint(request(sequences + 2, 8), h200), " draft tokens"));
+      CHECK(complaint(request(sequences + 2, fewer), h200).empty());
+      CHECK_FALSE(complaint(request(sequences + 2, fewer + 1), h200).empty());
+    }
+  }
+}
+
 TEST_CASE("Where nothing helps, the complaint says so") {
   const Model model = toy_model();
   CHECK(complaint(toy_request(model), toy_accelerator(1000)) ==
