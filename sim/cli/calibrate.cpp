@@ -232,7 +232,8 @@ void calibrate_communication(const CalibrateOptions& options, const std::vector<
         with_errors({{"operator", name}, {"rows", found.rows}}, found.in_grid, found.out_of_grid));
     text += name + '\n';
     text += error_row("  rows held back", found.in_grid);
-    text += error_row("  shapes held back", found.out_of_grid);
+    text +=
+        error_row(found.network ? "  shapes or numbers of nodes held back" : "  shapes held back", found.out_of_grid);
   }
   text += fmt::format("written to {}\n", options.output);
   deliver(options, {std::move(json), std::move(text), warnings});
