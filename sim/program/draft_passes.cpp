@@ -8,8 +8,8 @@
 /// speculative/eagle_worker.py, forward_draft_extend_after_decode and draft_forward; vLLM, v1/spec_decode/eagle.py). Of
 /// m modules pass i runs module i mod m (vLLM, models/deepseek_mtp.py).
 ///
-/// - The first pass takes the hidden states of all 1 + d tokens that were verified, those rejected too: shapes are fixed,
-///   so that a CUDA graph holds them (accepted_tokens of all columns in TensorRT-LLM; num_tokens_per_req =
+/// - The first pass takes the hidden states of all 1 + d tokens that were verified, those rejected too: shapes are
+///   fixed, so that a CUDA graph holds them (accepted_tokens of all columns in TensorRT-LLM; num_tokens_per_req =
 ///   speculative_num_steps + 1 in SGLang; vLLM unless disable_padded_drafter_batch). It fills the module's cache.
 /// - Each pass after it takes one token of each sequence, the one drafted last.
 /// - Every pass ends with the head, over one token of each sequence.

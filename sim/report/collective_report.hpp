@@ -6,8 +6,8 @@
 
 #include "sim/config/document.hpp"
 #include "sim/core/quantity.hpp"
-#include "sim/scenario/metrics.hpp"
 #include "sim/scenario/collective.hpp"
+#include "sim/scenario/metrics.hpp"
 
 namespace moesim {
 

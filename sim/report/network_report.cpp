@@ -8,9 +8,9 @@
 #include "sim/config/describe.hpp"
 #include "sim/config/document.hpp"
 #include "sim/core/units.hpp"
-#include "sim/scenario/metrics.hpp"
 #include "sim/report/number.hpp"
 #include "sim/report/result_frame.hpp"
+#include "sim/scenario/metrics.hpp"
 
 namespace moesim {
 

@@ -95,8 +95,7 @@ struct RunWaits {
   static constexpr bool kWrapper = true;
   std::string value;
 };
-using CaseRun =
-    std::variant<RunCollective, RunCollectives, RunStep, RunSplit, RunDrafting, RunTraining, RunWaits>;
+using CaseRun = std::variant<RunCollective, RunCollectives, RunStep, RunSplit, RunDrafting, RunTraining, RunWaits>;
 
 enum class CaseRelation { kAbout, kAtLeast };
 template <>
