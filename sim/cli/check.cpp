@@ -11,12 +11,29 @@
 
 namespace moesim {
 
+namespace {
+
+/// Scenarios come first: names of other kinds may be checked, too.
+const Catalogue& catalogue_with(const std::string& name) {
+  for (const Kind& kind : kinds()) {
+    if (kind.catalogue != nullptr && !scenario_catalogue().contains(name) && kind.catalogue()->contains(name)) {
+      return *kind.catalogue();
+    }
+  }
+  return scenario_catalogue();
+}
+
+}  // namespace
+
 void add_check(CLI::App& app, int& exit_code) {
   auto file = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("check", "Say whether a file is valid, and if not what is wrong with it");
-  command->add_option("file", *file, "A file of any kind that `moesim schema` knows")->required();
+  command
+      ->add_option("file", *file,
+                   "A file of any kind that `moesim schema` knows, or the name of what comes with the program")
+      ->required();
   command->callback([file, &exit_code] {
-    const Document document = read_document_argument(*file, "scenario", scenario_catalogue(), {});
+    const Document document = read_document_argument(*file, "scenario", catalogue_with(*file), {});
     try {
       fmt::print("{}: a valid {}\n", *file, check_document(document));
     } catch (const ConfigError& error) {
