@@ -182,9 +182,10 @@ Bytes kept_bytes(const TrainingMemoryRequest& request, const ChunkInFlight& chun
   return of_tokens(request, per_token);
 }
 
-/// Logits in 16 bits and their softmax in fp32, [tokens, vocabulary/TP], until the loss has gone back through them.
-/// Working set: what the widest layer has, whatever is kept of it, for each micro-batch that computes, once for itself
-/// and once for its gradients (assumed: an allocator's peak inside a layer is not known).
+/// Logits in 16 bits and their softmax in fp32, [tokens, vocabulary/TP], until the loss has gone back through them;
+/// what it leaves in place of the logits are their gradients, until those of the head's weights are computed. Working
+/// set: what the widest layer has, whatever is kept of it, for each micro-batch that computes, once for itself and once
+/// for its gradients (assumed: an allocator's peak inside a layer is not known).
 TrainingFootprint training_footprint(const TrainingMemoryRequest& request) {
   const ReleasedTypes released = request.model.architecture().released();
   const DataType weights = request.precision.matrix_weights(released);
@@ -206,8 +207,11 @@ TrainingFootprint training_footprint(const TrainingMemoryRequest& request) {
     const auto in_flight = static_cast<double>(chunk.micro_batches);
     out.activations += in_flight * kept_bytes(request, chunk);
     if (chunk.has_head) {
-      const double per_token = vocabulary * (activation_element_size(request.precision.activations).base() + 4.0);
-      out.logits += std::max(1.0, in_flight) * of_tokens(request, per_token);
+      const auto losses = static_cast<double>(chunk.before_backward.value_or(chunk.micro_batches));
+      const Bytes logits =
+          of_tokens(request, vocabulary * activation_element_size(request.precision.activations).base());
+      const Bytes softmax = of_tokens(request, vocabulary * 4.0);
+      out.logits += std::max(1.0, in_flight) * logits + std::max(1.0, losses) * softmax;
     }
     for (std::size_t l = chunk.first_layer; l < chunk.last_layer; ++l) {
       widest = std::max(widest, whole.layer(*request.model.layers()[l].block));

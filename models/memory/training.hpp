@@ -50,6 +50,8 @@ struct ChunkInFlight {
   bool embeds = false;
   bool has_head = false;
   std::size_t micro_batches = 0;
+  /// Of them, those whose loss has not gone back: others wait for gradients of weights alone. Absent: all.
+  std::optional<std::size_t> before_backward = std::nullopt;
 };
 
 struct TrainingMemoryRequest {

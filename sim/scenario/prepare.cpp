@@ -126,11 +126,9 @@ void check_communication(const Scenario& scenario, const Cluster& cluster, const
                       fmt::format("expected a protocol that runs on these ranks, found \"{}\": {}",
                                   name_of(scenario.dispatch.protocol), obstacle)});
   }
-  if (const auto& units = scenario.dispatch.communication_units;
-      units && *units >= cluster.accelerator().compute_units) {
-    faults.push_back({below(place, "/dispatch/communication_units"),
-                      fmt::format("expected fewer than the {} of {}, found {}", cluster.accelerator().compute_units,
-                                  cluster.accelerator().name, *units)});
+  for (Diagnostic& fault : communication_unit_faults(scenario.dispatch.protocol, scenario.dispatch.communication_units,
+                                                     cluster, below(place, "/dispatch/communication_units"))) {
+    faults.push_back(std::move(fault));
   }
   const std::string& wanted = parallelism.all_reduce;
   if (wanted != "auto" && wanted != kSplitAllReduce) {
@@ -268,6 +266,31 @@ std::vector<Diagnostic> tensor_parallel_faults(const Model& model, const Cluster
     }
   }
   return faults;
+}
+
+std::vector<Diagnostic> communication_unit_faults(DispatchProtocol protocol, std::optional<int> units,
+                                                  const Cluster& cluster, const Place& where) {
+  std::vector<Diagnostic> faults;
+  if (!units) {
+    return faults;
+  }
+  if (*units >= cluster.accelerator().compute_units) {
+    faults.push_back({where, fmt::format("expected fewer than the {} of {}, found {}",
+                                         cluster.accelerator().compute_units, cluster.accelerator().name, *units)});
+  }
+  if (runs_collectives(protocol) || stays_in_place(protocol)) {
+    faults.push_back({where, fmt::format("expected none, since dispatch protocol \"{}\" runs collectives, whose "
+                                         "kernels are the library's; found {}",
+                                         name_of(protocol), *units)});
+  }
+  return faults;
+}
+
+std::string beside_collectives_warning(DispatchProtocol protocol, std::string_view what) {
+  return fmt::format(
+      "nothing tells what the collectives of dispatch protocol \"{}\" take from kernels beside them: {} gain at most "
+      "what this step says",
+      name_of(protocol), what);
 }
 
 std::vector<MemoryRequest> PreparedStep::memory_requests() const {

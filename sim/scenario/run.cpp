@@ -275,10 +275,7 @@ StepResult run_step(const Scenario& scenario, const Place& place, const TaskPool
   }
   const StepProgram built = build_step(plan, pool);
   if (step.micro_batches > 1 && runs_collectives(scenario.dispatch.protocol)) {
-    result.warnings.push_back(
-        fmt::format("nothing tells what the collectives of dispatch protocol \"{}\" take from kernels beside them: "
-                    "micro-batches gain at most what this step says",
-                    name_of(scenario.dispatch.protocol)));
+    result.warnings.push_back(beside_collectives_warning(scenario.dispatch.protocol, "micro-batches"));
   }
   result.padding = padding_of(built.traffic);
   const ModelWork needed = model_work(step.model, step.batch, groups, routed_rows(built.traffic));

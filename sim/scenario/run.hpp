@@ -52,6 +52,13 @@ PlacementProblem placement_problem(const PreparedStep& step);
 std::vector<Diagnostic> tensor_parallel_faults(const Model& model, const Cluster& cluster, std::int64_t ranks,
                                                int tensor_parallel, const Place& where);
 
+/// Why so many SMs cannot be kept for a dispatch; `where` is what says how many.
+std::vector<Diagnostic> communication_unit_faults(DispatchProtocol protocol, std::optional<int> units,
+                                                  const Cluster& cluster, const Place& where);
+
+/// Where exchanges of a protocol that runs collectives go on beside kernels; `what` hides them.
+std::string beside_collectives_warning(DispatchProtocol protocol, std::string_view what);
+
 /// Which buffers a dispatch over so many ranks has.
 ExpertExchange exchange_of(DispatchProtocol protocol, std::int64_t ranks, const Model& model);
 

@@ -52,6 +52,12 @@ class LayoutCheck {
         fmt::format("expected a multiple of {}, the {} sequences of a micro-batch of each of {} data-parallel ranks; "
                     "found {}",
                     at_once, batch.micro_batch, training_.parallelism.data_parallel(), batch.global_batch));
+    const std::int64_t tokens = batch.micro_batch * batch.sequence_length;
+    const int tensor_parallel = training_.parallelism.tensor_parallel;
+    expect(tokens % tensor_parallel == 0, "/batch/sequence_length",
+           fmt::format("expected a multiple of {} tokens in a micro-batch, one part for each of the tensor-parallel "
+                       "ranks (sequence parallelism); found {}",
+                       tensor_parallel, tokens));
     stop();
   }
 
@@ -86,10 +92,10 @@ class LayoutCheck {
     }
     expect(!stays_in_place(protocol), "/dispatch/protocol",
            fmt::format("expected a protocol that sends tokens, found \"{}\"", name_of(protocol)));
-    const int units = training_.dispatch.communication_units.value_or(1);
-    expect(units < cluster_.accelerator().compute_units, "/dispatch/communication_units",
-           fmt::format("expected fewer than the {} of {}, found {}", cluster_.accelerator().compute_units,
-                       cluster_.accelerator().name, units));
+    for (Diagnostic& fault : communication_unit_faults(protocol, training_.dispatch.communication_units, cluster_,
+                                                       below(place_, "/dispatch/communication_units"))) {
+      faults_.push_back(std::move(fault));
+    }
     stop();
   }
 

@@ -159,9 +159,10 @@ std::vector<TrainingMemoryRequest> memory_requests(const Training& training, con
       request.chunks.push_back({of.first_layer, of.last_layer, embeds, has_head, 0});
       weight[stage] = kept_bytes(request, request.chunks.back()).base();
     }
-    const std::vector<std::size_t> in_flight = most_in_flight(order[rank], weight);
+    const std::vector<InFlight> in_flight = most_in_flight(order[rank], weight);
     for (std::size_t i = 0; i < held.size(); ++i) {
-      request.chunks[i].micro_batches = in_flight[held[i]];
+      request.chunks[i].micro_batches = in_flight[held[i]].micro_batches;
+      request.chunks[i].before_backward = in_flight[held[i]].before_backward;
     }
     requests.push_back(std::move(request));
   }

@@ -3,6 +3,7 @@
 #include "sim/scenario/run.hpp"
 #include "sim/training/layout.hpp"
 #include "sim/training/memory.hpp"
+#include "sim/training/types.hpp"
 
 namespace moesim {
 
@@ -86,6 +87,7 @@ PreparedTraining prepare_training(const Training& training, const Place& place, 
                             .layout = {},
                             .routing = nullptr,
                             .placement = {}};
+  check_types(training, prepared.model.architecture().released(), place);
   prepared.layout = lay_out(training, prepared.model, prepared.cluster, place);
   check_known(prepared, below(place, "/model"));
   check_training_fits(prepared, 1.0, place);

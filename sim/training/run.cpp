@@ -119,6 +119,19 @@ double fullest_load(const PassCosts& costs) {
   return most;
 }
 
+/// Whether tokens are on their way while kernels run: of another micro-batch, or of gradients of weights.
+bool exchanges_beside_kernels(const PreparedTraining& prepared, const PipelineRun& pipeline) {
+  if (prepared.model.moe() == nullptr || prepared.layout.group_ranks == 1) {
+    return false;
+  }
+  return std::any_of(pipeline.ranks.begin(), pipeline.ranks.end(), [&](const auto& placed) {
+    return std::any_of(placed.begin(), placed.end(), [&](const PlacedItem& of) {
+      const bool puts_off = prepared.training.weight_gradients == WeightGradients::kBesideExchange;
+      return of.item.pass == Pass::kForwardBackward || (of.item.pass == Pass::kBackward && puts_off);
+    });
+  });
+}
+
 /// What of attention's products with all keys a causal mask spares, forward and twice backward.
 Flops spared_by_mask(const PreparedTraining& prepared, std::int64_t sequences) {
   const std::int64_t length = prepared.training.batch.sequence_length;
@@ -158,6 +171,9 @@ TrainingResult run_training(const Training& training, const Place& place, const 
   result.pipeline = run_pipeline(
       *prepared.layout.schedule, prepared.layout.shape,
       [&](const ScheduleItem& item) { return result.costs.at(keys.of(item)).time; }, sends.as_function());
+  if (runs_collectives(training.dispatch.protocol) && exchanges_beside_kernels(prepared, result.pipeline)) {
+    result.warnings.push_back(beside_collectives_warning(training.dispatch.protocol, "passes"));
+  }
   for (const auto& items : result.pipeline.ranks) {
     result.ranks.push_back(time_in_passes(items, keys, result.costs));
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "sim/core/suggest.hpp"
@@ -65,8 +66,8 @@ constexpr PipelineSchedule kSchedules[] = {
     {"overlapped-1f1b",
      "forward and backward passes of the steady phase side by side, so that each hides the other's exchanges",
      "Megatron-Core, overlap_moe_expert_parallel_comm", all_chunks, rank_in_turn, whole_rounds, overlapped_order},
-    {"zb-1p", "weight gradients put off into the bubble, memory as 1f1b", "ZB-H1, Qi et al. 2024, arXiv 2401.10241",
-     one_stage_a_rank, rank_in_turn, one_chunk_only, zero_bubble_order},
+    {"zb-1p", "weight gradients put off into the bubble; every rank keeps as many micro-batches as the first of 1f1b",
+     "ZB-H1, Qi et al. 2024, arXiv 2401.10241", one_stage_a_rank, rank_in_turn, one_chunk_only, zero_bubble_order},
     {"dualpipe", "micro-batches enter at both ends; forward and backward passes side by side; weights twice",
      "DeepSeek-V3 report, arXiv 2412.19437 section 3.2.1; deepseek-ai/DualPipe", one_stage_a_rank, rank_both_ways,
      both_ways_need, dualpipe_order, 2},
@@ -102,19 +103,22 @@ std::vector<std::size_t> stages_of_rank(const PipelineSchedule& schedule, const 
   return stages;
 }
 
-std::vector<std::size_t> most_in_flight(const std::vector<ScheduleItem>& order, std::span<const double> weight) {
-  std::vector<std::size_t> now(weight.size(), 0);
-  std::vector<std::size_t> most = now;
+std::vector<InFlight> most_in_flight(const std::vector<ScheduleItem>& order, std::span<const double> weight) {
+  std::vector<InFlight> now(weight.size());
+  std::vector<InFlight> most = now;
   double heaviest = 0.0;
-  const auto weighed = [&] { return std::inner_product(now.begin(), now.end(), weight.begin(), 0.0); };
+  const auto weighed = [&] {
+    return std::inner_product(
+        now.begin(), now.end(), weight.begin(), 0.0, std::plus<>(),
+        [](const InFlight& of, double size) { return static_cast<double>(of.micro_batches) * size; });
+  };
   for (const ScheduleItem& item : order) {
-    if (item.pass == Pass::kForwardBackward) {
-      --now[item.backward.stage];
-    } else if (item.pass == Pass::kBackward || item.pass == Pass::kBackwardWeight) {
-      --now[item.visit.stage];
-    }
+    InFlight& back = now[item.pass == Pass::kForwardBackward ? item.backward.stage : item.visit.stage];
+    back.before_backward -= item.pass == Pass::kForward || item.pass == Pass::kBackwardWeight ? 0 : 1;
+    back.micro_batches -= item.pass == Pass::kForward || item.pass == Pass::kBackwardInput ? 0 : 1;
     if (item.pass == Pass::kForward || item.pass == Pass::kForwardBackward) {
-      ++now[item.visit.stage];
+      ++now[item.visit.stage].before_backward;
+      ++now[item.visit.stage].micro_batches;
       if (const double sum = weighed(); sum > heaviest) {
         heaviest = sum;
         most = now;

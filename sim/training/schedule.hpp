@@ -59,10 +59,16 @@ const PipelineSchedule& find_schedule(std::string_view name, const Place& place)
 /// The stages that a rank holds, rising.
 std::vector<std::size_t> stages_of_rank(const PipelineSchedule& schedule, const PipelineShape& shape, std::size_t rank);
 
+/// Micro-batches of a stage that a rank keeps something of.
+struct InFlight {
+  std::size_t micro_batches = 0;    ///< in flight
+  std::size_t before_backward = 0;  ///< of them, those whose gradients have not gone back through the stage
+};
+
 /// What a rank has to keep for backward passes: micro-batches in flight, [stages], at the moment when `weighed` by the
 /// size of a stage's activations they are most. One is in flight from the start of its forward pass to the end of the
 /// last pass that needs it (its weight gradients, where those are put off). A forward pass beside a backward one takes
 /// up layer by layer what the other gives back, so that the two count as one.
-std::vector<std::size_t> most_in_flight(const std::vector<ScheduleItem>& order, std::span<const double> weight);
+std::vector<InFlight> most_in_flight(const std::vector<ScheduleItem>& order, std::span<const double> weight);
 
 }  // namespace moesim

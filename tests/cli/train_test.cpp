@@ -96,6 +96,19 @@ TEST_CASE("train: settings change the step the way they must", "[train]") {
   CHECK(ticks(late, "exposed parameter gathering") > ticks(plain, "exposed parameter gathering"));
 }
 
+// Collectives take SMs that no profile knows of: said where kernels run beside them, and only there.
+TEST_CASE("train: passes beside collectives come with a warning", "[train]") {
+  const ScratchFolder scratch;
+  write_file(scratch.path() / "train.json", kTrain);
+  const auto warned = [&](const std::string& options) {
+    return trained(scratch, options).dump().find("passes gain at most what this step says") != std::string::npos;
+  };
+  CHECK_FALSE(warned(""));
+  CHECK(warned("--set '/schedule=\"overlapped-1f1b\"'"));
+  CHECK(warned("--set '/weight_gradients=\"beside-exchange\"'"));
+  CHECK_FALSE(warned("--set '/schedule=\"overlapped-1f1b\"' --set '/dispatch/protocol=\"deepep-normal\"'"));
+}
+
 TEST_CASE("train: a timeline with every pass of every pipeline rank", "[train]") {
   const ScratchFolder scratch;
   write_file(scratch.path() / "train.json", kTrain);

@@ -138,4 +138,8 @@ TEST_CASE("micro-batches in flight count as often as they are", "[training]") {
     sum += part.size;
   }
   CHECK(sum == held.total());
+
+  // One of the three before its loss goes back: the softmax of one, logits or their gradients of all.
+  request.chunks[1].before_backward = 1;
+  CHECK(training_footprint(request).logits.base() == 10 * 1000 * (3 * 2.0 + 4.0));
 }

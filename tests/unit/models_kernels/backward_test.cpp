@@ -126,14 +126,48 @@ TEST_CASE("Products of backward passes cost what such shapes do") {
   }
 }
 
-// DeepSeek-V3's experts, four to a rank with 8192 rows each: the tiles of a dense product of 32,768 rows, and hardly
-// more bytes. Rows that fill no tile of 128 cost as much as if they did. One row for each of 32 experts: the weights'
-// bytes, 32 times those of the dense product of as many rows, at its share of the HBM's bandwidth.
-TEST_CASE("A grouped product takes the time of a dense one's tiles, and of its own weights") {
+// Gradients of 4 and 8 of DeepSeek-V3's experts in fp8, as deepseek-ai/DeepGEMM's issue 107 has them measured on an
+// H200, in us, and as its pull request 95 was released with, in TFLOP/s, on a GPU that neither names (the issue's table
+// has both); below, forward products on an H800 by its pull request 74. The profiles were fitted to dense products of
+// H200 and H100, and know none of these; the H200 is the slower one there, too. 20 %: the two differ by up to 18 %.
+// Forward products reach 28 and 27 % less than DeepGEMM's: the profile's kernels are another library's.
+TEST_CASE("Grouped products take what DeepGEMM's were measured to") {
+  struct Measured {
+    std::int64_t groups, inputs, outputs, rows;
+    double h200_us;
+    double released_tflops;
+  };
+  const auto on = [](const char* profile, const char* gpu) {
+    return make_cost_model(load_kernel_profile(ProfileName{profile}, {"test", ""}),
+                           find_accelerator(gpu, {"test", ""}));
+  };
+  const auto h200 = on("h200-sglang", "h200-sxm");
+  const auto h800 = on("h100-sglang", "h800-sxm");
+  for (const Measured& of : {Measured{4, 7168, 4096, 4096, 1183, 939}, Measured{4, 2048, 7168, 4096, 591, 900},
+                             Measured{4, 7168, 4096, 8192, 2241, 1044}, Measured{4, 2048, 7168, 8192, 1102, 1033},
+                             Measured{8, 7168, 4096, 4096, 2359, 942}}) {
+    CAPTURE(of.groups, of.inputs, of.outputs, of.rows);
+    GroupedGemm gradient{.n = of.outputs, .k = of.inputs, .weight = DataType::kFp8Block};
+    gradient.rows.assign(static_cast<std::size_t>(of.groups), of.rows);
+    gradient.activation = DataType::kFp32;
+    gradient.over = GroupedOver::kDepth;
+    CHECK(h200->cost(gradient).time.base() == Approx(of.h200_us * 1e-6).epsilon(0.2));
+    const double released = demand_of(gradient).work.base() / (of.released_tflops * 1e12);
+    CHECK(h800->cost(gradient).time.base() == Approx(released).epsilon(0.2));
+  }
+  const auto forward_tflops = [&](std::int64_t n, std::int64_t k) {
+    const GroupedGemm forward{.rows = {8192, 8192, 8192, 8192}, .n = n, .k = k, .weight = DataType::kFp8Block};
+    return demand_of(forward).work.base() / h800->cost(forward).time.base() / 1e12;
+  };
+  CHECK(forward_tflops(4096, 7168) == Approx(1381).epsilon(0.3));
+  CHECK(forward_tflops(7168, 2048) == Approx(1262).epsilon(0.3));
+}
+
+// Rows that fill no tile of 128 cost as much as if they did. One row for each of 32 experts: the weights' bytes, 32
+// times those of the dense product of as many rows, at its share of the HBM's bandwidth.
+TEST_CASE("A grouped product fills tiles, and reads its own weights") {
   const auto model = fitted_h100();
   const GroupedGemm even{.rows = {8192, 8192, 8192, 8192}, .n = 4096, .k = 7168};
-  const double dense = model->cost(Gemm{.m = 32768, .n = 4096, .k = 7168}).time.base();
-  CHECK(model->cost(even).time.base() == Approx(dense).epsilon(1e-9));
   GroupedGemm ragged = even;
   ragged.rows = {8191, 8100, 8065, 8192};
   CHECK(model->cost(ragged).time == model->cost(even).time);
@@ -143,12 +177,6 @@ TEST_CASE("A grouped product takes the time of a dense one's tiles, and of its o
   CHECK(weights.bound == Bound::kMemory);
   CHECK(weights.time.base() >= 32.0 * 4096 * 7168 * 2 / 3.35e12);
   CHECK(weights.time.base() <= 2.0 * 32.0 * 4096 * 7168 * 2 / 3.35e12);
-  // Its gradient: four of [7168, 4096] over 8192 rows each have the tiles of [28,672, 4096] over 8192.
-  GroupedGemm gradient = even;
-  gradient.activation = DataType::kFp32;
-  gradient.over = GroupedOver::kDepth;
-  const Gemm stacked{.m = 4 * 7168, .n = 4096, .k = 8192, .activation = DataType::kFp32, .product = Product::kAdded};
-  CHECK(model->cost(gradient).time.base() == Approx(model->cost(stacked).time.base()).epsilon(1e-9));
   CHECK(model->warnings(even).back() ==
         "profile h100-trtllm has no fit for grouped_gemm: dense products of as many tiles stand in");
   CHECK(model->cost(GroupedGemm{.rows = {0, 0}, .n = 8, .k = 8}).time.base() == 0.0);

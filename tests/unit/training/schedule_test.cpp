@@ -33,7 +33,8 @@ std::size_t most_of_stages(std::string_view name, const PipelineShape& shape, st
   const PipelineSchedule& schedule = schedule_of(name);
   const std::vector<double> alike(schedule.stages(shape), 1.0);
   const auto most = most_in_flight(schedule.order(shape)[rank], alike);
-  return std::accumulate(most.begin(), most.end(), std::size_t{0});
+  return std::accumulate(most.begin(), most.end(), std::size_t{0},
+                         [](std::size_t sum, const InFlight& of) { return sum + of.micro_batches; });
 }
 
 }  // namespace
@@ -100,6 +101,12 @@ TEST_CASE("as many micro-batches are in flight as the schedules say", "[training
     CHECK(most_of_stages("dualpipe-v", {8, 2, 24}, rank) == (rank == 7 ? 17 : 16));
   }
   CHECK(most_of_stages("1f1b", {8, 1, 3}, 0) == 3);
+  // The last rank sends gradients back at once; seven micro-batches wait for those of weights alone.
+  const auto last = most_in_flight(schedule_of("zb-1p").order(shape)[7], std::vector<double>(8, 1.0));
+  CHECK(last[7].micro_batches == 8);
+  CHECK(last[7].before_backward == 1);
+  const auto whole = most_in_flight(schedule_of("gpipe").order(shape)[7], std::vector<double>(8, 1.0));
+  CHECK(whole[7].before_backward == 24);
 }
 
 TEST_CASE("stages of a rank", "[training]") {
