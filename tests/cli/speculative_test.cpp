@@ -90,7 +90,8 @@ TEST_CASE("schema: acceptance is a number or an array of numbers") {
   const ScratchFolder scratch;
   const auto schema = nlohmann::json::parse(run_program(scratch.path(), "schema scenario").out);
   const auto find = [](const nlohmann::json& root, const std::string& key) {
-    for (const auto& [path, unused] : root.flatten().items()) {
+    const nlohmann::json flat = root.flatten();
+    for (const auto& [path, unused] : flat.items()) {
       if (const std::size_t at = path.find('/' + key + '/'); at != std::string::npos) {
         return root.at(nlohmann::json::json_pointer(path.substr(0, at + 1 + key.size())));
       }

@@ -46,8 +46,9 @@ TEST_CASE("sweep: the JSON has the promised frame, every point, and the same byt
     }
     CHECK((i < 2 ? sum == 0.0 : sum == Approx(point.at("figures").at("step_time").get<double>())));
   }
-  CHECK(json.at("figures").at(0).at("name") == "step_time");
-  CHECK(json.at("figures").at(0).at("unit") == "s");
+  CHECK(json.at("figures").at(0).at("name") == "gpus");
+  CHECK(json.at("figures").at(1).at("name") == "step_time");
+  CHECK(json.at("figures").at(1).at("unit") == "s");
   CHECK(run_program(scratch.path(), "sweep sweep.json --format json --threads 2").out == outcome.out);
 }
 
