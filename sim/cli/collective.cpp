@@ -137,11 +137,7 @@ void add_collective(CLI::App& app) {
   command->add_option("--routing", options->routing, "uniform (default), balanced, or a scenario's JSON");
   command->add_option("--placement", options->placement, "A name of `moesim list placements`");
   command->add_option("--sms", options->units, "SMs of the dispatch and combine kernels that keep some");
-  options->add_set(*command);
-  options->add_seed(*command);
-  options->add_threads(*command);
-  options->add_out(*command);
-  options->add_format(*command);
+  options->add_simulation(*command);
   command->callback([options] { run(*options); });
 }
 

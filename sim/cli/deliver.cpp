@@ -41,4 +41,10 @@ std::optional<InputFile> input_of(const Document& document) {
   return InputFile{document.name(), sha256_of_file(document.name())};
 }
 
+void put_first(const Document& document, std::vector<InputFile>& inputs) {
+  if (const auto input = input_of(document)) {
+    inputs.insert(inputs.begin(), *input);
+  }
+}
+
 }  // namespace moesim

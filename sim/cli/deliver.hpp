@@ -37,5 +37,7 @@ class Stopwatch {
 
 /// The document itself as an input, if it is a file.
 std::optional<InputFile> input_of(const Document& document);
+/// Before all others.
+void put_first(const Document& document, std::vector<InputFile>& inputs);
 
 }  // namespace moesim

@@ -29,6 +29,13 @@ void CommonOptions::add_format(CLI::App& command) {
       ->transform(CLI::CheckedTransformer(kNames))
       ->option_text("table|json");
 }
+void CommonOptions::add_simulation(CLI::App& command) {
+  add_set(command);
+  add_seed(command);
+  add_threads(command);
+  add_out(command);
+  add_format(command);
+}
 std::size_t CommonOptions::thread_count() const {
   return threads > 0 ? threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
 }

@@ -28,6 +28,8 @@ struct CommonOptions {
   void add_threads(CLI::App& command);
   void add_out(CLI::App& command);
   void add_format(CLI::App& command);
+  /// All of these: what commands that simulate take.
+  void add_simulation(CLI::App& command);
   [[nodiscard]] std::size_t thread_count() const;
   /// Whether anybody reads the JSON document: of a big cluster's links it takes longer than all else.
   [[nodiscard]] bool wants_json() const { return format == OutputFormat::kJson || !out.empty(); }

@@ -38,9 +38,7 @@ void place(const PlaceOptions& options) {
   }
   const TaskPool pool(options.thread_count());
   PlacementComparison result = compare_placements(config, {document.name(), {}}, pool);
-  if (const auto input = input_of(document)) {
-    result.inputs.insert(result.inputs.begin(), *input);
-  }
+  put_first(document, result.inputs);
   const ShowTiming timing = options.timing ? ShowTiming::kYes : ShowTiming::kNo;
   if (options.as) {
     write_file(options.write, write_expert_map(result.rows.front().placement, result.problem, *options.as));
@@ -64,11 +62,7 @@ void add_place(CLI::App& app) {
       ->add_option("comparison", options->comparison,
                    "A moesim.placement-comparison/1 file, or the name of one that comes with the program")
       ->required();
-  options->add_set(*command);
-  options->add_seed(*command);
-  options->add_threads(*command);
-  options->add_out(*command);
-  options->add_format(*command);
+  options->add_simulation(*command);
   command->add_option("--write", options->write, "Write the map of the fastest strategy on the first trace");
   command->add_option("--as", options->as, "Whose format: sglang, tensorrt-llm, vllm-ascend or eplb")
       ->transform(CLI::CheckedTransformer(kFormats))

@@ -33,9 +33,7 @@ void run(const RunOptions& options) {
   scenario.fidelity = options.fidelity.value_or(scenario.fidelity);
   const TaskPool pool(options.thread_count());
   StepResult result = run_step(scenario, {document.name(), {}}, pool);
-  if (const auto input = input_of(document)) {
-    result.inputs.insert(result.inputs.begin(), *input);
-  }
+  put_first(document, result.inputs);
   Delivery delivery{step_result_json(result, "run"), step_table(result), result.warnings};
   if (!options.out.empty()) {
     delivery.files.emplace_back("timeline.json", chrome_trace(result.execution));
@@ -59,11 +57,7 @@ void add_run(CLI::App& app) {
       ->required();
   add_fidelity(*command, options->fidelity,
                "flow: transfers share links; bound: each link by itself, for speed (default: what the scenario says)");
-  options->add_set(*command);
-  options->add_seed(*command);
-  options->add_threads(*command);
-  options->add_out(*command);
-  options->add_format(*command);
+  options->add_simulation(*command);
   command->add_flag("--timing", options->timing, "Also say how long the simulation itself took");
   command->callback([options] { run(*options); });
 }

@@ -36,12 +36,9 @@ void sweep(const SweepOptions& options) {
   if (options.seed) {
     config.set["/seed"] = *options.seed;
   }
-  const std::size_t threads = options.thread_count();
-  const TaskPool pool(threads);
-  Sweep result = run_sweep(config, {document.name(), {}}, pool, threads, show_progress);
-  if (const auto input = input_of(document)) {
-    result.inputs.insert(result.inputs.begin(), *input);
-  }
+  const TaskPool pool(options.thread_count());
+  Sweep result = run_sweep(config, {document.name(), {}}, pool, show_progress);
+  put_first(document, result.inputs);
   Delivery delivery{options.wants_json() ? sweep_json(result) : Json(), sweep_table(result), result.warnings};
   if (!options.out.empty()) {
     delivery.files.emplace_back("points.csv", sweep_csv(result));
@@ -56,11 +53,7 @@ void add_sweep(CLI::App& app) {
   CLI::App* command = app.add_subcommand("sweep", "Simulate a scenario under all combinations of values");
   command->add_option("sweep", options->sweep, "A moesim.sweep/1 file, or the name of one that comes with the program")
       ->required();
-  options->add_set(*command);
-  options->add_seed(*command);
-  options->add_threads(*command);
-  options->add_out(*command);
-  options->add_format(*command);
+  options->add_simulation(*command);
   command->callback([options] { sweep(*options); });
 }
 

@@ -31,9 +31,7 @@ void train(const TrainOptions& options) {
   training.fidelity = options.fidelity.value_or(training.fidelity);
   const TaskPool pool(options.thread_count());
   TrainingResult result = run_training(training, {document.name(), {}}, pool);
-  if (const auto input = input_of(document)) {
-    result.inputs.insert(result.inputs.begin(), *input);
-  }
+  put_first(document, result.inputs);
   Delivery delivery{training_json(result), training_table(result), result.warnings};
   if (!options.out.empty()) {
     delivery.files.emplace_back("timeline.json", pipeline_trace(result));
@@ -56,11 +54,7 @@ void add_train(CLI::App& app) {
       ->required();
   add_fidelity(*command, options->fidelity,
                "flow: transfers share links; bound: each link by itself, for speed (default: what the training says)");
-  options->add_set(*command);
-  options->add_seed(*command);
-  options->add_threads(*command);
-  options->add_out(*command);
-  options->add_format(*command);
+  options->add_simulation(*command);
   command->add_flag("--timing", options->timing, "Also say how long the simulation itself took");
   command->callback([options] { train(*options); });
 }

@@ -212,27 +212,20 @@ SweepPlan plan_sweep(const SweepConfig& config, const Place& place) {
   return plan;
 }
 
-Sweep run_sweep(const SweepConfig& config, const Place& place, const TaskPool& pool, std::size_t threads,
+Sweep run_sweep(const SweepConfig& config, const Place& place, const TaskPool& pool,
                 const std::function<void(std::size_t, std::size_t)>& progress) {
   const SweepPlan plan = plan_sweep(config, place);
   Sweep sweep{config, plan.base, std::vector<SweepPoint>(plan.at.size()), {}, {}, {}};
   std::vector<Ran> ran(sweep.points.size());
   std::mutex counting;
   std::size_t done = 0;
-  const auto run = [&](std::size_t i, const TaskPool& inner) {
+  const TaskPool alone(1);  // points run side by side, each on one thread
+  pool.for_each_index(sweep.points.size(), [&](std::size_t i) {
     sweep.points[i].at = plan.at[i];
-    ran[i] = run_point(sweep.points[i], plan.scenarios[i], {plan.base_name, {}}, inner);
+    ran[i] = run_point(sweep.points[i], plan.scenarios[i], {plan.base_name, {}}, alone);
     const std::lock_guard lock(counting);
     progress(++done, sweep.points.size());
-  };
-  if (sweep.points.size() >= threads) {  // a step has stretches that one thread does alone
-    const TaskPool alone(1);
-    pool.for_each_index(sweep.points.size(), [&](std::size_t i) { run(i, alone); });
-  } else {
-    for (std::size_t i = 0; i < sweep.points.size(); ++i) {
-      run(i, pool);
-    }
-  }
+  });
   if (std::none_of(sweep.points.begin(), sweep.points.end(), [](const SweepPoint& point) { return point.ran(); })) {
     throw ModelError(fmt::format("{}: none of {} points can run; the first: {}", place.text(), sweep.points.size(),
                                  sweep.points.front().obstacle));

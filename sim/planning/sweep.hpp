@@ -73,7 +73,7 @@ bool dominates(const std::vector<double>& a, const std::vector<double>& b,
 /// Runs all points, several at once; `progress(done, all)` is called after each, from one thread at a time. Points that
 /// cannot run, for memory or because their values do not go together, stay in the result with the reason. Throws what
 /// plan_sweep does, and ModelError where no point can run.
-Sweep run_sweep(const SweepConfig& config, const Place& place, const TaskPool& pool, std::size_t threads,
+Sweep run_sweep(const SweepConfig& config, const Place& place, const TaskPool& pool,
                 const std::function<void(std::size_t, std::size_t)>& progress);
 
 }  // namespace moesim

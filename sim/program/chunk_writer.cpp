@@ -19,8 +19,6 @@ Precision trained_in(Precision precision) {
   return precision;
 }
 
-double row_bytes(int hidden, DataType type) { return elements(hidden, type).base(); }
-
 }  // namespace
 
 ChunkWriter::ChunkWriter(ChunkPlan plan, ProgramWriter& out, const TaskPool& pool, ExchangeKernels kernels,
@@ -55,10 +53,8 @@ void ChunkWriter::count_traffic_of_layers() {
     return;
   }
   ensure(plan_.routing != nullptr && plan_.placement != nullptr, "a MoE layer runs without routing");
-  RowPadding padding{.tile = plan_.expert_row_tile};
-  if (plan_.routing->router && plan_.routing->router->buffers) {
-    padding.buffers = &*plan_.routing->router->buffers;
-  }
+  ensure(!plan_.routing->router || !plan_.routing->router->buffers, "passes have no buffers of fixed size");
+  const RowPadding padding{.tile = plan_.expert_row_tile};
   std::vector<std::optional<LayerTraffic>> counted(moe_layers.size());
   pool_.for_each_index(moe_layers.size(), [&](std::size_t i) {
     counted[i] = count_traffic(plan_.placement->layers[moe_layers[i]], *plan_.cluster,
@@ -83,24 +79,15 @@ KernelList ChunkWriter::mixer_of(const Layer& layer) const {
                        {.sequences = plan_.sequences, .query = length, .keys = length, .phase = StepPhase::kPrefill});
 }
 
-/// Hidden states [tokens, hidden] of a group, of which each rank has an equal part of the tokens (gathered), or a term
-/// of the sum (scattered).
-CollectivePhases ChunkWriter::gathered() const {
-  return plan_.tensor_parallel == 1
-             ? CollectivePhases{}
-             : out_.in_groups(Collective::kAllGather, static_cast<double>(plan_.tokens()) *
-                                                          row_bytes(context_.hidden, plan_.precision.activations));
-}
-
-CollectivePhases ChunkWriter::scattered() const {
-  return plan_.tensor_parallel == 1
-             ? CollectivePhases{}
-             : out_.in_groups(Collective::kReduceScatter, static_cast<double>(plan_.tokens()) *
-                                                              row_bytes(context_.hidden, plan_.precision.activations));
+CollectivePhases ChunkWriter::over_group(Collective collective) const {
+  if (plan_.tensor_parallel == 1) {
+    return {};
+  }
+  return out_.in_groups(collective, bytes_of(plan_.tokens() * context_.hidden, plan_.precision.activations));
 }
 
 DispatchPlan ChunkWriter::dispatch_plan(DataType type) const {
-  return {plan_.cluster, plan_.dispatch, plan_.communication_units, row_bytes(context_.hidden, type), kernels_};
+  return {plan_.cluster, plan_.dispatch, plan_.communication_units, bytes_of(context_.hidden, type), kernels_};
 }
 
 ProgramWriter::Begun ChunkWriter::send_tokens(const MixtureOfExperts& moe, const LayerTraffic& traffic, DataType type) {

@@ -50,8 +50,11 @@ class ChunkWriter {
 
   // chunk_writer.cpp: what forward and backward have in common
   [[nodiscard]] KernelList mixer_of(const Layer& layer) const;
-  [[nodiscard]] CollectivePhases gathered() const;
-  [[nodiscard]] CollectivePhases scattered() const;
+  /// Hidden states [tokens, hidden] of a group, of which each rank has an equal part of the tokens (gathered), or a
+  /// term of the sum (scattered).
+  [[nodiscard]] CollectivePhases gathered() const { return over_group(Collective::kAllGather); }
+  [[nodiscard]] CollectivePhases scattered() const { return over_group(Collective::kReduceScatter); }
+  [[nodiscard]] CollectivePhases over_group(Collective collective) const;
   [[nodiscard]] DispatchPlan dispatch_plan(DataType type) const;
   /// The ranks' own tokens to their experts in type `type`, and the experts' results back.
   ProgramWriter::Begun send_tokens(const MixtureOfExperts& moe, const LayerTraffic& traffic, DataType type);

@@ -12,6 +12,9 @@ inline Bytes elements(std::int64_t count, DataType type) {
   return static_cast<double>(count) * activation_element_size(type);
 }
 
+/// The same as payload of an exchange.
+inline double bytes_of(std::int64_t count, DataType type) { return elements(count, type).base(); }
+
 inline Gemm gemm(const OperatorContext& context, std::int64_t m, std::int64_t n, std::int64_t k,
                  std::int64_t batch = 1) {
   return {

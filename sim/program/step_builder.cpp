@@ -7,10 +7,6 @@
 
 namespace moesim {
 
-double bytes_of(std::int64_t elements, DataType type) {
-  return (static_cast<double>(elements) * activation_element_size(type)).base();
-}
-
 StepBuilder::StepBuilder(const StepPlan& plan, const TaskPool& pool)
     : ProgramWriter(*plan.cluster, plan.ranks, plan.tensor_parallel),
       plan_(plan),

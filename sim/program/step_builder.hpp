@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "sim/program/operator_parts.hpp"
 #include "sim/program/program_writer.hpp"
 #include "sim/program/step.hpp"
 
@@ -87,8 +88,5 @@ class StepBuilder : private ProgramWriter {
   Share* share_ = &whole_;    ///< whose instructions are added
   std::vector<std::size_t> moe_layers_;
 };
-
-/// Of so many elements of a type.
-double bytes_of(std::int64_t elements, DataType type);
 
 }  // namespace moesim

@@ -27,7 +27,7 @@ SweepConfig config_of(const std::string& text) { return decode_document<SweepCon
 
 Sweep run(const SweepConfig& config, std::size_t threads) {
   const TaskPool pool(threads);
-  return run_sweep(config, {"sweep.json", {}}, pool, threads, [](std::size_t, std::size_t) {});
+  return run_sweep(config, {"sweep.json", {}}, pool, [](std::size_t, std::size_t) {});
 }
 
 std::string fault_of(const SweepConfig& config) {
@@ -72,7 +72,7 @@ TEST_CASE("every point is what the same scenario gives by itself, on any number 
     CHECK(sweep.points[i].attribution == attribution(alone.execution));
     CHECK(sweep.points[i].gpus == alone.ranks);
   }
-  for (const std::size_t threads : {std::size_t{2}, std::size_t{16}}) {  // points side by side, and one after the other
+  for (const std::size_t threads : {std::size_t{2}, std::size_t{16}}) {
     const Sweep other = run(config, threads);
     CHECK(other.front == sweep.front);
     for (std::size_t i = 0; i < sweep.points.size(); ++i) {
