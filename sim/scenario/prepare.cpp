@@ -5,6 +5,7 @@
 
 #include "sim/core/error.hpp"
 #include "sim/core/suggest.hpp"
+#include "sim/scenario/placing.hpp"
 #include "sim/scenario/run.hpp"
 
 namespace moesim {
@@ -357,47 +358,23 @@ RoutingNeeds routing_needs(const Model& model) {
 }
 
 PlacementProblem placement_problem(const PreparedStep& step) {
-  const MixtureOfExperts& moe = *step.model.moe();
-  PlacementProblem problem{
-      .layers = step.model.moe_layers(),
-      .experts = static_cast<std::size_t>(moe.experts),
-      .ranks = static_cast<std::size_t>(step.scenario.parallelism.expert_parallel()),
-      .seed = step.scenario.seed,
-      .redundant = step.scenario.placement.redundant_experts,
-      .ranks_per_node = std::max<std::size_t>(
-          1, step.cluster.gpus_per_node() / static_cast<std::size_t>(step.scenario.parallelism.expert_tensor_parallel)),
-      .groups = static_cast<std::size_t>(moe.groups)};
-  problem.all_layers = step.model.layers().size();
-  for (const Layer& layer : step.model.layers()) {
-    if (layer.moe_index) {
-      problem.model_layers.push_back(layer.index);
-    }
-  }
+  const Parallelism& parallelism = step.scenario.parallelism;
+  const auto split = static_cast<std::size_t>(parallelism.expert_tensor_parallel);
+  PlacementProblem problem =
+      placement_problem(step.model, static_cast<std::size_t>(parallelism.expert_parallel()),
+                        std::max<std::size_t>(1, step.cluster.gpus_per_node() / split), step.scenario.seed);
+  problem.redundant = step.scenario.placement.redundant_experts;
   return problem;
 }
 
 namespace {
 
-/// Strategies that look at loads see those of the recording, or else of the step's own tokens.
 void place_step(PreparedStep& step, const Place& place) {
-  const Scenario& scenario = step.scenario;
-  PlacementProblem problem = placement_problem(step);
-  const Place where = below(place, "/placement");
-  std::vector<double> loads;
-  StepRouting sample;
-  if (!scenario.placement.file) {
-    const StrategyEntry& entry = find_strategy(scenario.placement.strategy, below(where, "/strategy"));
-    check_slots(problem, entry.name, where);
-    if (entry.needs != StrategyEntry::Needs::kNothing) {
-      step.routing = make_routing_source(scenario.routing, routing_needs(step.model), below(place, "/routing"));
-      sample = step.routing->draw(token_batch(step), scenario.seed, TaskPool(1));
-      const auto recorded = step.routing->recorded_counts();
-      loads = recorded ? recorded->counts : loads_of(sample);
-      problem.loads = loads;
-      problem.tokens = &sample;
-    }
-  }
-  step.placement = place_experts(scenario.placement, problem, where);
+  const auto look = [&] {
+    step.routing = make_routing_source(step.scenario.routing, routing_needs(step.model), below(place, "/routing"));
+    return look_at(*step.routing, token_batch(step), step.scenario.seed, TaskPool(1));
+  };
+  step.placement = place_as(step.scenario.placement, placement_problem(step), look, below(place, "/placement"));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "sim/scenario/placing.hpp"
 #include "sim/scenario/run.hpp"
 #include "sim/training/layout.hpp"
 #include "sim/training/memory.hpp"
@@ -8,23 +9,6 @@
 namespace moesim {
 
 namespace {
-
-PlacementProblem expert_problem(const PreparedTraining& prepared) {
-  const MixtureOfExperts& moe = *prepared.model.moe();
-  PlacementProblem problem{.layers = prepared.model.moe_layers(),
-                           .experts = static_cast<std::size_t>(moe.experts),
-                           .ranks = prepared.layout.group_ranks,
-                           .seed = prepared.training.seed,
-                           .ranks_per_node = prepared.cluster.gpus_per_node(),
-                           .groups = static_cast<std::size_t>(moe.groups)};
-  problem.all_layers = prepared.model.layers().size();
-  for (const Layer& layer : prepared.model.layers()) {
-    if (layer.moe_index) {
-      problem.model_layers.push_back(layer.index);
-    }
-  }
-  return problem;
-}
 
 /// Parts of models whose backward passes are not known.
 void check_known(const PreparedTraining& prepared, const Place& place) {
@@ -39,25 +23,13 @@ void check_known(const PreparedTraining& prepared, const Place& place) {
   }
 }
 
-/// Strategies that look at loads see those of the recording, or else of the first sample.
 void place_training(PreparedTraining& prepared, const Place& place, const TaskPool& pool) {
-  const PlacementConfig& config = prepared.training.placement;
-  const Place where = below(place, "/placement");
-  PlacementProblem problem = expert_problem(prepared);
-  std::vector<double> loads;
-  StepRouting sample;
-  if (!config.file) {
-    const StrategyEntry& entry = find_strategy(config.strategy, below(where, "/strategy"));
-    check_slots(problem, entry.name, where);
-    if (entry.needs != StrategyEntry::Needs::kNothing) {
-      sample = prepared.routing->draw(micro_batch_tokens(prepared, 0), prepared.training.seed, pool);
-      const auto recorded = prepared.routing->recorded_counts();
-      loads = recorded ? recorded->counts : loads_of(sample);
-      problem.loads = loads;
-      problem.tokens = &sample;
-    }
-  }
-  prepared.placement = place_experts(config, problem, where);
+  const Training& training = prepared.training;
+  const auto look = [&] { return look_at(*prepared.routing, micro_batch_tokens(prepared, 0), training.seed, pool); };
+  prepared.placement = place_as(
+      training.placement,
+      placement_problem(prepared.model, prepared.layout.group_ranks, prepared.cluster.gpus_per_node(), training.seed),
+      look, below(place, "/placement"));
 }
 
 }  // namespace
